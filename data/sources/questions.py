@@ -24,9 +24,9 @@ def conversations(content: bytes) -> list[str]:
     except yaml.YAMLError as error:
         raise FormatError(f"is not YAML ({' '.join(str(error).split())})") from error
     talks = document.get("conversations") if isinstance(document, dict) else None
-    if not isinstance(talks, list) or not all(isinstance(talk, list) for talk in talks):
+    if not isinstance(talks, list):
         raise FormatError('has no list of "conversations"')
-    return ["\n".join(str(turn).strip() for turn in talk) for talk in talks]
+    return ["\n".join(str(turn).strip() for turn in talk) for talk in talks if isinstance(talk, list)]
 
 
 def questions_of(package: Path, language: str) -> list[str]:

@@ -26,6 +26,7 @@ from eval.study.estimates import (
     method_words,
     shared_keys,
 )
+from eval.study.main_table import main_figures
 from eval.study.pareto import front
 from eval.study.points import AGAIN, UNTOUCHED, WARM_START, Point, StudyFolder
 from eval.study.ranks import rank_figures
@@ -50,6 +51,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
     if target not in SCORES:
         raise InputError(f"target = {target!r}: not a score of the test set; use one of {', '.join(SCORES)}")
     main = main_arm(study.points)
+    recommended = str(study.settings.get("recommended", ""))
     learned = common_facts([point.target for point in study.points])
     checkpoints = estimate_checkpoints(
         sorted(study.points, key=lambda point: rank(point, main)), resamples, SEED
@@ -102,7 +104,8 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "equal_cost": [{"kind": kind, **result} for kind, result in cost_comparisons if result is not None],
         "ship": ship(checkpoints, target, budget, study.path),
         "budgets": budgets(checkpoints),
-        "claim": claim_figures(checkpoints, str(study.settings.get("recommended", "")), target, SEED),
+        "claim": claim_figures(checkpoints, recommended, target, SEED),
+        "main_table": main_figures(checkpoints, main, recommended, target, SEED),
         "razor": razor_figures(study.points, resamples, SEED),
         "transfer": transfer_figures(study.transfer, resamples, SEED),
         "sequence": sequence_figures(study.sequence, target, resamples, SEED),

@@ -25,7 +25,6 @@ from grpo.advantage import group_spread
 from grpo.config import Config
 from grpo.old_names import ADDED, current_keys
 from grpo.records import Rollout
-from grpo.runtime.run_folder import flat
 
 FILE = "best_of_group.jsonl"
 Header = dict[str, Any]
@@ -131,8 +130,12 @@ def steps_in(path: Path, header: Header) -> list[SampledStep]:
 
 
 def _check_header(path: Path, old: Mapping[str, Any], now: Header) -> None:
-    now = flat(now)
-    before = {name: value for name, value in ADDED.items() if name in now} | current_keys(flat(old))
+    before = {name: value for name, value in ADDED.items() if name in now} | current_keys(old)
+    optim = before.get("train.optim")
+    if isinstance(optim, dict):  # a table, which may lack settings of its own
+        before["train.optim"] = {
+            key: ADDED[f"train.optim.{key}"] for key in now["train.optim"] if f"train.optim.{key}" in ADDED
+        } | optim
     for name in {**now, **before}:
         if before.get(name) != now.get(name):
             raise InputError(

@@ -21,6 +21,7 @@ conversations:
   - None.
 - - '1 + 1'
   - 2
+- a slip without turns
 - - '1 + 1'
   - 2
 """
