@@ -32,7 +32,9 @@ class OptimConfig:
     )
     warmup_steps: int = 0  # updates in which the learning rate rises to `lr`
     final_lr_share: float = 0.0  # share of `lr` at the last update
-    lower_lr_share: float = 1.0  # of `lr` in embeddings and the lower third of the layers; 0 = they stay as they are
+    lower_lr_share: float = (
+        1.0  # of `lr` in embeddings and the lower third of the layers; 0 = they stay as they are
+    )
     weight_decay: float = 0.0  # decoupled from the gradient; 0 = none
     beta1: float = 0.9  # decay of AdamW's mean of gradients
     beta2: float = 0.99  # decay of AdamW's mean of their squares
@@ -222,7 +224,9 @@ class AnchorConfig:
     batch_size: int = 2  # general texts an update
     texts: int = 256  # general texts at most; more of them, where an update has many
     text: str = ""  # file of general texts; "" = that of `tax.text`
-    sources: dict[str, float] = field(default_factory=dict)  # a mixture: news, questions or a file = its weight
+    sources: dict[str, float] = field(
+        default_factory=dict
+    )  # a mixture: news, questions or a file = its weight
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,10 @@ class JointUpdate:
         for name, p in parameters.items():
             groups.setdefault((decay_of(p, config), self.shares[name]), []).append(p)
         self.adamw = torch.optim.AdamW(
-            [{"params": own, "weight_decay": decay, "share": share} for (decay, share), own in groups.items()],
+            [
+                {"params": own, "weight_decay": decay, "share": share}
+                for (decay, share), own in groups.items()
+            ],
             lr=config.lr,
             betas=(config.beta1, config.beta2),
             eps=config.epsilon,

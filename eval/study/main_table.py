@@ -74,7 +74,9 @@ def main_figures(
     return [
         row
         for price in PRICES
-        for row in price_rows({metric: lines_of(checkpoints, metric, price) for metric in metrics}, groups, pace, price, seed)
+        for row in price_rows(
+            {metric: lines_of(checkpoints, metric, price) for metric in metrics}, groups, pace, price, seed
+        )
     ]
 
 
@@ -159,5 +161,11 @@ def main_table(figures: Json, price: str) -> Table:
         f"intervals of a bootstrap over seeds and items. An equal cost is that of {pace}, the way from the untouched model "
         "included; a cheaper arm counts with its end."
     )
-    header = ("Group", "Best arm", *(f"{metric.label}, gain" for metric in metrics), "Tax", f"{target.label} minus {pace}")
+    header = (
+        "Group",
+        "Best arm",
+        *(f"{metric.label}, gain" for metric in metrics),
+        "Tax",
+        f"{target.label} minus {pace}",
+    )
     return Table(f"{PRICES[price]}{cost}", header, cells, (note,))

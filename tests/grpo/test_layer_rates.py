@@ -10,11 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import Make, tiny_gemma, tiny_gpt2, tiny_llama
-from tiny_layers import CONFIG, FREE, MODES, SGD, STEPS, backward, split_layers
+from tiny_layers import FREE, MODES, SGD, STEPS, backward, split_layers
 from tiny_run import arguments, metrics, quick, weights
 from tiny_team import start_team
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from data.errors import InputError
 from grpo.config import OptimConfig
@@ -29,6 +28,7 @@ from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.run import main
 from grpo.stages.hooks import UpdateHook
+
 
 def packed() -> Packed:
     return pack([[2, 40, 41], [2, 42]], [[50, 51, 1], [52, 1], [53, 54], [1]], 2)
@@ -108,7 +108,9 @@ def test_without_a_rate_they_take_no_gradient_and_no_moments(make: Make, config:
     before = {name: value.clone() for name, value in exact_parameters(model).items()}
     base = frozen_copy(plain)
     for each in (model, plain):
-        nn.init.normal_(next(p for name, p in each.named_parameters() if "layers.1" in name), generator=seeded())
+        nn.init.normal_(
+            next(p for name, p in each.named_parameters() if "layers.1" in name), generator=seeded()
+        )
         loss = -completion_logps(each, packed()).logps.sum() + kl_to_base(each, base, packed())
         loss.backward()
     for (name, one), other in zip(model.named_parameters(), plain.parameters(), strict=True):
@@ -131,7 +133,11 @@ Command = Callable[..., list[str]]
 def command(corpus: Path, tiny_folder: Path, tmp_path: Path, own_cache: None) -> Command:
     def of(name: str, *settings: str) -> list[str]:
         shares = ["sft.optim.lower_lr_share=0.0", "train.optim.lower_lr_share=0.5", "train.optim.name=sgd"]
-        return [*arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)), *shares, *settings]
+        return [
+            *arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)),
+            *shares,
+            *settings,
+        ]
 
     return of
 

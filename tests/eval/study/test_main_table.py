@@ -46,9 +46,7 @@ def rows_of(folder: Path, recommended: str) -> tuple[dict[tuple[str, str], Json]
         warm = invented_point("warm_start", "warm_start", even(0.3), even(0.01), seed=seed)
         points.append(with_cost(warm, 20.0))
         for name, (kind, settings, (score, tax, seconds)) in ARMS.items():
-            point = invented_point(
-                name, kind, even(score), even(tax), seed=seed, step=20, settings=settings
-            )
+            point = invented_point(name, kind, even(score), even(tax), seed=seed, step=20, settings=settings)
             start = "sft" if name == "behind" else "warm_start"
             points.append(with_cost(point, seconds) | {"start": start})
     write_points(folder, points)
@@ -73,7 +71,9 @@ def test_the_best_of_each_group_at_its_end_and_at_an_equal_cost(tmp_path: Path) 
     sft = rows["seconds", "SFT"]
     assert (sft["arm"], sft["cost"]) == ("sft", 120.0)
     assert sft["gains"]["cosine_held_out"]["value"] == pytest.approx(0.15)
-    guide = rows["seconds", "Hybrids of GRPO and reference texts"]  # half of its way; `behind` begins at 70 of its 170
+    guide = rows[
+        "seconds", "Hybrids of GRPO and reference texts"
+    ]  # half of its way; `behind` begins at 70 of its 170
     assert (guide["arm"], guide["of"]) == ("behind", 2)
     assert guide["gains"]["cosine_held_out"]["value"] == pytest.approx(0.15 + 0.1 / 2)
     assert guide["tax"]["value"] == pytest.approx(0.1 - 0.05 / 2)
