@@ -67,5 +67,5 @@ def test_a_package_that_cannot_be_had_names_the_setting(monkeypatch: pytest.Monk
         raise UnobtainableError("it is not there")
 
     monkeypatch.setattr(general_texts, "pip_package", fail)
-    with pytest.raises(InputError, match="anchor.sources names questions, and it is not there"):
+    with pytest.raises(InputError, match=r"anchor\.sources names questions, and it is not there"):
         named_texts("questions", 2, Path("cache"), "anchor.sources")
