@@ -100,6 +100,7 @@ def price_rows(
     if pace not in values:
         return []
     draws = seed_draws(len(costs), values[pace][target].shape[1] - 1, seed)
+    cost = sum(costs.values()) / len(costs)
     rows = []
     for group in GROUPS:
         arms = [arm for arm in groups.get(group, ()) if arm in values]
@@ -107,17 +108,20 @@ def price_rows(
             continue
         best = max(arms, key=lambda arm: float(values[arm][target][:, 0].mean()))
         own = values[best]
-        difference = own[target] - values[pace][target]
+        gains = {name: figure(part, draws) for name, part in own.items() if name != "tax"}
+        minus = None if best == pace else figure(own[target] - values[pace][target], draws)
         rows.append(
             {
-                "price": price, "cost": sum(costs.values()) / len(costs), "group": group, "arm": best, "of": len(arms), "pace": pace,
-                "seeds": [*costs],
-                "gains": {name: seed_interval(part, draws) for name, part in own.items() if name != "tax"},
-                "tax": seed_interval(own["tax"], draws),
-                "minus_pace": None if best == pace else seed_interval(difference, draws),
+                "price": price, "cost": cost, "group": group, "arm": best, "of": len(arms), "pace": pace, "gains": gains,
+                "tax": figure(own["tax"], draws), "minus_pace": minus,
             }
         )  # fmt: skip
     return rows
+
+
+def figure(part: Array, draws: Array) -> Json:
+    """{value, low, high} of (seeds, 1 + resamples)."""
+    return {key: value for key, value in seed_interval(part, draws).items() if key != "per_seed"}
 
 
 def values_of(
