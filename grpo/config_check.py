@@ -120,10 +120,6 @@ def training_rules(config: Config) -> list[Rule]:
             f"guide.mode = {config.guide.mode!r} packs a reference text behind its group; write engine.share_prefix=true",
         ),
         (
-            train.method == "sft" and config.reward.control != "none",
-            f"reward.control = {config.reward.control!r} changes nothing: train.method = 'sft' imitates the references without a reward",
-        ),
-        (
             train.method in WITHOUT_REWARD and config.reward.control != "none",
             f"reward.control = {config.reward.control!r} changes nothing: train.method = {train.method!r} has no reward",
         ),
