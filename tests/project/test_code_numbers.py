@@ -73,7 +73,7 @@ def student_files() -> list[Path]:
     files += [
         path
         for path in python_files("data/sources", at_least=20)
-        if path.stem not in ("general_texts", "news")
+        if path.stem not in ("general_texts", "news", "questions")
     ]
     return files + [ROOT / "data" / f"{name}.py" for name in SHAPING]
 
