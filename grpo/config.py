@@ -21,6 +21,7 @@ WITHOUT_REWARD = ("sft", "recovery", "self_distillation")  # methods that no rew
 class OptimConfig:
     """Section [sft.optim] or [train.optim].
 
+    Where `lower_lr_share` is 0, what it names stays as it is and has no gradient and no moments (grpo/layer_rates.py).
     AdamW divides by sqrt(v) + `epsilon`: an `epsilon` above a weight's typical gradient makes its steps follow the
     gradient's size again, so that noise moves weights less that hardly matter.
     """
@@ -32,6 +33,7 @@ class OptimConfig:
     )
     warmup_steps: int = 0  # updates in which the learning rate rises to `lr`
     final_lr_share: float = 0.0  # share of `lr` at the last update
+    lower_lr_share: float = 1.0  # of `lr`, in embeddings and the lower third of the layers; 0 = none
     weight_decay: float = 0.0  # decoupled from the gradient; 0 = none
     beta1: float = 0.9  # decay of AdamW's mean of gradients
     beta2: float = 0.99  # decay of AdamW's mean of their squares
@@ -118,6 +120,7 @@ class LossConfig:
     dual_clip: float = 0.0  # largest ratio at a negative advantage; 0 = off
     kl_coef: float = 0.02  # beta, the weight of the KL term
     kl_estimator: Literal["k1", "k2", "k3", "k1_ratio", "k3_ratio"] = "k3"  # how samples give the KL
+    kl_reference: Literal["warm_start", "untouched"] = "warm_start"  # the model from which the KL is counted
     kl_target: float = 0.0  # nats per token to which a controller moves `kl_coef`; 0 = none
     sampler_cap: float = 0.0
 
@@ -220,6 +223,7 @@ class AnchorConfig:
     batch_size: int = 2  # general texts an update
     texts: int = 256  # general texts at most; more of them, where an update has many
     text: str = ""  # file of general texts; "" = that of `tax.text`
+    sources: dict[str, float] = field(default_factory=dict)  # a mixture by weight (docs/training.md)
 
 
 @dataclass(frozen=True)

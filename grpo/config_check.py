@@ -37,6 +37,7 @@ BOUNDS = (
     Bounds(1e-12, 100, "sft.optim.lr train.optim.lr"),
     Bounds(0, 10, "sft.optim.weight_decay train.optim.weight_decay"),
     Bounds(0, 1, "sft.optim.final_lr_share train.optim.final_lr_share"),
+    Bounds(0, 1, "sft.optim.lower_lr_share train.optim.lower_lr_share"),
     Bounds(0, 0.999999, "sft.optim.beta1 sft.optim.beta2 train.optim.beta1 train.optim.beta2"),
     Bounds(1e-16, 1, "sft.optim.epsilon train.optim.epsilon"),
     Bounds(0, 10**6, "sft.optim.max_grad_norm train.optim.max_grad_norm"),
@@ -119,10 +120,6 @@ def training_rules(config: Config) -> list[Rule]:
             f"guide.mode = {config.guide.mode!r} packs a reference text behind its group; write engine.share_prefix=true",
         ),
         (
-            train.method == "sft" and config.reward.control != "none",
-            f"reward.control = {config.reward.control!r} changes nothing: train.method = 'sft' imitates the references without a reward",
-        ),
-        (
             train.method in WITHOUT_REWARD and config.reward.control != "none",
             f"reward.control = {config.reward.control!r} changes nothing: train.method = {train.method!r} has no reward",
         ),
@@ -144,7 +141,17 @@ def forgetting_rules(config: Config) -> list[Rule]:
     used = {name: kind for name, kind in kinds.items() if kind != "none"}
     names = " and ".join(f"{name} = {kind!r}" for name, kind in used.items())
     is_sft = config.train.method in IMITATION
+    anchor = config.anchor
+    weightless = [name for name, weight in anchor.sources.items() if not weight > 0]
     return [
+        (
+            bool(weightless),
+            f"anchor.sources.{', '.join(weightless)}: must be above 0; write a weight such as 1.0, or leave the name out",
+        ),
+        (
+            bool(anchor.sources and anchor.text),
+            f"anchor.text = {anchor.text!r} and anchor.sources are both given; name the file in anchor.sources too",
+        ),
         (
             config.token_loss.train != "nll" and not is_sft,
             f"token_loss.train = {config.token_loss.train!r} is a loss of SFT, and train.method = {config.train.method!r}; "
@@ -344,7 +351,14 @@ def sharding_rules(config: Config) -> list[Rule]:
     """Rules of models in shares: what keeps a weight in other parts, or elsewhere."""
     engine = config.engine
     is_sharded = config.parallel.mode == "fsdp"
+    optimisers = {"sft": config.sft.optim, "train": config.train.optim}
+    still = [f"{name}.optim.lower_lr_share" for name, optim in optimisers.items() if not optim.lower_lr_share]
     return [
+        (
+            is_sharded and bool(still),
+            f"{' and '.join(still)} = 0 switches gradients off, which needs whole parameters in each process; write "
+            "parallel.mode='data', or a share above 0",
+        ),
         (
             is_sharded and engine.weights == "split",
             "engine.weights = 'split' keeps halves of whole weights; write engine.weights='fp32', or parallel.mode='data'",

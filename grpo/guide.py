@@ -40,8 +40,10 @@ def guidance(
 
     none         the samples only
     member       the reference text is one of G + 1 members, with its advantage among them (LUFFY, arXiv 2504.14945)
-    term         beside the samples, by a weight that falls (CHORD, arXiv 2508.11408)
-    failed       where no sample reaches `threshold`, the reference text alone (HPT, arXiv 2509.04419)
+    term         beside the samples, by a weight w that falls (CHORD, arXiv 2508.11408). CHORD's loss is (1 - mu) GRPO +
+                 mu SFT; here the samples always count 1, so w is mu / (1 - mu): 1 is its mu of 0.5, 0.1 that of 0.09
+    failed       where no sample reaches `threshold`, the reference text alone (HPT, arXiv 2509.04419, whose gate is the
+                 share of right samples, for a reward that is right or wrong)
     interleaved  every `every`-th step the reference texts alone
     """
     prompts, members = rewards.shape

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from data.errors import InputError, TrainingFailure
 from grpo.config import EngineConfig, OptimConfig
+from grpo.layer_rates import rate_shares
 from grpo.parameter_steps import Protection, no_protection
 from grpo.updates import Moments, make_update
 
@@ -44,8 +45,8 @@ def learning_rate(config: OptimConfig, update: int, num_updates: int) -> float:
 
 
 class Optimizer:
-    """AdamW or SGD over all parameters of a model; weight decay on matrices only. Counts updates, those
-    skipped, and those skipped in a row.
+    """AdamW or SGD over the parameters of a model that are trained (grpo/layer_rates.py); weight decay on matrices
+    only. Counts updates, those skipped, and those skipped in a row.
 
     `pace` multiplies the learning rate; it is 1 unless a tax budget slows training down
     (grpo/stages/tax_controller.py). `protection` has the last word on every parameter of a step.
@@ -59,13 +60,14 @@ class Optimizer:
         engine: EngineConfig = PLAIN,
         protection: Protection = no_protection,
     ):
-        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        shares = rate_shares(model, config)
+        parameters = {name: p for name, p in model.named_parameters() if name in shares}
         self.config = config
         self.moments_kind = "none" if config.name == "sgd" else engine.moments
         self.num_updates = num_updates
         self.parameters = list(parameters.values())
         self.changes_in_backward = engine.step_in_backward
-        self.way = make_update(model, parameters, config, engine, protection)
+        self.way = make_update(model, parameters, config, engine, protection, shares)
         self.pace = 1.0
         self.is_changing = False  # the parameters: from the first that an update changes to its end
         self.update = 0

@@ -51,7 +51,8 @@ def optimiser_of(parameter: Tensor, config: OptimConfig, moments: str) -> MakeOp
 
 
 class ParameterStep:
-    """A parameter, the low half of its numbers where it is split, its optimiser, and what protects it by its name.
+    """A parameter, the low half of its numbers where it is split, its optimiser, what protects it by its name, and its
+    share of the learning rate.
 
     The optimiser knows the parameter as `exact`, which has the exact numbers during a step; between steps it is
     the parameter itself, or empty where that is split.
@@ -64,10 +65,12 @@ class ParameterStep:
         make: MakeOptimiser,
         name: str = "",
         protection: Protection = no_protection,
+        share: float = 1.0,
     ):
         self.parameter = parameter
         self.name = name
         self.protection = protection
+        self.share = share
         self.low = None if low is None else share_of(low)
         self.exact = nn.Parameter(self._between_steps())
         self.optimiser = make(self.exact)
@@ -78,10 +81,11 @@ class ParameterStep:
 
     @torch.no_grad()
     def __call__(self, rate: float, scale: Tensor | None = None) -> None:
-        """Update the parameter by its gradient, times `scale`, and let the gradient go."""
+        """Update the parameter by its gradient, times `scale`, and let the gradient go; `rate` counts by its share."""
         gradient = self.parameter.grad
         if gradient is None:
             return
+        rate = rate * self.share
         self.parameter.grad = None
         own = share_of(self.parameter.detach())
         exact = own if self.low is None else join(own, self.low)

@@ -16,10 +16,12 @@ from torch.distributed.tensor import DTensor
 
 from grpo.config import EngineConfig, OptimConfig
 from grpo.engine.halves import low_halves
-from grpo.parameter_steps import ParameterStep, Protection, no_protection, optimiser_of, set_rate
+from grpo.parameter_steps import ParameterStep, Protection, decay_of, no_protection, optimiser_of
 
 Moments = Mapping[str, Mapping[str, Tensor]]  # by the name of the parameter, then that of the moment
 Parameters = Mapping[str, nn.Parameter]
+Shares = Mapping[str, float]  # of the learning rate, by the name of the parameter; 1 where there is none
+EQUAL: Shares = {}
 EPSILON = 1e-6  # as of torch.nn.utils.clip_grads_with_norm_
 
 
@@ -47,16 +49,17 @@ def make_update(
     config: OptimConfig,
     engine: EngineConfig,
     protection: Protection = no_protection,
+    shares: Shares = EQUAL,
 ) -> Update:
     """The way that needs the least memory where a setting saves memory, else the fastest. Each calls `protection`
-    behind the step of a parameter.
+    behind the step of a parameter, whose learning rate is multiplied by its share.
     """
     low = low_halves(model)
     if engine.step_in_backward:
-        return BackwardUpdate(low, parameters, config, engine, protection)
+        return BackwardUpdate(low, parameters, config, engine, protection, shares)
     if low or config.name != "adamw" or engine.gradients != "fp32" or engine.moments != "fp32":
-        return SeparateUpdate(low, parameters, config, engine, protection)
-    return JointUpdate(parameters, config, protection)
+        return SeparateUpdate(low, parameters, config, engine, protection, shares)
+    return JointUpdate(parameters, config, protection, shares)
 
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
@@ -72,16 +75,28 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
 class JointUpdate:
     """One AdamW over all parameters."""
 
-    def __init__(self, parameters: Parameters, config: OptimConfig, protection: Protection = no_protection):
+    def __init__(
+        self,
+        parameters: Parameters,
+        config: OptimConfig,
+        protection: Protection = no_protection,
+        shares: Shares = EQUAL,
+    ):
         self.parameters = parameters
         self.protection = protection
-        groups = [
-            {"params": [p for p in parameters.values() if p.dim() >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in parameters.values() if p.dim() < 2], "weight_decay": 0.0},
-        ]
-        betas = config.beta1, config.beta2
+        self.shares = {name: shares.get(name, 1.0) for name in parameters}
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, p in parameters.items():
+            groups.setdefault((decay_of(p, config), self.shares[name]), []).append(p)
         self.adamw = torch.optim.AdamW(
-            [g for g in groups if g["params"]], lr=config.lr, betas=betas, eps=config.epsilon, fused=True
+            [
+                {"params": own, "weight_decay": decay, "share": share}
+                for (decay, share), own in groups.items()
+            ],
+            lr=config.lr,
+            betas=(config.beta1, config.beta2),
+            eps=config.epsilon,
+            fused=True,
         )
 
     def last_pass(self, rate: float) -> AbstractContextManager[None]:
@@ -93,10 +108,11 @@ class JointUpdate:
             torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), max_norm, norm)
         value = float(norm)
         if math.isfinite(value):
-            set_rate(self.adamw, rate)
+            for group in self.adamw.param_groups:
+                group["lr"] = rate * group["share"]
             self.adamw.step()
             for name, parameter in self.parameters.items():
-                self.protection(name, parameter.detach(), rate)
+                self.protection(name, parameter.detach(), rate * self.shares[name])
         self.adamw.zero_grad(set_to_none=True)
         return value
 
@@ -122,10 +138,16 @@ class SeparateUpdate:
         config: OptimConfig,
         engine: EngineConfig,
         protection: Protection = no_protection,
+        shares: Shares = EQUAL,
     ):
         self.steps = {
             name: ParameterStep(
-                p, low_halves.get(p), optimiser_of(p, config, engine.moments), name, protection
+                p,
+                low_halves.get(p),
+                optimiser_of(p, config, engine.moments),
+                name,
+                protection,
+                shares.get(name, 1.0),
             )
             for name, p in parameters.items()
         }

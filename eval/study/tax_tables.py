@@ -40,7 +40,8 @@ def tax_table(figures: Json) -> Table:
         "KL of the policy on task prompts",
         *(name for _, name, _ in probes),
     )
-    return Table("Tax against the untouched model", header, rows, (note, interval_note(figures)))
+    notes = (note, figures["shared_collections"], interval_note(figures))
+    return Table("Tax against the untouched model", header, rows, tuple(words for words in notes if words))
 
 
 def probe_cell(metric: Metric, changes: Sequence[Json] | None) -> str:

@@ -1,4 +1,5 @@
-"""The answer of a study's report: which checkpoint to ship, and why, in at most three short sentences.
+"""The answer of a study's report: which checkpoint to ship, why, and whether the claim holds, in at most four short
+sentences.
 
 Its numbers are those of the tables' rows, which are means over seeds; the checkpoint is `ship` of the figures.
 """
@@ -43,7 +44,18 @@ def reasons(figures: Json) -> tuple[str, ...]:
         gain = with_interval(metric, row["gains"][metric.key])
         words = f"gains {gain} in {metric_name(metric)} over the warm start, for a tax of {with_interval(TAX, row['tax'])}"
         sentences.append(f"Arm {row['arm']} at step {row['step']} {words}.")
-    return (*sentences, *rival_sentence(figures))
+    return (*sentences, *rival_sentence(figures), *short_claim(figures))
+
+
+def short_claim(figures: Json) -> list[str]:
+    """The claim and its verdict: 'The claim is refuted: at the score of the best SFT (sft) ...'"""
+    claim = figures["claim"]
+    if claim is None or too_few(figures):
+        return []
+    return [
+        f"The claim is {claim['verdict']}: {claim['recommended']} pays at most half the tax of the best SFT ({claim['sft']}) at "
+        "its score, or gains more at its tax."
+    ]
 
 
 def rival_sentence(figures: Json) -> list[str]:

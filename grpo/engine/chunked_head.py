@@ -66,10 +66,10 @@ class _HeadLogps(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: Any, grad_logps: Tensor, _grad_entropy: Tensor
-    ) -> tuple[Tensor, Tensor, None, None, None]:
+    ) -> tuple[Tensor, Tensor | None, None, None, None]:
         *pieces, weight, targets, normaliser = ctx.saved_tensors
         matrix = weight.to(pieces[0].dtype)
-        grad = HeadGradient(pieces[0], weight, ctx.format, matrix)
+        grad = HeadGradient(pieces[0], weight, ctx.format, matrix, ctx.needs_input_grad[1])
         for part in row_chunks(len(targets), CHUNK):
             logits = head_logits([piece[part] for piece in pieces], matrix).div_(ctx.temperature)
             scale = grad_logps[part, None] / ctx.temperature
@@ -108,7 +108,7 @@ class _HeadKL(torch.autograd.Function):
     ) -> Tensor:
         pieces, matrix = operands(hidden, weight, format)
         base_pieces, base_matrix = operands(base_hidden, base_weight, format)
-        grad = HeadGradient(pieces[0], weight, format, matrix)
+        grad = HeadGradient(pieces[0], weight, format, matrix, ctx.needs_input_grad[1])
         total = torch.zeros((), device=hidden.device, dtype=torch.float64)
         for part in row_chunks(len(hidden), KL_CHUNK):
             logps = head_logits([piece[part] for piece in pieces], matrix).log_softmax(dim=-1)
@@ -123,11 +123,11 @@ class _HeadKL(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor | None, None, None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         return (
             grad_hidden * grad_total.to(grad_hidden.dtype),
-            grad_weight.mul_(grad_total.to(grad_weight.dtype)),
+            None if grad_weight is None else grad_weight.mul_(grad_total.to(grad_weight.dtype)),
             None,
             None,
             None,
@@ -233,21 +233,23 @@ def head_type(weight: Tensor, format: Format) -> torch.dtype:
 
 class HeadGradient:
     """The gradients of hidden states (K, H) and head (V, H), gathered from those of the logits by chunks. `matrix`: the
-    head in the type of the forward pass.
+    head in the type of the forward pass. A head that is not `trained` has none.
     """
 
-    def __init__(self, hidden: Tensor, weight: Tensor, format: Format, matrix: Tensor):
+    def __init__(self, hidden: Tensor, weight: Tensor, format: Format, matrix: Tensor, trained: bool = True):
         self.type = hidden.dtype if format == FP32 else format.backward
         self.hidden = hidden.to(self.type)
         self.matrix = matrix if matrix.dtype == self.type else weight.to(self.type)
         wide = at_least_fp32(hidden.dtype)
         self.of_hidden = torch.empty(hidden.shape, device=hidden.device, dtype=wide)
-        self.of_weight = torch.zeros_like(weight)
+        self.of_weight = torch.zeros_like(weight) if trained else None
 
     def add(self, part: slice, grad_logits: Tensor) -> None:
         """Take in the gradient (k, V) of the logits of the rows `part`."""
         grad_logits = grad_logits.to(self.type)
         self.of_hidden[part] = multiply(grad_logits, self.matrix)
+        if self.of_weight is None:
+            return
         if self.type == self.of_weight.dtype:  # in place: no second tensor of the head's size
             self.of_weight.addmm_(grad_logits.T, self.hidden[part])
         else:  # a slice of the vocabulary at a time, for the same reason

@@ -1,9 +1,11 @@
 """The anchor of a run (grpo/anchor.py): its general texts and the untouched model, by the configuration."""
 
+from itertools import cycle, islice
+
 from transformers import PreTrainedTokenizerBase
 
 from data.errors import InputError
-from data.sources.general_texts import read_general_texts
+from data.sources.general_texts import COLLECTIONS, NEWS, named_texts, read_general_texts
 from data.stream import PromptStream
 from eval.forgetting.probes import text_ids
 from grpo.anchor import Anchor, AnchorFunction, no_anchor
@@ -21,8 +23,9 @@ def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_t
     count = run.config.anchor.batch_size
     base = frozen_model(run, untouched_model(run))
     texts = PromptStream(anchor_ids(run, tokenizer), count, run.config.seed)
+    kinds = f" ({', '.join(run.config.anchor.sources)})" if run.config.anchor.sources else ""
     run.say(
-        f"anchor to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL"
+        f"anchor to the untouched model on {len(texts.examples)} general texts{kinds}, {count} an update: {coef:g} x KL"
     )
     return Anchor(base, texts, first_ids(tokenizer), coef, max_tokens, run.compute, run.world)
 
@@ -34,12 +37,14 @@ def anchor_ids(run: Run, tokenizer: PreTrainedTokenizerBase, count: int = 0) -> 
 
 
 def anchor_texts(run: Run, count: int = 0) -> list[str]:
-    """Up to `count` texts of the anchor's file (0: `anchor.texts` of them), without those that a tax is measured on.
-    Raises InputError, also where none is left.
+    """Up to `count` texts of the anchor's file or mixture (0: `anchor.texts` of them), without those that a tax is
+    measured on. Raises InputError, also where none is left.
     """
     tax = run.config.tax
     own = run.config.anchor.text
     count = count or run.config.anchor.texts
+    if run.config.anchor.sources:
+        return mixed_texts(run, count)
     setting = "anchor.text" if own else "tax.text"
     texts = read_general_texts(own or tax.text, tax.texts + count, run.cache, setting)
     if tax.budget or not own:
@@ -51,3 +56,23 @@ def anchor_texts(run: Run, count: int = 0) -> list[str]:
             f"measuring; an anchor needs more of them, best {count} or more"
         )
     return texts[:count]
+
+
+def mixed_texts(run: Run, count: int) -> list[str]:
+    """About `count` texts: of each of `anchor.sources` its share, one at least. A source that has fewer has them several
+    times, so that updates see the shares.
+    """
+    tax = run.config.tax
+    sources = run.config.anchor.sources
+    is_measured = tax.budget > 0 or NEWS in sources
+    measured_texts = set(read_general_texts(tax.text, tax.texts, run.cache)) if is_measured else set()
+    mixed: list[str] = []
+    for name, weight in sources.items():
+        wanted = max(1, round(count * weight / sum(sources.values())))
+        setting = f"anchor.sources ({', '.join(COLLECTIONS)}, or a file)"
+        found = named_texts(name, wanted + tax.texts, run.cache, setting)
+        texts = [text for text in found if text not in measured_texts]
+        if not texts:
+            raise InputError(f"anchor.sources.{name}: has no text besides those of tax.text; leave it out")
+        mixed += islice(cycle(texts), wanted)
+    return mixed

@@ -131,6 +131,11 @@ def steps_in(path: Path, header: Header) -> list[SampledStep]:
 
 def _check_header(path: Path, old: Mapping[str, Any], now: Header) -> None:
     before = {name: value for name, value in ADDED.items() if name in now} | current_keys(old)
+    optim = before.get("train.optim")
+    if isinstance(optim, dict):  # a table, which may lack settings of its own
+        before["train.optim"] = {
+            key: ADDED[f"train.optim.{key}"] for key in now["train.optim"] if f"train.optim.{key}" in ADDED
+        } | optim
     for name in {**now, **before}:
         if before.get(name) != now.get(name):
             raise InputError(

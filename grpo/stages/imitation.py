@@ -12,7 +12,7 @@ same ones.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel
 
@@ -89,11 +89,11 @@ def best_of_group_method(
     window = config.train.refresh_every or num_steps
     if not config.train.refresh_every:
         draw_all(draw, steps, num_steps)
-        samples = [sample for step in steps for sample in step.chosen]
-        check_samples(run, samples)
-        run.say(summary(run, samples, num_steps))
+        check_samples(run, steps)
+        run.say(summary(run, [sample for step in steps for sample in step.chosen], num_steps))
     score = score_of(run, policy, prompt, examples)
-    return imitation(run, SamplePairs(steps, prompts, prompt, window, draw), score, steps)
+    method = imitation(run, SamplePairs(steps, prompts, prompt, window, draw), score, steps)
+    return replace(method, check=lambda: check_samples(run, steps))
 
 
 def imitation(
@@ -130,10 +130,10 @@ def score_of(
     return dev_score(run, policy, prompt, functions_of(load_rewards(run, policy, prompt, examples)))
 
 
-def check_samples(run: Run, samples: Sequence[Sample]) -> None:
-    """Raises InputError where no prompt of the run has a best sample."""
+def check_samples(run: Run, steps: Sequence[SampledStep]) -> None:
+    """Raises InputError where no prompt of the run has a best sample, so that nothing can be or was learned."""
     count = run.config.train.num_steps * run.config.rollout.num_prompts
-    if count and not samples:
+    if count and not any(step.chosen for step in steps):
         raise InputError(
             f"{run.folder / FILE}: of {count} prompts none has a sample to imitate: either all are cut at rollout.max_new_tokens = "
             f"{run.config.rollout.max_new_tokens}, or the reward gives all of a group the same; raise rollout.max_new_tokens, or train the "

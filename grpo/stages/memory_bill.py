@@ -118,6 +118,7 @@ class MemoryModes:
     step_in_backward: bool = False
     frozen: str = "device"
     recomputes: bool = False
+    fixes_lower: bool = False  # embeddings and the lower third of the layers are not trained
 
     @classmethod
     def of(cls, config: Config) -> "MemoryModes":
@@ -130,6 +131,7 @@ class MemoryModes:
             engine.step_in_backward,
             engine.frozen,
             engine.gradient_checkpointing,
+            all(not one.optim.lower_lr_share for one in (config.sft, config.train) if one.num_steps),
         )
 
 
@@ -244,7 +246,16 @@ def metric_bytes(config: Config, in_training: bool) -> float:
 
 
 def moment_bytes(sizes: ModelSizes, modes: MemoryModes) -> float:
-    return 0 if modes.optimizer == "sgd" else MOMENTS[modes.moments] * sizes.parameters
+    return 0 if modes.optimizer == "sgd" else MOMENTS[modes.moments] * trained_parameters(sizes, modes)
+
+
+def trained_parameters(sizes: ModelSizes, modes: MemoryModes) -> float:
+    """How many parameters have a gradient; a head of its own is one of them where the lower third has none."""
+    if not modes.fixes_lower:
+        return sizes.parameters
+    return sizes.body * (sizes.layers - -(-sizes.layers // 3)) / sizes.layers + (
+        0 if sizes.tied else sizes.embedding
+    )
 
 
 def protection_bytes(sizes: ModelSizes, kind: str) -> float:
@@ -258,7 +269,7 @@ def gradient_bytes(sizes: ModelSizes, modes: MemoryModes) -> float:
     """
     if modes.step_in_backward:
         return 0
-    return (HALF_BYTES if modes.gradients == "bf16" else FP32_BYTES) * sizes.parameters
+    return (HALF_BYTES if modes.gradients == "bf16" else FP32_BYTES) * trained_parameters(sizes, modes)
 
 
 def frozen_bytes(sizes: ModelSizes, modes: MemoryModes, format: Format) -> float:

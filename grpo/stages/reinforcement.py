@@ -12,7 +12,7 @@ from grpo.engine.sharding import is_sharded
 from grpo.loop import train_grpo
 from grpo.records import LoopState
 from grpo.samples import sampling_of
-from grpo.stages.context import Run, corpus_of, frozen_model
+from grpo.stages.context import Run, corpus_of, frozen_model, untouched_model
 from grpo.stages.encoder_fit import check_measured_threshold
 from grpo.stages.hooks import dev_score
 from grpo.stages.method import Method
@@ -31,9 +31,10 @@ SHOWN = {
 
 
 def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Sequence[Example]) -> Method:
-    """GRPO on the prompts of `examples`. The reference is `policy` as it is now, the warm start."""
+    """GRPO on the prompts of `examples`. The reference is `policy` as it is now, the warm start, or the untouched model."""
     config = run.config
-    reference = reference_of(run, policy)
+    is_warm_start = config.loss.kl_reference == "warm_start"
+    reference = frozen_warm_start(run, policy) if is_warm_start else frozen_model(run, untouched_model(run))
     reference_hash = parameter_hash(reference)
     available = len(corpus_of(run).train)
     run.say(f"GRPO on {len(examples):,} prompts ({available - len(examples):,} are over the length limit)")
@@ -72,7 +73,7 @@ def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Seq
     )
 
 
-def reference_of(run: Run, policy: PreTrainedModel) -> PreTrainedModel:
+def frozen_warm_start(run: Run, policy: PreTrainedModel) -> PreTrainedModel:
     """The warm start, frozen: copied from `policy` in memory, or read again where each process holds a share, which
     cannot be copied.
     """

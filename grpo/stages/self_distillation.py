@@ -29,7 +29,7 @@ from grpo.stages.distillation import distillation
 from grpo.stages.imitation import score_of
 from grpo.stages.method import Method
 from grpo.stages.mixing import stream_of
-from grpo.stages.reinforcement import reference_of
+from grpo.stages.reinforcement import frozen_warm_start
 from grpo.training import PromptSource
 
 Demonstrate = Callable[[Example], tuple[Example, ...]]
@@ -65,7 +65,7 @@ def self_distillation_method(
     stream = stream_of(run, examples, examples, config.rollout.num_prompts)
     prompts = DemonstratedPrompts(stream, prompt, demonstrate)
     score = score_of(run, policy, prompt, examples)
-    return distillation(run, prompts, reference_of(run, policy), sampling_of(config, prompt), score)
+    return distillation(run, prompts, frozen_warm_start(run, policy), sampling_of(config, prompt), score)
 
 
 def nearest_pairs(examples: Sequence[Example], count: int, folder: Path | None = None) -> Demonstrate:

@@ -225,10 +225,12 @@ def with_rate(arm: ArmConfig, rate: float) -> ArmConfig:
     """
     >>> with_rate(ArmConfig("sft"), 1e-05)
     ArmConfig(name='sft_1e-5', settings=('train.optim.lr=1e-05',), start='warm_start', snapshots=0, kind='grpo')
+    >>> with_rate(ArmConfig("sgd"), 0.025).name
+    'sgd_2_5e-2'
     """
-    text = f"{rate:.6g}"
-    name = f"{arm.name}_{text.replace('e-0', 'e-').replace('.', '_')}"
-    return replace(arm, name=name, settings=(*arm.settings, f"{RATE}={text}"))
+    mantissa, exponent = f"{rate:.5e}".split("e")
+    name = f"{arm.name}_{mantissa.rstrip('0').rstrip('.').replace('.', '_')}e{int(exponent)}"
+    return replace(arm, name=name, settings=(*arm.settings, f"{RATE}={rate:.6g}"))
 
 
 def read_transfer(values: Any, path: str) -> TransferConfig:

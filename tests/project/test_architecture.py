@@ -26,6 +26,7 @@ LAYERS = (  # lowest first; a module belongs to the first row that names it or a
         "grpo.optim",
         "grpo.updates",
         "grpo.parameter_steps",
+        "grpo.layer_rates",
         "grpo.eight_bit",
     ),
     ("grpo.runtime",),

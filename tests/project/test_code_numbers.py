@@ -20,7 +20,7 @@ from reward.distil.identity import CODE
 
 NO_CORPUS = {  # modules of data that touch no corpus
     "template", "stream", "tokens", "ends", "obtain", "unpack", "cache", "checksums", "documents", "errors", "console", "progress",
-    "english", "general_texts", "news", "model_folder", "settings", "prompt", "prompt_config", "saved_prompt", "chat", "shots",
+    "english", "general_texts", "news", "questions", "model_folder", "settings", "prompt", "prompt_config", "saved_prompt", "chat", "shots",
     "lazy", "system", "extras", "live_table", "terminal_table",
 }  # fmt: skip
 SHAPING = (
@@ -73,7 +73,7 @@ def student_files() -> list[Path]:
     files += [
         path
         for path in python_files("data/sources", at_least=20)
-        if path.stem not in ("general_texts", "news")
+        if path.stem not in ("general_texts", "news", "questions")
     ]
     return files + [ROOT / "data" / f"{name}.py" for name in SHAPING]
 

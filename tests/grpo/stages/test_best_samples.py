@@ -131,6 +131,21 @@ def test_samples_drawn_otherwise_are_refused_with_the_first_difference(tmp_path:
     assert steps_in(tmp_path / "f", own) == []
 
 
+def test_samples_of_a_version_before_a_setting_of_the_optimiser_are_read(tmp_path: Path) -> None:
+    examples = [Example("i", "s", "r", "o", "l", "bo", "zh")]
+    config = replace(Config(), train=replace(Config().train, method="best_of_group", refresh_every=2))
+    now = header_of(config, "hash", examples)
+    old = {
+        **now,
+        "train.optim": {key: value for key, value in now["train.optim"].items() if key != "lower_lr_share"},
+    }
+    steps_in(tmp_path / "f", old)
+    assert steps_in(tmp_path / "f", now) == []
+    other = {**now, "train.optim": now["train.optim"] | {"lower_lr_share": 0.5}}
+    with pytest.raises(InputError, match=r"drawn with train\.optim = "):
+        steps_in(tmp_path / "f", other)
+
+
 def step_line(**chosen: object) -> str:
     return json.dumps(
         {"step": 0, "seconds": 1.0, "chosen": [{"id": "a", "reward": 1, "group_mean": 1, **chosen}]}

@@ -55,6 +55,19 @@ FP16 = FORMATS["fp16"]
 LAYER = (10 + 2 * 8) * 10 + 14 * 30 + 6 * 8 + 4 * 4  # bytes of a token
 
 
+@pytest.mark.parametrize(("tied", "trained"), [(True, 400), (False, 500)])
+def test_lower_parameters_without_a_rate_have_neither_gradients_nor_moments(tied: bool, trained: int) -> None:
+    """800 or 600 parameters in two layers, of which one is the lower third, rounded up; a head of its own has 200."""
+    sizes = replace(SIZES, tied=tied)
+    still = replace(WORK, modes=MemoryModes(fixes_lower=True))
+    found = memory_bill(sizes, still, FP16)
+    assert (found.update["gradients"], found.update["moments"]) == (4 * trained, 8 * trained)
+    optim = OptimConfig(lower_lr_share=0.0)
+    config = replace(Config(), train=replace(Config().train, optim=optim))
+    assert not MemoryModes.of(config).fixes_lower
+    assert MemoryModes.of(replace(config, sft=replace(config.sft, num_steps=0))).fixes_lower
+
+
 def test_parts_by_hand() -> None:
     """Three prompts with room for 64 and six completions with room for 16 tokens are 288; keys and values of a token are
     2 x 2 layers x 4 numbers. The reference keeps 800 parameters in 16 bits and the embedding in fp32. A chunk has 512

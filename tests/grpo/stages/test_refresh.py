@@ -142,3 +142,9 @@ def test_other_methods_have_no_samples_to_refresh(go: Go, capsys: pytest.Capture
     assert (
         "train.refresh_every = 2 is of train.method = 'best_of_group', not 'sft'" in capsys.readouterr().err
     )
+
+
+def test_a_run_without_any_sample_is_refused_and_not_finished(go: Go, tmp_path: Path) -> None:
+    assert go("none", "rollout.max_new_tokens=1", "reward.weights={chrf=1.0}", "reward.normalise=false") == 2
+    assert not (tmp_path / "none/run/policy").exists()
+    assert all(not one for one in chosen(tmp_path / "none/run"))

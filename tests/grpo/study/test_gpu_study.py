@@ -1,5 +1,6 @@
 """The study for one card: how many arms it has, and that its bill is within two hours on an H100."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,18 +18,19 @@ from grpo.study.cost import make_bill
 H100 = Card(memory=80_000_000_000, product_rate=790e12, copy_rate=3.0e12)
 
 
-def test_it_has_48_arms_of_three_seeds_in_two_hours_by_its_bill(
+def test_it_has_26_arms_at_three_rates_and_three_seeds_in_two_hours_by_its_bill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(duration, "matmul_rate", lambda compute: H100.product_rate)
     monkeypatch.setattr(duration, "measure_card", lambda compute, rate: H100)
     study = load_study("configs/study_gpu.toml", [f"study_dir={tmp_path}/study"])
-    names = {arm.name.rpartition("_")[0] for arm in study.arms}
-    assert (len(names), len(study.arms), len(study.seeds), study.side_by_side) == (16, 48, 3, 6)
+    rates = Counter(arm.name.rpartition("_")[0] for arm in study.arms)
+    assert (len(rates), len(study.arms), len(study.seeds), study.side_by_side) == (27, 79, 3, 6)
+    assert {name for name, count in rates.items() if count < 3} == {"random"}
     compute = Compute(torch.device("cuda"), FORMATS["fp16"])
     bill = make_bill(study, study.arms, study.seeds, None, compute)
     assert (
-        bill.start_seconds == 30 * (3 + 2 * 144) / 6
+        bill.start_seconds == 30 * (3 + 2 * 237) / 6
     )  # a process for each warm start, two for each arm and seed
     assert 0.5 * 3600 < bill.seconds <= 2 * 3600
     assert bill.summary().startswith("bill: at least") and bill.summary().endswith("6 arms side by side")

@@ -98,10 +98,10 @@ learning_rates = []
     argv = write_study(tmp_path, corpus, tiny_folder, more)
     study = load_study(argv[1], ["learning_rates=[3e-6, 1e-5]"])
     assert [arm.name for arm in study.arms] == [
-        "grpo_3e-6", "grpo_1e-5", "sft_3e-6", "sft_1e-5", "slow", "wide_0_0025", "then",
+        "grpo_3e-6", "grpo_1e-5", "sft_3e-6", "sft_1e-5", "slow", "wide_2_5e-3", "then",
     ]  # fmt: skip
     rates = {arm.name: study.arm_config(arm, 0).train.optim.lr for arm in study.arms}
-    assert (rates["grpo_3e-6"], rates["slow"], rates["wide_0_0025"], rates["then"]) == (
+    assert (rates["grpo_3e-6"], rates["slow"], rates["wide_2_5e-3"], rates["then"]) == (
         3e-6,
         1e-7,
         0.0025,
