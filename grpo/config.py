@@ -31,7 +31,7 @@ class OptimConfig:
         "constant"  # how the learning rate goes on after the warm-up
     )
     warmup_steps: int = 0  # updates in which the learning rate rises to `lr`
-    final_lr_share: float = 0.0  # share of `lr` at the last update
+    final_lr_share: float = 0.0  # share of `lr` right after the last update
     weight_decay: float = 0.0  # decoupled from the gradient; 0 = none
     beta1: float = 0.9  # decay of AdamW's mean of gradients
     beta2: float = 0.99  # decay of AdamW's mean of their squares

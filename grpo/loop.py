@@ -149,9 +149,12 @@ def restore_experience(config: Config, training: Training, task: Task, state: Lo
 def guide_of(
     config: Config, task: Task, batch: Sequence[Example], experience: Experience, step: int
 ) -> Guidance:
-    """Advantages of the groups (grpo/advantage.py), and what their reference texts teach (grpo/guide.py)."""
+    """Advantages of the groups (grpo/advantage.py), and what their reference texts teach (grpo/guide.py). On the host,
+    where rewards are made: those of a restored step are on the device, which may add in another order.
+    """
     texts = reference_ids(config, task, batch) if config.guide.mode != "none" else []
-    rewards = experience.rewards, experience.text_rewards
+    text_rewards = experience.text_rewards
+    rewards = experience.rewards.cpu(), None if text_rewards is None else text_rewards.cpu()
     return guidance(config.guide, config.advantage, *rewards, step, config.train.num_steps, texts)
 
 

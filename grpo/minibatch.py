@@ -27,14 +27,11 @@ class Texts(NamedTuple):
     weights: Tensor
 
     @classmethod
-    def of(cls, ids: Sequence[Sequence[int]], prompts: Tensor, factors: Tensor, aggregation: str) -> "Texts":
-        """Texts of which those of `prompts` (K,) count, each by its factor (P,)."""
-        width = max(1, *map(len, ids))
+    def of(cls, ids: Sequence[Sequence[int]], device: torch.device) -> "Texts":
+        """Texts that count nothing yet."""
         lengths = torch.tensor([len(text) for text in ids])
-        mask = torch.arange(width) < lengths[:, None]
-        weights = torch.zeros(mask.shape, dtype=torch.float64)
-        weights[prompts] = token_weights(mask[prompts], aggregation) * factors.cpu()[prompts, None]
-        return cls(ids, sent(mask, factors.device), sent(weights, factors.device))
+        mask = sent(torch.arange(max(1, *map(len, ids))) < lengths[:, None], device)
+        return cls(ids, mask, torch.zeros(mask.shape, dtype=torch.float64, device=device))
 
     def at(self, prompts: Tensor) -> "Texts":
         """Mask and weights of those of `prompts` (K,), which are packed already."""
@@ -201,9 +198,15 @@ def iter_minibatches(
             prompts = windows[window]
             rows = sent(rollout.rows_of(prompts), mask.device)
             weights = torch.zeros(mask.shape, dtype=torch.float64, device=mask.device)
-            weights[rows] = token_weights(mask[rows], aggregation)
             texts = None
-            if guide is not None:
+            if guide is None:
+                weights[rows] = token_weights(mask[rows], aggregation)
+            else:
+                texts = Texts.of(guide.texts, mask.device)
+                there = sent(prompts, mask.device)
+                weights[rows], texts.weights[there] = guide.weights_of(
+                    mask[rows], texts.mask[there], aggregation
+                )
                 weights *= guide.samples.to(mask.device).repeat_interleave(rollout.group_size)[:, None]
-                texts = Texts.of(guide.texts, prompts, guide.references.to(mask.device), aggregation)
+                texts.weights.mul_(guide.references.to(mask.device)[:, None])
             yield Minibatch(experience, prompts, advantages.flatten().to(mask.device), weights, texts)
