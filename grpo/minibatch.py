@@ -16,7 +16,7 @@ from grpo.engine.packing import Packed, by_budget, pack, row_tokens, sent
 from grpo.guide import Guidance
 from grpo.loss import token_weights
 from grpo.records import Experience, Rollout
-from grpo.runtime.parallel import SINGLE_PROCESS, World
+from grpo.runtime.parallel import SINGLE_PROCESS, World, balanced_shares
 
 
 class Texts(NamedTuple):
@@ -123,19 +123,29 @@ def update_windows(num_prompts: int, prompts_per_update: int, seed: tuple[int, .
     return list(order.split(size))
 
 
+def shares_of(rollout: Rollout, prompts: Tensor, count: int) -> list[Tensor]:
+    """The prompts of an update (K,) -> those of each of `count` processes; shares have about as many tokens."""
+    lengths = [rollout.num_tokens(prompt) for prompt in prompts.tolist()]
+    return [prompts[share] for share in balanced_shares(lengths, count)]
+
+
 @torch.no_grad()
 def score(
     model: PreTrainedModel, rollout: Rollout, temperature: float, max_tokens: int, share_prefix: bool = True,
     windows: Sequence[Tensor] | None = None, world: World = SINGLE_PROCESS,
 ) -> Tensor:  # fmt: skip
-    """(N, T) log-probabilities of a rollout under a model, without gradient; `windows`: the prompts that are
-    packed together, as many windows in all processes.
+    """(N, T) log-probabilities of a rollout under a model, without gradient. Of each of `windows`, the prompts of an
+    update, a process scores the share that it will learn from; all get those of all.
     """
+    windows = windows or [torch.arange(len(rollout.prompt_ids))]
+    shares = [shares_of(rollout, prompts, world.size) for prompts in windows]
     logps = torch.zeros_like(rollout.sampling_logps)
-    for prompts in windows or [torch.arange(len(rollout.prompt_ids))]:
-        for rows, packed in micro_batches(rollout, prompts, max_tokens, share_prefix, world):
+    for window in shares:
+        for rows, packed in micro_batches(rollout, window[world.rank], max_tokens, share_prefix, world):
             logps[rows] = completion_logps(model, packed, temperature).logps.to(logps.dtype)
-    return logps
+    by_process = [torch.cat(parts).sort().values for parts in zip(*shares, strict=True)]
+    own_rows = sent(rollout.rows_of(by_process[world.rank]), logps.device)
+    return world.gather_shares(logps[own_rows], [prompts.tolist() for prompts in by_process])
 
 
 @dataclass(frozen=True)
@@ -155,8 +165,7 @@ class Minibatch:
         rollout = self.experience.rollout
         old_logps = self.experience.old_logps
         mask = rollout.completion_mask
-        lengths = [rollout.num_tokens(prompt) for prompt in self.prompts.tolist()]
-        own_prompts = self.prompts[world.own_share(lengths)]
+        own_prompts = shares_of(rollout, self.prompts, world.size)[world.rank]
         for rows, packed in micro_batches(rollout, own_prompts, max_tokens, share_prefix, world, self.texts):
             prompts = rows[:: rollout.group_size] // rollout.group_size
             yield MicroBatch(
