@@ -109,7 +109,8 @@ class LossConfig:
 
     `kl_coef` (beta) is the weight of `kl_estimator` (grpo/kl.py). With `kl_target` > 0 (nats per token) a
     controller starts from it. `sampler_cap` > 0 weighs each token by the ratio of trainer to sampler, at most so
-    much (truncated importance sampling, grpo/loss.py); 0 = no weights.
+    much (truncated importance sampling, grpo/loss.py); 0 = no weights. `skip_cut` gives a completion that the length
+    limit has cut no loss; its reward still counts in its group (overlong filtering, DAPO, arXiv 2503.14476).
     """
 
     objective: Literal["grpo", "bnpo", "dapo", "dr_grpo", "gspo", "cispo", "sapo"] = "grpo"
@@ -120,6 +121,7 @@ class LossConfig:
     kl_estimator: Literal["k1", "k2", "k3", "k1_ratio", "k3_ratio"] = "k3"  # how samples give the KL
     kl_target: float = 0.0  # nats per token to which a controller moves `kl_coef`; 0 = none
     sampler_cap: float = 0.0
+    skip_cut: bool = False
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,7 @@ def minibatches_of(
         aggregation=OBJECTIVES[config.loss.objective].aggregation,
         seed=(config.seed, step),
         guide=guide if guide and guide.texts else None,
+        has_loss=experience.rollout.finished if config.loss.skip_cut else None,
     )
 
 

@@ -189,15 +189,16 @@ def iter_minibatches(
     aggregation: str,
     seed: tuple[int, ...],
     guide: Guidance | None = None,
+    has_loss: Tensor | None = None,
 ) -> Iterator[Minibatch]:
     """`passes` times over the rollout in updates of `prompts_per_update` groups (0 = all); each pass takes
     them in another order.
 
     advantages (P, G) become one per row here and nowhere else. `guide` says what a prompt's completions and its
-    reference text count.
+    reference text count; completions without `has_loss` (N,) have no weight and are no part of any mean over tokens.
     """
     rollout = experience.rollout
-    mask = rollout.completion_mask
+    mask = rollout.completion_mask if has_loss is None else rollout.completion_mask & has_loss[:, None]
     windows = update_windows(len(rollout.prompt_ids), prompts_per_update, seed)
     for number in range(passes):
         order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, number))).permutation(

@@ -50,6 +50,7 @@ ADDED = {
     "train.nearest_pairs": 0,
     "train.refresh_every": 0,
     "loss.sampler_cap": 0.0,
+    "loss.skip_cut": False,
     "guide.mode": "none",
     "guide.shaping": 0.1,
     "guide.weight": 1.0,

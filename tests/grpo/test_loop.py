@@ -10,7 +10,7 @@ import pytest
 import torch
 from ranks import run_ranks
 from tiny import byte_tokenizer
-from tiny_session import CONFIG, TWO_PASSES, Rewards, Session
+from tiny_session import CONFIG, TWO_PASSES, Rewards, Session, variety
 from transformers import PreTrainedTokenizerFast
 
 from grpo.config import Config, LossConfig
@@ -51,6 +51,21 @@ def test_nor_does_it_move_the_policy_of_two_processes(config: Config, tmp_path: 
     """
     config = replace(config, loss=LossConfig(kl_coef=0.1), train=replace(config.train, num_steps=2))
     assert run_ranks(2, run_with_constant_reward, config, tmp_path) == [0, 0]
+
+
+def test_a_run_whose_completions_are_all_cut_learns_nothing(
+    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """With loss.skip_cut, and neither a loss nor a KL term of it; without, the same rewards move the policy."""
+    for skip_cut in (True, False):
+        rollout = replace(CONFIG.rollout, num_prompts=1, max_new_tokens=1)
+        config = replace(CONFIG, rollout=rollout, loss=replace(CONFIG.loss, skip_cut=skip_cut))
+        session = Session(config, tmp_path / str(skip_cut), tiny_tokenizer, reward=variety)
+        before = parameter_hash(session.policy)
+        session.run(stop_at=1)
+        row = session.metrics()[0]
+        assert row["cut_share"] == 1.0 and row["zero_std_share"] < 1.0
+        assert (parameter_hash(session.policy) == before) == skip_cut == (row["grad_norm"] == 0.0)
 
 
 def constant(
