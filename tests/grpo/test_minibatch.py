@@ -103,7 +103,7 @@ def test_a_cut_completion_without_a_loss_by_hand(aggregation: str, each: list[fl
     rollout = Rollout(((2,), (2,)), torch.ones(4, 4, dtype=torch.int64), lengths, finished, zeros, 2)
     exp = Experience(rollout, torch.zeros(2, 2), {}, zeros, None)
     for rows, expected in (
-        (finished, torch.tensor(each).double()),
+        (finished, torch.tensor(each, dtype=torch.float64)),
         (finished & ~finished, zeros[0].double()),
     ):
         (update,) = iter_minibatches(
