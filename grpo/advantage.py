@@ -1,6 +1,6 @@
 """Rewards of groups -> advantages. Pure; fp64 inside (reward/groups.py).
 
-A reward that is missing (NaN) takes no part in any statistic, and its completion gets the advantage 0.
+A reward that is missing (NaN, or infinite) takes no part in any statistic, and its completion gets the advantage 0.
 """
 
 from torch import Tensor
@@ -41,8 +41,8 @@ def group_advantages(rewards: Tensor, std_floor: float, baseline: str = "mean", 
 
 
 def group_spread(rewards: Tensor) -> Tensor:
-    """(P, G) -> (P,) standard deviation (over n) of each group's rewards; a group that spreads no more than
-    the floor teaches nothing.
+    """(P, G) -> (P,) standard deviation (over n) of each group's rewards; one that is no more than the floor is
+    counted as none: it may be the noise of the encoder.
     """
     deviation, count = deviations(rewards)
     return (deviation.square().sum(dim=1) / count[:, 0].clamp_min(1)).sqrt()

@@ -32,7 +32,7 @@ class OptimConfig:
         "constant"  # how the learning rate goes on after the warm-up
     )
     warmup_steps: int = 0  # updates in which the learning rate rises to `lr`
-    final_lr_share: float = 0.0  # share of `lr` at the last update
+    final_lr_share: float = 0.0  # share of `lr` right after the last update
     lower_lr_share: float = 1.0  # of `lr`, in embeddings and the lower third of the layers; 0 = none
     weight_decay: float = 0.0  # decoupled from the gradient; 0 = none
     beta1: float = 0.9  # decay of AdamW's mean of gradients
@@ -111,7 +111,8 @@ class LossConfig:
 
     `kl_coef` (beta) is the weight of `kl_estimator` (grpo/kl.py). With `kl_target` > 0 (nats per token) a
     controller starts from it. `sampler_cap` > 0 weighs each token by the ratio of trainer to sampler, at most so
-    much (truncated importance sampling, grpo/loss.py); 0 = no weights.
+    much (truncated importance sampling, grpo/loss.py); 0 = no weights. `skip_cut` gives a completion that the length
+    limit has cut no loss; its reward still counts in its group (overlong filtering, DAPO, arXiv 2503.14476).
     """
 
     objective: Literal["grpo", "bnpo", "dapo", "dr_grpo", "gspo", "cispo", "sapo"] = "grpo"
@@ -123,6 +124,7 @@ class LossConfig:
     kl_reference: Literal["warm_start", "untouched"] = "warm_start"  # the model from which the KL is counted
     kl_target: float = 0.0  # nats per token to which a controller moves `kl_coef`; 0 = none
     sampler_cap: float = 0.0
+    skip_cut: bool = False
 
 
 @dataclass(frozen=True)

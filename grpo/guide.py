@@ -6,25 +6,47 @@ of imitation in between. Pure functions; P prompts, G completions each, T tokens
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from grpo.advantage import group_advantages
 from grpo.config import AdvantageConfig, GuideConfig
+from grpo.loss import token_weights
+
+
+def separate_weights(mask: Tensor, text_mask: Tensor, aggregation: str) -> tuple[Tensor, Tensor]:
+    """Token weights (grpo/loss.py) of samples (N, T) and of reference texts (P, T'), each a mean of its own."""
+    return token_weights(mask, aggregation), token_weights(text_mask, aggregation, mask.shape[1])
+
+
+def joint_weights(mask: Tensor, text_mask: Tensor, aggregation: str) -> tuple[Tensor, Tensor]:
+    """The same as one mean over all N + P of them: each reference text is a completion among the others.
+
+    >>> joint_weights(torch.ones(1, 3), torch.ones(1, 2), "token")[1].tolist()
+    [[0.2, 0.2]]
+    """
+    width, text_width = mask.shape[1], text_mask.shape[1]
+    most = max(width, text_width)
+    both = torch.cat([pad(mask, (0, most - width)), pad(text_mask, (0, most - text_width))])
+    weights = token_weights(both, aggregation, width)
+    return weights[: len(mask), :width], weights[len(mask) :, :text_width]
 
 
 class Guidance(NamedTuple):
     """advantages (P, G) of the samples; what the loss of a prompt's samples counts, and what the loss of its reference
-    text counts, (P,) fp64 each; token ids of the texts, an empty one where it is too long.
+    text counts, (P,) fp64 each; token ids of the texts, an empty one where it is too long; how the tokens of both are
+    weighed.
     """
 
     advantages: Tensor
     samples: Tensor
     references: Tensor
     texts: Sequence[Sequence[int]]
+    weights_of: Callable[[Tensor, Tensor, str], tuple[Tensor, Tensor]] = separate_weights
 
 
 def guidance(
@@ -46,15 +68,13 @@ def guidance(
                  share of right samples, for a reward that is right or wrong)
     interleaved  every `every`-th step the reference texts alone
     """
-    prompts, members = rewards.shape
-    ones = torch.ones(prompts, dtype=torch.float64, device=rewards.device)
+    ones = torch.ones(len(rewards), dtype=torch.float64, device=rewards.device)
     settings = advantage.std_floor, advantage.baseline, advantage.scale
     if config.mode == "member":
         assert text_rewards is not None
         both = torch.cat([rewards, text_rewards.to(rewards)], dim=1)
         advantages = group_advantages(both, *settings)
-        share = ones / (members + 1)
-        return Guidance(advantages[:, :-1], members * share, advantages[:, -1] * share, texts)
+        return Guidance(advantages[:, :-1], ones, advantages[:, -1], texts, joint_weights)
     advantages = group_advantages(rewards, *settings)
     if config.mode == "term":
         return Guidance(advantages, ones, falling_weight(config, step, num_steps) * ones, texts)
@@ -63,6 +83,8 @@ def guidance(
         is_taught = (rewards.nan_to_num(-math.inf).amax(dim=1) < config.threshold).double()
     elif config.mode == "interleaved" and (step + 1) % config.every == 0:
         is_taught = ones
+    if texts:  # without one a prompt is left to its samples
+        is_taught = is_taught * is_taught.new_tensor([float(bool(ids)) for ids in texts])
     return Guidance(advantages, 1 - is_taught, is_taught, texts)
 
 

@@ -94,42 +94,41 @@ def collect(
     prompt_ids = [task.prompt.encode_prompt(example) for example in batch]
     shares = balanced_shares([*map(len, prompt_ids)], world.size)
     own = shares[world.rank]
+    whole = partial(world.gather_shares, shares=shares)
     with log.phase("rollout"):
         rollout = roll_out(task, policy, prompt_ids, own, (config.seed, step))
     tries = None
     if not config.rollout.redraws:
         # an accelerator only has to be told what to score, so it does in the reward's time
-        logps = score_share(config, training, task, rollout, step)
+        full = rollout.map_tensors(whole, prompt_ids)
+        logps = score_rollout(config, training, task, full, step)
     with log.phase("reward"):
         samples = reward_groups(config, task, rollout, [batch[i] for i in own], world)
     if config.rollout.redraws:
-        samples, tries = redraw(config, training, task, samples, own, step)
-        logps = score_share(config, training, task, samples.rollout, step)
-        final = batch_at(task.prompts, step, world.gather_shares(tries, shares))
-        prompt_ids = [task.prompt.encode_prompt(example) for example in final]
-    experience = Experience(
-        samples.rollout, samples.rewards, samples.terms, *logps, samples.text_rewards, tries
-    )
-    return experience.map_tensors(partial(world.gather_shares, shares=shares), prompt_ids)
+        samples, own_tries = redraw(config, training, task, samples, own, step)
+        tries = whole(own_tries)
+        final = batch_at(task.prompts, step, tries)
+        full = samples.rollout.map_tensors(whole, [task.prompt.encode_prompt(example) for example in final])
+        logps = score_rollout(config, training, task, full, step)
+    terms = {name: whole(samples.terms[name]) for name in sorted(samples.terms)}  # files keep no order
+    text_rewards = None if samples.text_rewards is None else whole(samples.text_rewards)
+    return Experience(full, whole(samples.rewards), terms, *logps, text_rewards, tries)
 
 
-def score_share(
+def score_rollout(
     config: Config, training: Training, task: Task, rollout: Rollout, step: int
 ) -> tuple[Tensor, Tensor | None]:
-    """(N, T) log-probabilities of this process's rollout under the reference policy, and under the policy where several
-    updates follow.
+    """(N, T) log-probabilities of the rollout of all processes under the reference policy, and under the policy where
+    several updates follow.
     """
-    world = training.world
-    count = len(rollout.prompt_ids)
-    per_update = config.train.prompts_per_update // world.size
     logps_under = partial(
         score,
         rollout=rollout,
         temperature=config.rollout.temperature,
         max_tokens=config.train.max_tokens_per_pass,
         share_prefix=shares_prefix(config, training.policy),
-        windows=update_windows(count, per_update, (config.seed, step)),
-        world=world,
+        windows=update_windows(len(rollout.prompt_ids), config.train.prompts_per_update, (config.seed, step)),
+        world=training.world,
     )
     with training.log.phase("score"):
         return logps_under(task.reference), logps_under(training.policy) if config.reuses_rollout else None
@@ -149,9 +148,12 @@ def restore_experience(config: Config, training: Training, task: Task, state: Lo
 def guide_of(
     config: Config, task: Task, batch: Sequence[Example], experience: Experience, step: int
 ) -> Guidance:
-    """Advantages of the groups (grpo/advantage.py), and what their reference texts teach (grpo/guide.py)."""
+    """Advantages of the groups (grpo/advantage.py), and what their reference texts teach (grpo/guide.py). On the host,
+    where rewards are made: those of a restored step are on the device, which may add in another order.
+    """
     texts = reference_ids(config, task, batch) if config.guide.mode != "none" else []
-    rewards = experience.rewards, experience.text_rewards
+    text_rewards = experience.text_rewards
+    rewards = experience.rewards.cpu(), None if text_rewards is None else text_rewards.cpu()
     return guidance(config.guide, config.advantage, *rewards, step, config.train.num_steps, texts)
 
 
@@ -167,6 +169,7 @@ def minibatches_of(
         aggregation=OBJECTIVES[config.loss.objective].aggregation,
         seed=(config.seed, step),
         guide=guide if guide and guide.texts else None,
+        has_loss=experience.rollout.finished if config.loss.skip_cut else None,
     )
 
 

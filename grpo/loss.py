@@ -29,15 +29,16 @@ class Bounds(NamedTuple):
     dual: float = 0.0
 
 
-def token_weights(mask: Tensor, aggregation: str) -> Tensor:
+def token_weights(mask: Tensor, aggregation: str, most: int | None = None) -> Tensor:
     """(N, T) mask of a whole update -> (N, T) fp64 weights.
 
     sequence  1 / (N |y_i|): mean over completions of their token means (GRPO, arXiv 2402.03300 eq. 3)
     token     1 / sum_i |y_i|: every token counts the same (DAPO, arXiv 2503.14476 eq. 8)
-    constant  1 / (N T): no length normalisation (Dr. GRPO, arXiv 2503.20783)
+    constant  1 / (N T): no length normalisation (Dr. GRPO, arXiv 2503.20783); `most` stands for T where it is given
     """
     lengths = mask.sum(dim=1, keepdim=True).double().clamp_min(1)
-    rows, width = mask.shape
+    rows = len(mask)
+    width = most or mask.shape[1]
     scales = {
         "sequence": lambda: 1.0 / (lengths * rows),
         "token": lambda: torch.ones_like(lengths) / mask.sum().clamp_min(1),
@@ -95,7 +96,7 @@ def sapo(logps: Tensor, ratio: Tensor, advantages: Tensor, bounds: Bounds) -> tu
     At r = 1 its gradient is the policy gradient; away from it the gradient fades and never stops.
     """
     positive, negative = SAPO_TEMPERATURES
-    temperature = torch.where(advantages > 0, positive, negative)
+    temperature = torch.where(advantages > 0, positive, negative)  # fp32 numbers, as in TRL
     return torch.sigmoid(temperature * (ratio - 1)) * 4 / temperature * advantages, torch.zeros_like(
         ratio, dtype=torch.bool
     )

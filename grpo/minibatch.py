@@ -16,7 +16,7 @@ from grpo.engine.packing import Packed, by_budget, pack, row_tokens, sent
 from grpo.guide import Guidance
 from grpo.loss import token_weights
 from grpo.records import Experience, Rollout
-from grpo.runtime.parallel import SINGLE_PROCESS, World
+from grpo.runtime.parallel import SINGLE_PROCESS, World, balanced_shares
 
 
 class Texts(NamedTuple):
@@ -27,14 +27,11 @@ class Texts(NamedTuple):
     weights: Tensor
 
     @classmethod
-    def of(cls, ids: Sequence[Sequence[int]], prompts: Tensor, factors: Tensor, aggregation: str) -> "Texts":
-        """Texts of which those of `prompts` (K,) count, each by its factor (P,)."""
-        width = max(1, *map(len, ids))
+    def of(cls, ids: Sequence[Sequence[int]], device: torch.device) -> "Texts":
+        """Texts that count nothing yet."""
         lengths = torch.tensor([len(text) for text in ids])
-        mask = torch.arange(width) < lengths[:, None]
-        weights = torch.zeros(mask.shape, dtype=torch.float64)
-        weights[prompts] = token_weights(mask[prompts], aggregation) * factors.cpu()[prompts, None]
-        return cls(ids, sent(mask, factors.device), sent(weights, factors.device))
+        mask = sent(torch.arange(max(1, *map(len, ids))) < lengths[:, None], device)
+        return cls(ids, mask, torch.zeros(mask.shape, dtype=torch.float64, device=device))
 
     def at(self, prompts: Tensor) -> "Texts":
         """Mask and weights of those of `prompts` (K,), which are packed already."""
@@ -126,19 +123,29 @@ def update_windows(num_prompts: int, prompts_per_update: int, seed: tuple[int, .
     return list(order.split(size))
 
 
+def shares_of(rollout: Rollout, prompts: Tensor, count: int) -> list[Tensor]:
+    """The prompts of an update (K,) -> those of each of `count` processes; shares have about as many tokens."""
+    lengths = [rollout.num_tokens(prompt) for prompt in prompts.tolist()]
+    return [prompts[share] for share in balanced_shares(lengths, count)]
+
+
 @torch.no_grad()
 def score(
     model: PreTrainedModel, rollout: Rollout, temperature: float, max_tokens: int, share_prefix: bool = True,
     windows: Sequence[Tensor] | None = None, world: World = SINGLE_PROCESS,
 ) -> Tensor:  # fmt: skip
-    """(N, T) log-probabilities of a rollout under a model, without gradient; `windows`: the prompts that are
-    packed together, as many windows in all processes.
+    """(N, T) log-probabilities of a rollout under a model, without gradient. Of each of `windows`, the prompts of an
+    update, a process scores the share that it will learn from; all get those of all.
     """
+    windows = windows or [torch.arange(len(rollout.prompt_ids))]
+    shares = [shares_of(rollout, prompts, world.size) for prompts in windows]
     logps = torch.zeros_like(rollout.sampling_logps)
-    for prompts in windows or [torch.arange(len(rollout.prompt_ids))]:
-        for rows, packed in micro_batches(rollout, prompts, max_tokens, share_prefix, world):
+    for window in shares:
+        for rows, packed in micro_batches(rollout, window[world.rank], max_tokens, share_prefix, world):
             logps[rows] = completion_logps(model, packed, temperature).logps.to(logps.dtype)
-    return logps
+    by_process = [torch.cat(parts).sort().values for parts in zip(*shares, strict=True)]
+    own_rows = sent(rollout.rows_of(by_process[world.rank]), logps.device)
+    return world.gather_shares(logps[own_rows], [prompts.tolist() for prompts in by_process])
 
 
 @dataclass(frozen=True)
@@ -158,8 +165,7 @@ class Minibatch:
         rollout = self.experience.rollout
         old_logps = self.experience.old_logps
         mask = rollout.completion_mask
-        lengths = [rollout.num_tokens(prompt) for prompt in self.prompts.tolist()]
-        own_prompts = self.prompts[world.own_share(lengths)]
+        own_prompts = shares_of(rollout, self.prompts, world.size)[world.rank]
         for rows, packed in micro_batches(rollout, own_prompts, max_tokens, share_prefix, world, self.texts):
             prompts = rows[:: rollout.group_size] // rollout.group_size
             yield MicroBatch(
@@ -183,15 +189,16 @@ def iter_minibatches(
     aggregation: str,
     seed: tuple[int, ...],
     guide: Guidance | None = None,
+    has_loss: Tensor | None = None,
 ) -> Iterator[Minibatch]:
     """`passes` times over the rollout in updates of `prompts_per_update` groups (0 = all); each pass takes
     them in another order.
 
     advantages (P, G) become one per row here and nowhere else. `guide` says what a prompt's completions and its
-    reference text count.
+    reference text count; completions without `has_loss` (N,) have no weight and are no part of any mean over tokens.
     """
     rollout = experience.rollout
-    mask = rollout.completion_mask
+    mask = rollout.completion_mask if has_loss is None else rollout.completion_mask & has_loss[:, None]
     windows = update_windows(len(rollout.prompt_ids), prompts_per_update, seed)
     for number in range(passes):
         order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, number))).permutation(
@@ -201,9 +208,15 @@ def iter_minibatches(
             prompts = windows[window]
             rows = sent(rollout.rows_of(prompts), mask.device)
             weights = torch.zeros(mask.shape, dtype=torch.float64, device=mask.device)
-            weights[rows] = token_weights(mask[rows], aggregation)
             texts = None
-            if guide is not None:
+            if guide is None:
+                weights[rows] = token_weights(mask[rows], aggregation)
+            else:
+                texts = Texts.of(guide.texts, mask.device)
+                there = sent(prompts, mask.device)
+                weights[rows], texts.weights[there] = guide.weights_of(
+                    mask[rows], texts.mask[there], aggregation
+                )
                 weights *= guide.samples.to(mask.device).repeat_interleave(rollout.group_size)[:, None]
-                texts = Texts.of(guide.texts, prompts, guide.references.to(mask.device), aggregation)
+                texts.weights.mul_(guide.references.to(mask.device)[:, None])
             yield Minibatch(experience, prompts, advantages.flatten().to(mask.device), weights, texts)

@@ -53,6 +53,7 @@ ADDED = {
     "train.refresh_every": 0,
     "loss.sampler_cap": 0.0,
     "loss.kl_reference": "warm_start",
+    "loss.skip_cut": False,
     "guide.mode": "none",
     "guide.shaping": 0.1,
     "guide.weight": 1.0,

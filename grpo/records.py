@@ -65,6 +65,13 @@ class Rollout:
         group = self.completions()[prompt * self.group_size : (prompt + 1) * self.group_size]
         return len(self.prompt_ids[prompt]) + sum(map(len, group))
 
+    def map_tensors(
+        self, change: Callable[[Tensor], Tensor], prompt_ids: Sequence[Sequence[int]]
+    ) -> "Rollout":
+        """The rollout of `prompt_ids` with `change` applied to every tensor: to gather the shares of several processes."""
+        tensors = {name: change(getattr(self, name)) for name in ROLLOUT_TENSORS}
+        return Rollout(tuple(map(tuple, prompt_ids)), **tensors, group_size=self.group_size)
+
     def rows_of(self, prompts: Tensor) -> Tensor:
         """(K,) prompt indices -> (K * G,) row indices."""
         return (
@@ -120,18 +127,6 @@ class Experience:
             tensors.get("old_logps"),
             tensors.get("text_rewards"),
             tensors.get("tries"),
-        )
-
-    def map_tensors(
-        self, change: Callable[[Tensor], Tensor], prompt_ids: Sequence[Sequence[int]]
-    ) -> "Experience":
-        """A copy with `change` applied to every tensor: to move it, or to gather the shares of several
-        processes.
-        """
-        return Experience.of(
-            {name: change(values) for name, values in self.tensors().items()},
-            prompt_ids,
-            self.rollout.group_size,
         )
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -99,8 +100,12 @@ def reference_ids(config: Config, task: Task, batch: Sequence[Example]) -> list[
 
 
 def reward_texts(config: Config, task: Task, batch: Sequence[Example], world: World) -> Tensor | None:
-    """(P, 1) reward of each example's reference text; None where it joins no group."""
+    """(P, 1) reward of each example's reference text, NaN for one that is too long; None where it joins no group."""
     if config.guide.mode != "member":
         return None
     texts = [example.reference for example in batch]
-    return world.together(lambda: reward_examples(task.reward, batch, texts, 1))[0]
+    rewards = world.together(lambda: reward_examples(task.reward, batch, texts, 1))[0]
+    has_text = rewards.new_tensor(
+        [[bool(ids)] for ids in reference_ids(config, task, batch)], dtype=torch.bool
+    )
+    return rewards.where(has_text, torch.nan)

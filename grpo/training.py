@@ -94,11 +94,12 @@ def reward_examples(
     reward: RewardFunction | Rewards, examples: Sequence[Example], texts: Sequence[str], group_size: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The rewards of N texts, each by the reward of its example's target language where there are several: (P, G),
-    and each term (P, G). All examples of a group have one language.
+    and each term (P, G). All examples of a group have one language. An infinite reward is a missing one, NaN.
     """
     if not isinstance(reward, Mapping):
         references = [example.references for example in examples]
-        return reward([example.source for example in examples], texts, references, group_size)
+        rewards, own_terms = reward([example.source for example in examples], texts, references, group_size)
+        return rewards.where(rewards.isfinite(), torch.nan), own_terms
     languages = [example.target_language for example in examples[::group_size]]
     total, terms = torch.full((len(languages), group_size), torch.nan), dict[str, Tensor]()
     for language in dict.fromkeys(languages):

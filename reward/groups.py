@@ -1,5 +1,5 @@
-"""Statistics inside groups, of values of which some may be missing (NaN). Pure; fp64 inside, because the fp32 mean
-of equal values is not exactly their value.
+"""Statistics inside groups, of values of which some may be missing (NaN, or infinite). Pure; fp64 inside, because the
+fp32 mean of equal values is not exactly their value.
 """
 
 import torch
@@ -15,7 +15,7 @@ def deviations(grouped: Tensor) -> tuple[Tensor, Tensor]:
     (tensor([[-1.,  1.,  0.]], dtype=torch.float64), tensor([[2.]], dtype=torch.float64))
     """
     values = grouped.double()
-    missing = values.isnan()
+    missing = ~values.isfinite()
     count = (~missing).sum(dim=1, keepdim=True).double()
     mean = values.masked_fill(missing, 0.0).sum(dim=1, keepdim=True) / count.clamp_min(1)
     return (values - mean).masked_fill(missing, 0.0), count

@@ -124,6 +124,10 @@ def test_missing_rewards_take_no_part(scale: str, baseline: str) -> None:
     advantages = group_advantages(with_gaps, 1e-3, baseline, scale)
     assert (advantages[:, [0, 2, 3, 5]] - group_advantages(whole, 1e-3, baseline, scale)).abs().max() < 1e-12
     assert torch.equal(advantages[:, [1, 4]], torch.zeros(3, 2, dtype=torch.float64))
+    for infinity in (math.inf, -math.inf):  # no number either, and no reason to lose all others
+        infinite = with_gaps.where(~with_gaps.isnan(), infinity)
+        assert torch.equal(group_advantages(infinite, 1e-3, baseline, scale), advantages)
+        assert torch.equal(group_spread(infinite), group_spread(with_gaps))
     few = torch.tensor([[math.nan, 0.3, math.nan], [math.nan] * 3])
     assert torch.equal(group_advantages(few, 1e-3, baseline, scale), torch.zeros(2, 3, dtype=torch.float64))
     assert torch.equal(group_spread(few), torch.zeros(2, dtype=torch.float64))

@@ -19,6 +19,8 @@ from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import pack
 from grpo.guide import guidance, reference_loss
 from grpo.loop import accumulate, collect, guide_of, minibatches_of
+from grpo.minibatch import iter_minibatches
+from grpo.records import Experience, Rollout
 from grpo.runtime.run_log import RunLog
 
 ADVANTAGE = AdvantageConfig(std_floor=1e-4)
@@ -37,9 +39,9 @@ def test_a_member_has_an_advantage_among_all_and_every_member_counts_the_same() 
     found = guide("member")
     expected = torch.tensor([-0.2, -0.2, 0.2]).double() / (4 * 0.04 / 3) ** 0.5
     assert torch.allclose(found.advantages[1], expected, atol=1e-6)
-    assert torch.allclose(found.references, torch.tensor([1.475897, 0.866025]).double() / 4, atol=1e-5)
-    assert found.samples.tolist() == [0.75, 0.75]
-    total = (found.advantages.sum(dim=1) / 4) + found.references
+    assert torch.allclose(found.references, torch.tensor([1.475897, 0.866025]).double(), atol=1e-5)
+    assert found.samples.tolist() == [1, 1]
+    total = found.advantages.sum(dim=1) + found.references
     assert torch.allclose(total, torch.zeros(2, dtype=torch.float64), atol=1e-7)
 
 
@@ -65,6 +67,50 @@ def test_who_counts(
     assert found.samples.tolist() == pytest.approx(samples)
     assert found.references.tolist() == pytest.approx(references)
     assert torch.equal(found.advantages, group_advantages(REWARDS, 1e-4))
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "mode", "samples", "texts"),
+    [
+        ("sequence", "term", [1 / 16, 1 / 4, 1 / 8, 1 / 8], [1 / 6, 1 / 10]),
+        ("token", "term", [1 / 9] * 4, [1 / 8, 1 / 8]),
+        ("constant", "term", [1 / 16] * 4, [1 / 8, 1 / 8]),
+        ("sequence", "member", [1 / 24, 1 / 6, 1 / 12, 1 / 12], [1 / 18, 1 / 30]),
+        ("token", "member", [1 / 17] * 4, [1 / 17, 1 / 17]),
+        ("constant", "member", [1 / 24] * 4, [1 / 24, 1 / 24]),
+    ],
+)
+def test_what_a_token_weighs_by_hand(
+    aggregation: str, mode: str, samples: list[float], texts: list[float]
+) -> None:
+    """Two groups of two with 4, 1, 2 and 2 of at most T = 4 tokens, and texts of 3 and 5, which is more than T. As a
+    member a text is a completion like all; a constant length is T, whatever texts are in the batch.
+    """
+    lengths = torch.tensor([4, 1, 2, 2])
+    ids = torch.ones(4, 4, dtype=torch.int64)
+    rollout = Rollout(((2,), (2,)), ids, lengths, lengths < 4, torch.zeros(4, 4), 2)
+    rewards = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    experience = Experience(rollout, rewards, {}, torch.zeros(4, 4), None)
+    config = GuideConfig(mode=mode, final_weight=1.0)  # type: ignore[arg-type]
+    found = guidance(config, ADVANTAGE, rewards, torch.ones(2, 1), 0, 5, [[1] * 3, [1] * 5])
+    counts = found.references[:, None]
+    (update,) = iter_minibatches(
+        experience, found.advantages, passes=1, prompts_per_update=0, aggregation=aggregation, seed=(0, 0), guide=found
+    )  # fmt: skip
+    assert update.texts is not None
+    for weights, mask, each in (
+        (update.weights, rollout.completion_mask, torch.tensor(samples, dtype=torch.float64)),
+        (update.texts.weights, update.texts.mask, torch.tensor(texts, dtype=torch.float64) * counts[:, 0]),
+    ):
+        torch.testing.assert_close(weights, mask * each[:, None], atol=1e-15, rtol=0)
+
+
+def test_a_group_without_a_text_keeps_its_samples() -> None:
+    for mode, settings in (("failed", {"threshold": 100.0}), ("interleaved", {"every": 2})):
+        config = GuideConfig(mode=mode, **settings)  # type: ignore[arg-type]
+        found = guidance(config, ADVANTAGE, REWARDS, None, 1, 5, [[], [5, 1]])
+        assert found.samples.tolist() == [1, 0]
+        assert found.references.tolist() == [0, 1]
 
 
 def test_a_group_without_any_reward_has_failed() -> None:
@@ -193,9 +239,12 @@ def test_a_guided_run_learns_the_texts(mode: str, tmp_path: Path) -> None:
         assert torch.equal(own, other)
 
 
-def test_a_text_that_is_too_long_guides_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "guide", [GuideConfig("term", weight=0.5), GuideConfig("failed", threshold=100.0), GuideConfig("interleaved", every=2)]
+)  # fmt: skip
+def test_a_text_that_is_too_long_guides_nothing(guide: GuideConfig, tmp_path: Path) -> None:
     config = replace(CONFIG, sft=replace(CONFIG.sft, max_completion_tokens=3))
-    guided = replace(config, guide=GuideConfig(mode="term", weight=0.5))
+    guided = replace(config, guide=guide)
     runs = [
         Session(one, tmp_path / str(n), byte_tokenizer(), reward=variety)
         for n, one in enumerate((config, guided))

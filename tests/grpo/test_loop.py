@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_session import CONFIG, TWO_PASSES, Session
+from ranks import run_ranks
+from tiny import byte_tokenizer
+from tiny_session import CONFIG, TWO_PASSES, Rewards, Session, variety
 from transformers import PreTrainedTokenizerFast
 
 from grpo.config import Config, LossConfig
 from grpo.engine.model import parameter_hash
+from grpo.runtime.parallel import World
 
 
 def test_first_step_has_no_kl_no_clip_and_no_gap(
@@ -35,14 +38,49 @@ def test_constant_reward_leaves_the_policy_where_it_is(
     nat within a step.
     """
 
-    def constant(
-        sources: Sequence[str], completions: Sequence[str], references: Sequence[str], group_size: int
-    ) -> tuple:
-        return torch.full((len(completions) // group_size, group_size), 0.7), {}
-
     session = Session(
         replace(config, loss=LossConfig(kl_coef=0.1)), tmp_path, tiny_tokenizer, reward=constant
     )
+    check_that_nothing_moves(session)
+
+
+@pytest.mark.parametrize("config", [CONFIG, TWO_PASSES], ids=["one update", "four updates"])
+def test_nor_does_it_move_the_policy_of_two_processes(config: Config, tmp_path: Path) -> None:
+    """Obituary: a process scored the prompts that it had sampled and learned from others, so six steps moved weights by
+    twice the learning rate.
+    """
+    config = replace(config, loss=LossConfig(kl_coef=0.1), train=replace(config.train, num_steps=2))
+    assert run_ranks(2, run_with_constant_reward, config, tmp_path) == [0, 0]
+
+
+def test_a_run_whose_completions_are_all_cut_learns_nothing(
+    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """With loss.skip_cut, and neither a loss nor a KL term of it; without, the same rewards move the policy."""
+    for skip_cut in (True, False):
+        rollout = replace(CONFIG.rollout, num_prompts=1, max_new_tokens=1)
+        config = replace(CONFIG, rollout=rollout, loss=replace(CONFIG.loss, skip_cut=skip_cut))
+        session = Session(config, tmp_path / str(skip_cut), tiny_tokenizer, reward=variety)
+        before = parameter_hash(session.policy)
+        session.run(stop_at=1)
+        row = session.metrics()[0]
+        assert row["cut_share"] == 1.0 and row["zero_std_share"] < 1.0
+        assert (parameter_hash(session.policy) == before) == skip_cut == (row["grad_norm"] == 0.0)
+
+
+def constant(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
+) -> Rewards:
+    return torch.full((len(completions) // group_size, group_size), 0.7), {}
+
+
+def run_with_constant_reward(world: World, config: Config, folder: Path) -> None:
+    data = replace(world, mode="data")
+    own = folder / str(world.rank)
+    check_that_nothing_moves(Session(config, own, byte_tokenizer(), reward=constant, world=data))
+
+
+def check_that_nothing_moves(session: Session) -> None:
     before = parameter_hash(session.policy)
     session.run()
     assert parameter_hash(session.policy) == before

@@ -8,7 +8,7 @@ from grpo.engine.logprob import completion_logps
 from grpo.engine.sampler import Sampling, generate
 from grpo.loss import Bounds, grpo_loss, token_weights
 from grpo.minibatch import iter_minibatches
-from grpo.records import Experience
+from grpo.records import Experience, Rollout
 
 PROMPTS = [[2, 40 + i, 41, 42][: 2 + i % 3] for i in range(5)]
 STOPS = (1, *range(10, 60))
@@ -83,6 +83,37 @@ def test_advantages_and_old_logps_follow_their_rows() -> None:
                 assert torch.equal(micro.old_logps[row], exp.old_logps[int(advantage)])
                 assert torch.equal(micro.ref_logps[row], exp.ref_logps[int(advantage)])
                 assert micro.mask[row].sum() == exp.rollout.lengths[int(advantage)]
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "each"),
+    [
+        ("sequence", [0, 1 / 4, 1 / 8, 0]),
+        ("token", [0, 1 / 3, 1 / 3, 0]),
+        ("constant", [0, 1 / 16, 1 / 16, 0]),
+    ],
+)
+def test_a_cut_completion_without_a_loss_by_hand(aggregation: str, each: list[float]) -> None:
+    """4, 1, 2 and 2 tokens of at most 4, the first and the last completion cut: they have no weight and are no part of a
+    mean over tokens. Where all are cut there is no gradient at all.
+    """
+    lengths = torch.tensor([4, 1, 2, 2])
+    finished = torch.tensor([False, True, True, False])
+    zeros = torch.zeros(4, 4)
+    rollout = Rollout(((2,), (2,)), torch.ones(4, 4, dtype=torch.int64), lengths, finished, zeros, 2)
+    exp = Experience(rollout, torch.zeros(2, 2), {}, zeros, None)
+    for rows, expected in (
+        (finished, torch.tensor(each, dtype=torch.float64)),
+        (finished & ~finished, zeros[0].double()),
+    ):
+        (update,) = iter_minibatches(
+            exp, torch.ones(2, 2), passes=1, prompts_per_update=0, aggregation=aggregation, seed=(0,), has_loss=rows
+        )  # fmt: skip
+        torch.testing.assert_close(
+            update.weights, rollout.completion_mask * expected[:, None], atol=1e-15, rtol=0
+        )
+        (micro,) = update.split(1000)
+        assert torch.equal(micro.mask, rollout.completion_mask)  # what the log counts
 
 
 def test_an_experience_survives_as_tensors() -> None:
