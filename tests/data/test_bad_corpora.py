@@ -304,7 +304,7 @@ def test_zero_bytes_in_utf8_are_not_taken_for_utf16(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text(
         "".join(f"{BO * n}\t甲\0乙{'丙' * n}a\n" for n in range(1, 61)), encoding="utf-8"
     )
-    assert len(read(corpus(tmp_path / "a.tsv"))) == 60
+    assert len(read(corpus(tmp_path / "a.tsv")).examples) == 60
     (tmp_path / "a.tsv").write_bytes(
         "".join(f"{BO}\t一丁{'丙' * n}\n" for n in range(60)).encode("utf-16-le")
     )
