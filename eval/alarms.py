@@ -164,6 +164,8 @@ def cause_of_no_spread(rows: Rows) -> str:
         return f"they are {'nearly ' if reward else ''}0: {', '.join(parts) or 'no term is 0 alone, see the groups in rollouts.jsonl'}"
     if average(rows, "distinct_share") <= MOST:
         return "their completions hardly differ: raise rollout.temperature"
+    if average(rows, "reward_std") == 0:
+        return "the reward pays all completions of a prompt the same, though they differ"
     return "they spread no more than the floor advantage.std_floor, which the encoder's noise may have raised"
 
 

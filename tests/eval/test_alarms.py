@@ -104,6 +104,7 @@ def test_groups_without_spread_are_said_from_the_first_step_with_their_cause(ste
             {"reward_mean": 0.4, "distinct_share": 0.25},
             "their completions hardly differ: raise rollout.temperature",
         ),
+        ({"reward_mean": 0.4, "reward_std": 0.0}, "the reward pays all completions of a prompt the same"),
         ({"reward_mean": 0.4, "reward_std": 1e-6}, "they spread no more than the floor advantage.std_floor"),
     ],
 )
