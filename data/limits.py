@@ -29,6 +29,7 @@ def limits_of(limits: Limits, examples: Iterable[Example], place: str = "") -> t
     remarks = [
         f"data.{name}_units=0: up to {value} units are kept, as {KEPT:.0%} of the pairs {f'of {place} ' if place else ''}have"
         for name, value in values.items()
+        if counts[name]
     ]
     return replace(limits, **values), remarks
 

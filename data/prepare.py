@@ -309,6 +309,10 @@ def _check_parts(parts: dict[str, Part], tally: Tally, clusters: Clusters, confi
                 "its source, a tab, its reference"
             )
         usable = f"{len(tally.pairs)} of {len(tally.pairs) + drops.total()} pairs are usable"
+        if others := tally.num_dropped[OTHER_REFERENCE]:
+            usable += (
+                f", {others} more have the source text of one of them and give it further reference texts"
+            )
         raise InputError(
             f"{config.pairs_setting}={config.pairs}: nothing is left for {' and '.join(empty)}: {usable} "
             f"(dropped: {in_words(drops)}); {_cause(clusters, config)}"

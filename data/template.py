@@ -113,6 +113,14 @@ class Wording:
             return own_label
         return LABELS.get(primary(code), primary(code)) if self.template == PLAIN else english_name(code)
 
+    def codes_as_names(self, example: Example) -> list[str]:
+        """The languages of an example that the plain wording says by their codes, for lack of a name."""
+        if self.template != PLAIN or "{source_language}" not in of_task(TEMPLATES, example):
+            return []
+        codes = example.source_language, example.target_language
+        labels = zip(self.labels(*codes), codes, (self.source_label, self.target_label), strict=True)
+        return [name for name, code, own in labels if name == primary(code) and not own]
+
     def labels(self, source: str, target: str) -> tuple[str, str]:
         """The names of both languages, with their scripts where they would be one name otherwise."""
         names = self.label(source, self.source_label), self.label(target, self.target_label)

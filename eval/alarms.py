@@ -16,6 +16,8 @@ from reward.panel import ALARM_WINDOW, CLEAR_ERRORS, change, gaming_alarm
 Rows = Sequence[Mapping[str, Any]]
 EARLY = (1, 3)  # numbers of rows after which the rules are asked before the first window is full
 MOST = 0.5  # a share that is beyond a habit
+NEARLY_ALL = 0.9  # of the groups; the gradient then comes from a few of them
+NEARLY_0 = 1e-3  # of a reward
 FAR = 2.0  # nats per token from the warm start; a run that had lost its language was measured at 4.5
 CERTAIN = 0.02  # nats of entropy a token
 LOW = 0.05  # of a term of the reward that lies in [0, 1]
@@ -134,9 +136,22 @@ def no_spread(rows: Rows) -> str:
     return f"nothing is learned: in every group of {steps(window)} all rewards are equal; {cause_of_no_spread(window)}"
 
 
+def little_spread(rows: Rows) -> str:
+    """Hardly a group has rewards that differ, over a whole window, and what may be the cause."""
+    window = recent(rows)
+    share = average(window, "zero_std_share")
+    if len(window) < ALARM_WINDOW or not NEARLY_ALL < share < 1:
+        return ""
+    return (
+        f"hardly anything is learned: in {share:.1%} of the groups of {steps(window)} all rewards are equal; "
+        f"{cause_of_no_spread(window)}"
+    )
+
+
 def cause_of_no_spread(rows: Rows) -> str:
-    """Why the rewards of every group are equal, as far as the other metrics tell."""
-    if average(rows, "reward_mean") == 0:
+    """Why the rewards of groups are equal, as far as the other metrics tell."""
+    reward = average(rows, "reward_mean")
+    if abs(reward) < NEARLY_0:
         low = [(average(rows, f"{name}_mean"), name, cause) for name, cause in CAUSES.items()]
         low += [
             (average(rows, key), key.removesuffix("_mean"), "a term of your own")
@@ -146,9 +161,11 @@ def cause_of_no_spread(rows: Rows) -> str:
         lowest = sorted(one for one in low if one[0] < LOW)  # NaN, of a term that is not there, has no order
         parts = [f"{name} is {value:.2g} ({cause})" for value, name, cause in lowest]
         parts = ["the completions are empty"] if average(rows, "length_mean") <= 1 else parts
-        return f"they are 0: {', '.join(parts) or 'no term is 0 alone, see the groups in rollouts.jsonl'}"
+        return f"they are {'nearly ' if reward else ''}0: {', '.join(parts) or 'no term is 0 alone, see the groups in rollouts.jsonl'}"
     if average(rows, "distinct_share") <= MOST:
         return "their completions hardly differ: raise rollout.temperature"
+    if average(rows, "reward_std") == 0:
+        return "the reward pays all completions of a prompt the same, though they differ"
     return "they spread no more than the floor advantage.std_floor, which the encoder's noise may have raised"
 
 
@@ -256,6 +273,7 @@ def loss_change(losses: Sequence[float]) -> tuple[float, float, float]:
 RULES: dict[str, Callable[[Rows], str]] = {
     "gamed": lambda rows: gaming_alarm(rows, ALARM_WINDOW),
     "no_spread": no_spread,
+    "little_spread": little_spread,
     "same_text": same_text,
     "cut": cut,
     "missing": missing,

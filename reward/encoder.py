@@ -79,6 +79,10 @@ def check_encoder(name: str, cache: Path, setting: str = "reward.encoder") -> No
     if name in BY_NAME:
         return
     folder = user_path(name.removeprefix(STATIC))
+    if not name.removeprefix(STATIC).strip():
+        raise InputError(
+            f"{setting} = {name!r} names no encoder; write one of {', '.join(BY_NAME)}, or a folder"
+        )
     if not name.startswith(STATIC) and "/" not in name and not folder.exists():
         raise InputError(
             f"{setting}: unknown encoder {name!r}; known encoders: {', '.join(BY_NAME)}, a folder, "

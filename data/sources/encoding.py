@@ -7,6 +7,7 @@ show it of a language with two scripts.
 
 import re
 import shlex
+from codecs import getincrementaldecoder
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -68,9 +69,20 @@ def wide_encoding(sample: bytes) -> str:
         if sum(pair) > MOST * len(sample) / 2:
             return name
     even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
-    if even + odd <= max(3, MANY_ZEROS * len(sample)):
+    if even + odd <= max(3, MANY_ZEROS * len(sample)) or _has_stray_zeros(sample, even, odd):
         return ""
     return "UTF-16LE" if odd >= even else "UTF-16BE"
+
+
+def _has_stray_zeros(sample: bytes, even: int, odd: int) -> bool:
+    """Whether it is UTF-8 with zero bytes in it: they stand at even and at odd places, which those of the ASCII
+    letters of UTF-16 do not.
+    """
+    try:
+        getincrementaldecoder("utf-8")().decode(sample)  # the last character of a sample may be cut
+    except UnicodeDecodeError:
+        return False
+    return 2 * min(even, odd) > max(even, odd)
 
 
 def likely_encoding(lines: Iterable[bytes], languages: Sequence[str]) -> str:

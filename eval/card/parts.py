@@ -79,7 +79,10 @@ def asking(policy: Path) -> Iterator[str]:
         yield "The chat template of the tokenizer does not write it; build the text yourself, after the start token."
     ends = ", ".join(map(str, facts["stops"][:8]))
     more = " and others in prompt.json" if len(facts["stops"]) > 8 else ""
-    yield f"An answer ends with the token {facts['end']}; decoding stops at the tokens {ends}{more}."
+    if facts["stops"] == [facts["end"]]:
+        yield f"An answer ends with the token {ends}, at which decoding stops."
+    else:
+        yield f"An answer ends with the token {facts['end']}; decoding stops at the tokens {ends}{more}."
 
 
 SNIPPET = """from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -34,7 +34,7 @@ def markdown(document: Document) -> str:
         *map(list_markdown, filter(None, [document.alarms])),
         *map(top_table, figure_tables),
         *map(list_markdown, filter(None, [document.gaps])),
-        *map(section_markdown, document.sections),
+        *map(section_markdown, filter(has_text, document.sections)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -42,6 +42,11 @@ def markdown(document: Document) -> str:
 def list_markdown(sentences: tuple[str, ...]) -> str:
     """A list of sentences."""
     return "\n".join(f"- {escape(sentence)}" for sentence in sentences)
+
+
+def has_text(section: Section) -> bool:
+    """Whether a section has more than pictures."""
+    return not all(isinstance(block, Figure) for block in section.blocks)
 
 
 def section_markdown(section: Section) -> str:

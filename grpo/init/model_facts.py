@@ -20,7 +20,7 @@ from grpo.config import DEFAULT_POLICY, Config, ModelConfig
 from grpo.engine.model import load_tokenizer
 from grpo.init.corpus_facts import CorpusFacts
 from grpo.publish.source import model_folder
-from grpo.stages.plan import known_model
+from grpo.stages.plan import known_model, size_in_words
 
 HUB = "hub:"
 IN_ENGLISH = "{source_language}: {source}\n{target_language}:"  # for a base model; "plain" has Chinese words
@@ -91,10 +91,7 @@ def look(policy: str, corpus: CorpusFacts) -> ModelFacts:
 def describe(folder: Path) -> str:
     """'llama, 135M parameters'."""
     shapes = [shape for file in folder.glob("*.safetensors") for shape in tensor_shapes(file).values()]
-    millions = sum(map(math.prod, shapes)) / 1e6
-    size = (
-        f"{millions / 1000:.1f}B" if millions >= 1000 else f"{millions:.0f}M" if millions >= 1 else "under 1M"
-    )
+    size = size_in_words(sum(map(math.prod, shapes)))
     return f"{read_object(folder / 'config.json')['model_type']}, {size} parameters"
 
 

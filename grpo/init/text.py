@@ -146,6 +146,16 @@ def reward_rows(corpus: CorpusFacts, encoder: str) -> Iterator[Row]:
     yield "settings", COMPOSITE_SETTINGS, ""
 
 
+def steps_reason(steps: int, share: float) -> str:
+    """Why so many updates of the warm start, each of this share of its pairs."""
+    passes = steps * share
+    if steps == MOST_STEPS and passes < EPOCHS:
+        return f"{passes:.2g} of a pass over the pairs of the warm start; more takes longer"
+    if steps == FEWEST_STEPS and passes > 1.5 * EPOCHS:
+        return f"{passes:.0f} passes over the pairs of the warm start, as fewer steps teach little"
+    return "about one pass over the pairs of the warm start"
+
+
 def training_rows(model: ModelFacts, pairs: int, batch: int, compute: Compute) -> dict[str, list[Row]]:
     """Warm start, rollout and updates."""
     on_card = compute.device.type != "cpu"
@@ -157,7 +167,7 @@ def training_rows(model: ModelFacts, pairs: int, batch: int, compute: Compute) -
     rate = {"lr": 5e-5, "schedule": "linear", "warmup_steps": 5, "weight_decay": 0.01, "final_lr_share": 0.1}
     return {
         "sft": [
-            ("num_steps", steps, "about one pass over the pairs of the warm start, within bounds"),
+            ("num_steps", steps, steps_reason(steps, batch / (WARM_SHARE * pairs))),
             ("batch_size", batch, "by the memory of this machine"),
             ("max_completion_tokens", new, "the usual length of a reference text, and a quarter"),
             ("max_tokens_per_pass", tokens, passes),

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForCausalLM
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from data.cache import cache_dir
 from data.config import BUILT_IN, DataConfig
@@ -23,12 +24,13 @@ from data.sources.headlines import HEADLINES
 from data.sources.package_corpus import INTERFACES
 from data.template import Wording
 from grpo.config import Config, with_numbers
-from grpo.engine.model import load_tokenizer
+from grpo.engine.model import load_policy, load_tokenizer
+from grpo.engine.self_check import Need, check_positions
 from grpo.runtime.device import Compute
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import check_place, check_settings
 from grpo.stages.context import Run, shots_and_others
-from grpo.stages.lengths import fits
+from grpo.stages.lengths import fits, needs
 from grpo.stages.plan import known_model
 from grpo.stages.prepare import check_names, check_sides
 from grpo.stages.token_limits import limits_of
@@ -77,12 +79,25 @@ def prompt_lines(config: Config, inputs: Inputs) -> list[str]:
     _, others = shots_and_others(config, inputs.corpus)
     prompt = prompt_of(config, inputs.model, inputs.corpus)
     config = with_numbers(config, limits_of(inputs.corpus, prompt))
-    reports = [part.check().report() for part in fits(inputs.corpus, prompt, config).values()]
+    parts = fits(inputs.corpus, prompt, config)
+    reports = [part.check().report() for part in parts.values()]
+    reports.append(position_line(inputs.model, needs(parts, prompt, config)))
     return [
         *filter(None, reports),
         *prompt.lines(others[0]),
         f"token ids: {' '.join(map(str, prompt.encode_prompt(others[0])))}",
     ]
+
+
+def position_line(folder: Path, texts: list[Need]) -> str:
+    """A line where texts need more positions than the model was made for, else "". Raises InputError where it has no
+    more; its weights are read only to see that.
+    """
+    shape = AutoConfig.from_pretrained(folder).get_text_config()
+    if not 0 < (getattr(shape, "max_position_embeddings", None) or 0) < max(texts).tokens:
+        return ""
+    line = check_positions(load_policy(folder, torch.device("cpu")), texts)
+    return line and f"NOTE: {line}"
 
 
 def prompt_of(config: Config, model: Path, corpus: Corpus) -> Prompt:

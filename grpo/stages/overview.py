@@ -4,6 +4,7 @@ likely to go wrong.
 
 from textwrap import wrap
 
+from data.documents import user_path
 from data.prepare import Corpus
 from data.system import total_memory_bytes
 from grpo.config import WITHOUT_REWARD, Config
@@ -30,8 +31,10 @@ def overview_lines(config: Config, inputs: Inputs) -> list[str]:
 
 def policy_text(config: Config, inputs: Inputs) -> str:
     """The model, and where it is."""
-    place = f"in {inputs.model}" if inputs.model else "not there yet (the stage model makes it)"
-    return f"{config.model.policy}, {place}"
+    if not inputs.model:
+        return f"{config.model.policy}, not there yet (the stage model makes it)"
+    is_folder = inputs.model == user_path(config.model.policy)
+    return config.model.policy if is_folder else f"{config.model.policy}, in {inputs.model}"
 
 
 def corpus_text(config: Config, corpus: Corpus | None) -> str:

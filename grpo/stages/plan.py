@@ -91,7 +91,7 @@ class Plan:
             f"warm start   {config.sft.num_steps} steps x {config.sft.batch_size} pairs, about {self.sft_tokens:,} tokens",
             f"{METHOD_LABELS[train.method]:12} {train.num_steps} steps x {rollout.num_prompts} {each}, {updates} updates",
             f"             about {self.rollout_tokens:,} sampled tokens, {self.update_tokens:,} tokens trained on",
-            f"model        {self.parameters / 1e6:.0f}M parameters, all trained, fp32 masters",
+            f"model        {size_in_words(self.parameters)} parameters, all trained, fp32 masters",
             *(self.card.lines() if self.card else ()),
             f"{'machine' if self.card else 'memory':12} about {self.memory_bytes / 1e9:.1f} GB at the peak: {' and '.join(peaks)}",
             f"time         {self.time(config)} on this machine ({self.flops / 1e12:.0f} TFLOP of training)",
@@ -102,6 +102,18 @@ class Plan:
         low, high = (share * (self.seconds + self.evaluation_seconds) / 60 for share in spread(config))
         span = f"{low:.0f} to {high:.0f} min" if high >= 1 else "under a minute"
         return f"{span} for warm start, {METHOD_LABELS[config.train.method]} and evaluation"
+
+
+def size_in_words(parameters: int) -> str:
+    """The size of a model.
+
+    >>> [size_in_words(count) for count in (40_000, 134_515_008, 1_543_714_304)]
+    ['under 1M', '135M', '1.5B']
+    """
+    millions = parameters / 1e6
+    if millions >= 1000:
+        return f"{millions / 1000:.1f}B"
+    return f"{millions:.0f}M" if millions >= 1 else "under 1M"
 
 
 def known_model(config: Config) -> Path | None:

@@ -299,6 +299,19 @@ def test_utf16_is_told_as_such(tmp_path: Path, name: str) -> None:
         read(corpus(tmp_path / "a.tsv"))
 
 
+def test_zero_bytes_in_utf8_are_not_taken_for_utf16(tmp_path: Path) -> None:
+    """60 of them, at even and odd places; in UTF-16 those of tab and line end stand at one of the two."""
+    (tmp_path / "a.tsv").write_text(
+        "".join(f"{BO * n}\t甲\0乙{'丙' * n}a\n" for n in range(1, 61)), encoding="utf-8"
+    )
+    assert len(read(corpus(tmp_path / "a.tsv")).examples) == 60
+    (tmp_path / "a.tsv").write_bytes(
+        "".join(f"{BO}\t一丁{'丙' * n}\n" for n in range(60)).encode("utf-16-le")
+    )
+    with pytest.raises(InputError, match=r"a\.tsv is UTF-16"):
+        read(corpus(tmp_path / "a.tsv"))
+
+
 def test_gzip_that_grows_beyond_the_limit_is_refused_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from data.clean import clean_text
 from data.config import DataConfig, check
 from data.errors import InputError
 from data.obtain import Archive, UnobtainableError
+from data.prepare import prepare
 from data.sources import help_sections, package_corpus, tibetan, user_file
 from data.split import PARTS
 from grpo.config_file import load_config
@@ -112,6 +113,26 @@ def test_limits_that_leave_nothing_say_what_was_dropped(tmp_path: Path) -> None:
         InputError, match=r"nothing is left for train and test and warm_start: 0 of 100 .*100 source too long"
     ):
         run(config, tmp_path / "cache")
+
+
+def test_many_references_of_one_source_are_one_pair_and_the_refusal_says_so(tmp_path: Path) -> None:
+    path = corpus_file(tmp_path, count=40)
+    rows = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+    path.write_text(
+        "\n".join(json.dumps(row | {"source": rows[0]["source"]}) for row in rows), encoding="utf-8"
+    )
+    with pytest.raises(
+        InputError, match="1 of 1 pairs are usable, 39 more have the source text of one of them"
+    ):
+        run(DataConfig(corpus=str(path)), tmp_path / "cache")
+
+
+def test_an_empty_corpus_has_no_lengths_to_tell(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").touch()
+    lines: list[str] = []
+    with pytest.raises(InputError, match="there is no pair in it"):
+        prepare(DataConfig(corpus=str(tmp_path / "a.tsv")), tmp_path / "cache", lines.append)
+    assert lines == []
 
 
 def test_max_examples_takes_a_sample_and_zero_warm_start_none(tmp_path: Path) -> None:

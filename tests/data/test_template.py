@@ -53,6 +53,29 @@ def test_one_language_in_two_scripts_is_named_with_them(
     assert "from X to X. " in Wording("chat", source_label="X", target_label="X").request(example)
 
 
+@pytest.mark.parametrize(
+    ("languages", "settings", "named"),
+    [
+        (("st", "en"), {}, "the code of st; "),
+        (("sw_Latn", "ha"), {}, "the code of sw and ha; "),
+        (("st", "en"), {"source_label": "Sotho"}, ""),
+        (("st", "en"), {"template": "{source_language}: {source}"}, ""),
+        (("sr_Latn", "sr_Cyrl"), {}, ""),
+        (("bo", "zh"), {}, ""),
+    ],
+)
+def test_a_reader_is_told_where_the_plain_prompt_says_a_code(
+    languages: tuple[str, str], settings: dict[str, str], named: str, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    example = Example("1", "x", "y", "o", "l", *languages)
+    notes = [
+        line
+        for line in Prompt.of(tiny_tokenizer, Wording(**settings)).lines(example)
+        if line.startswith("NOTE")
+    ]
+    assert len(notes) == bool(named) and all(named in note for note in notes)
+
+
 def test_prompt_of_a_headline_asks_for_one() -> None:
     assert (
         Wording().text(replace(EXAMPLE, task="headline", target_language="dz"))

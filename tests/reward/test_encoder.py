@@ -57,6 +57,8 @@ def test_checking_loads_nothing(tmp_path: Path) -> None:
     [
         ("uze", r"reward\.encoder: unknown encoder 'uze'; known encoders: use, bo, a folder, static:FOLDER$"),
         ("models/none", r"reward\.encoder: 'models/none': there is no folder models/none"),
+        ("", r"reward\.encoder = '' names no encoder; write one of "),
+        ("static:", r"reward\.encoder = 'static:' names no encoder"),
         ("static:none", r"reward\.encoder: 'static:none': there is no folder none"),
     ],
 )

@@ -191,6 +191,12 @@ def test_markdown_skips_no_heading_level(complete: Path) -> None:
     assert skipped_levels(plain) == []
 
 
+def test_markdown_has_no_heading_above_pictures_alone(complete: Path) -> None:
+    assert "<h2>Training curves</h2>" in (complete / "report.html").read_text(encoding="utf-8")
+    plain = (complete / "report.md").read_text(encoding="utf-8")
+    assert "\n## Samples\n" in plain and "Training curves" not in plain
+
+
 def test_markdown_tables_have_as_many_cells_in_every_row(complete: Path) -> None:
     widths: list[int] = []
     for line in [*(complete / "report.md").read_text(encoding="utf-8").splitlines(), ""]:

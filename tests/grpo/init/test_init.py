@@ -15,6 +15,7 @@ from grpo.config_file import load_config
 from grpo.init import __main__ as init
 from grpo.init.__main__ import main
 from grpo.init.corpus_facts import look
+from grpo.init.text import steps_reason
 from grpo.run import main as run
 from grpo.stages import duration
 
@@ -189,6 +190,18 @@ def test_check_accepts_what_it_writes_and_it_refuses_the_rest(case: str, place: 
     assert [path.name for path in place.glob("*.toml")] == ([] if refusal else ["a.toml"])
     if not refusal:
         assert outcome(run, ["--config", "a.toml", "--check"])[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "share", "reason"),
+    [
+        (60, 16 / 178, "5 passes over the pairs of the warm start, as fewer steps teach little"),
+        (100, 0.01, "about one pass over the pairs of the warm start"),
+        (300, 0.001, "0.3 of a pass over the pairs of the warm start; more takes longer"),
+    ],
+)
+def test_the_reason_for_the_steps_of_the_warm_start(steps: int, share: float, reason: str) -> None:
+    assert steps_reason(steps, share) == reason
 
 
 def test_a_target_that_is_written_from_right_to_left(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from command_line import outcome
 from tiny_run import arguments
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from data.config import DataConfig
 from data.errors import InputError
@@ -57,6 +58,15 @@ def cut_weights(path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:100])
 
 
+def few_positions(path: Path) -> None:
+    """A model with a table of 8 positions."""
+    folder = path.parent / "model"
+    shape = GPT2Config(
+        vocab_size=259, n_positions=8, n_embd=8, n_layer=1, n_head=1, eos_token_id=1, pad_token_id=0
+    )
+    GPT2LMHeadModel(shape).save_pretrained(folder)
+
+
 def nothing(path: Path) -> None:
     """All files stay as they are."""
 
@@ -73,6 +83,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "no general text": (nothing, ["tax.text=nowhere.txt"], "tax.text = nowhere.txt: cannot be read"),
     "limits too short": (nothing, ["model.max_prompt_tokens=3"], "model.max_prompt_tokens = "),
     "no tokenizer": (no_tokenizer, [], "no tokenizer beside the model"),
+    "few positions": (few_positions, [], "gpt2 has 8 positions, and "),
     "weights cut off": (cut_weights, [], "model.safetensors: not a readable safetensors file"),
 }  # fmt: skip
 
