@@ -391,4 +391,6 @@ def test_samples_without_memory_are_those_of_a_larger_batch(
     assert main([*command, str(tmp_path / "half.txt")]) == 0
     assert calls[: len(sizes)] == sizes and sum(calls[1:]) == 9
     assert (tmp_path / "half.txt").read_bytes() == (tmp_path / "whole.txt").read_bytes()
-    assert f"no memory for --batch-size {batch}, so it goes on with {int(batch) // 2}" in capsys.readouterr().err
+    assert (
+        f"no memory for --batch-size {batch}, so it goes on with {int(batch) // 2}" in capsys.readouterr().err
+    )
