@@ -62,24 +62,10 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
     seeds = sorted({point.seed for point in study.points})
     rivals = {kind: arms_of(checkpoints, kind) for kind in RIVALS if arms_of(checkpoints, kind)}
     arms = list(dict.fromkeys(one.point.arm for one in checkpoints if one.point.is_trained))
-    scores = dict.fromkeys((target, *TARGETS))
     groups = {
         **{arm: [arm] for arm in arms},
         **{f"all {kind} arms": names for kind, names in rivals.items() if len(names) > 1},
     }
-    comparisons = [
-        (kind, equal_target(checkpoints, main, names, metric))
-        for metric in scores
-        for kind, names in rivals.items()
-        if main
-    ]
-    cost_comparisons = [
-        (kind, equal_cost(checkpoints, main, names, metric, axis))
-        for axis in COSTS
-        for metric in dict.fromkeys((target, *AT_COST))
-        for kind, names in rivals.items()
-        if main
-    ]
     return {
         "target": target,
         "budget": budget,
@@ -98,8 +84,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "ranks": rank_figures(study.points, learned, resamples, SEED),
         "checkpoints": rows,
         "areas": areas(checkpoints, groups, target, main or "", budget),
-        "equal_target": [{"kind": kind, **result} for kind, result in comparisons if result is not None],
-        "equal_cost": [{"kind": kind, **result} for kind, result in cost_comparisons if result is not None],
+        **equal_figures(checkpoints, main, rivals, target),
         "ship": ship(checkpoints, target, budget, study.path),
         "budgets": budgets(checkpoints),
         "claim": claim_figures(checkpoints, str(study.settings.get("recommended", "")), target, SEED),
@@ -108,6 +93,32 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "sequence": sequence_figures(study.sequence, target, resamples, SEED),
         **learned_sequences(study.sequence, resamples, SEED),
         "judgements": [scalars(judgement) for judgement in study.judgements],
+    }
+
+
+def equal_figures(
+    checkpoints: Sequence[EvaluatedCheckpoint],
+    main: str | None,
+    rivals: Mapping[str, Sequence[str]],
+    target: str,
+) -> Json:
+    """The main arm against each kind of rival: taxes at an equal score, scores at an equal cost."""
+    if main is None:
+        return {"equal_target": [], "equal_cost": []}
+    targets = [
+        (kind, equal_target(checkpoints, main, names, metric))
+        for metric in dict.fromkeys((target, *TARGETS))
+        for kind, names in rivals.items()
+    ]
+    costs = [
+        (kind, equal_cost(checkpoints, main, names, metric, axis))
+        for axis in COSTS
+        for metric in dict.fromkeys((target, *AT_COST))
+        for kind, names in rivals.items()
+    ]
+    return {
+        "equal_target": [{"kind": kind, **result} for kind, result in targets if result is not None],
+        "equal_cost": [{"kind": kind, **result} for kind, result in costs if result is not None],
     }
 
 
