@@ -14,7 +14,8 @@ from data.console import say
 from data.documents import user_path
 from data.errors import InputError, run_command
 from eval.metrics.significance import RESAMPLES
-from eval.report.compare import ComparedSystem, comparison_document
+from eval.report.choice import ComparedSystem
+from eval.report.compare import comparison_document
 from eval.report.html import html_page
 from eval.report.markdown import markdown
 from eval.run_folder import DAMAGE, Json, RunFolder, read_run, references_of
