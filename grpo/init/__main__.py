@@ -65,7 +65,9 @@ def check_codes(options: argparse.Namespace) -> None:
 
 
 def command(options: argparse.Namespace) -> None:
-    pairs = answer(",".join(options.pairs), "parallel file (.tsv, .csv, .jsonl, ... or SOURCE.txt,REFERENCE.txt)", "")
+    pairs = answer(
+        ",".join(options.pairs), "parallel file (.tsv, .csv, .jsonl, ... or SOURCE.txt,REFERENCE.txt)", ""
+    )
     out = options.out or Path(f"{Path(run_dir_of(pairs)).name}.toml")
     columns = tuple(options.columns) if options.columns else None
     check_codes(options)

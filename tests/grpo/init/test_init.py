@@ -253,12 +253,20 @@ def three_columns(place: Path) -> None:
     [
         (nothing, ["nowhere.tsv"], "nowhere.tsv is not a file"),
         (nothing, ["pairs.tsv", "--model", "nowhere"], "nowhere: no model there"),
-        (nothing, ["pairs.tsv", "--model", "a/b"], 'init: --model a/b: no model there; of a model hub it is "hub:a/b"'),
+        (
+            nothing,
+            ["pairs.tsv", "--model", "a/b"],
+            'init: --model a/b: no model there; of a model hub it is "hub:a/b"',
+        ),
         (nothing, ["model"], "init: model is not a file but a folder; name a file in it"),
         (nothing, ["."], "init: . is not a file but a folder; name a file in it, such as pairs.tsv"),
         (nothing, ["nowhere.tsv"], "init: nowhere.tsv is not a file; give a .jsonl, .tsv, .csv"),
         (nothing, ["tibetan"], "'tibetan' is a corpus of this project; write data.corpus=tibetan, as in"),
-        (nothing, ["https://a/b.tsv"], "init: https://a/b.tsv is not a file; download it and name the file here"),
+        (
+            nothing,
+            ["https://a/b.tsv"],
+            "init: https://a/b.tsv is not a file; download it and name the file here",
+        ),
         (nothing, ["pairs.tsv", "--out", "no/a.toml"], "no/a.toml: there is no folder no; make it"),
         (nothing, ["pairs.tsv", "--columns", "a", "b"], "no columns 'a' and 'b'"),
         (nothing, [], "init: no parallel file"),
