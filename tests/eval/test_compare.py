@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import measure
 from invented_run import write_run
 
 from data.documents import read_object
@@ -257,3 +258,21 @@ def test_the_first_screen_says_which_run_to_ship_and_why(
     assert "two against one: Held-out cosine −" in first and "one: against the untouched model, " in first
     row = re.search(r"^\| chrF \(two against one\) \| ▼ \| (−[\d.]+) \|", first, re.MULTILINE)
     assert row and row[1] in first.partition("two against one")[2]
+
+
+FIRST_SCREEN = """page => {
+  const root = page.document.documentElement;
+  for (const details of page.document.querySelectorAll("details")) details.open = true;
+  const bottom = selector => page.document.querySelector(selector).getBoundingClientRect().bottom;
+  return [root.clientWidth, root.scrollWidth, bottom(".verdict"), bottom(".numbers")];
+}"""
+
+
+@pytest.mark.slow
+def test_the_first_screen_of_a_computer_and_a_phone_has_the_answer(runs: list[Path], tmp_path: Path) -> None:
+    html = tmp_path / "page.html"
+    assert main([*map(str, runs), "--html", str(html), "--resamples", "100"]) == 0
+    sizes = [(1366, 768), (390, 844)]
+    for (width, height), found in zip(sizes, measure(html, sizes, FIRST_SCREEN, tmp_path), strict=True):
+        room, needed, answer, numbers = found
+        assert (room, needed) == (width, width) and answer < numbers < height
