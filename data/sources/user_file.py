@@ -55,8 +55,8 @@ class UserCorpus:
     task: str = "mt"
     is_catalogue: bool = False
     setting: str = "data.corpus"
-    kinds: str = KINDS
     steps: tuple[str, ...] = DEFAULT  # of normalisation, before those of data.normalise
+    kinds: str = KINDS
 
     @property
     def paths(self) -> tuple[Path, ...]:

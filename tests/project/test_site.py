@@ -33,7 +33,9 @@ def test_every_page_is_there_and_found(site: Path) -> None:
 
 
 def test_the_notebook_is_a_page_with_its_texts_and_code(site: Path) -> None:
-    assert 'href="../examples/tutorial.html"' in (site / "docs" / "quick-start.html").read_text(encoding="utf-8")
+    assert 'href="../examples/tutorial.html"' in (site / "docs" / "quick-start.html").read_text(
+        encoding="utf-8"
+    )
     page = (site / "examples" / "tutorial.html").read_text(encoding="utf-8")
     assert "cell_type" not in page and 'href="../docs/models.html"' in page
     cells = json.loads((ROOT / "examples" / "tutorial.ipynb").read_text(encoding="utf-8"))["cells"]
