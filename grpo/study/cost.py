@@ -237,9 +237,11 @@ def transfer_configs(study: Study, count: Count) -> list[Config]:
 def sequence_configs(study: Study, count: Count) -> list[Config]:
     """Those of every task by every recipe; none without [sequence]."""
     sequence = study.sequence
+    if sequence is None:
+        return []
     return [
         other_task(study, path, [*sequence.settings, *settings], count)
-        for settings in (sequence.recipes.values() if sequence else ())
+        for settings in sequence.recipes.values()
         for path in sequence.configs
     ]
 
