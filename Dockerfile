@@ -1,6 +1,7 @@
-# The main job on CPUs: `docker build -t semantic-grpo . && docker run -v semantic-grpo:/project semantic-grpo`.
+# The main job on CPUs: `docker build -t semantic-grpo . && docker run -it -v semantic-grpo:/project semantic-grpo`.
+# Ctrl-C and `docker stop --time 120` end it after an update; the same command goes on.
 # Not built by its authors, who had no docker: docs/install.md says what was tried.
-# An index with CPU builds of torch: docker build --build-arg PIP_ARGS="--index-url ..." .
+# An index with CPU builds of torch: docker build --build-arg PIP_ARGS="--extra-index-url ..." .
 FROM python:3.11-slim-bookworm
 
 # make and npm: the Makefile, and one of the corpora; apt-get and dpkg, for the others, are there

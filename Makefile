@@ -4,14 +4,18 @@ CONFIG ?= configs/mt.toml
 STUDY  ?= configs/study_cpu.toml
 ENCODER ?= --config configs/encoder_bo.toml
 ARGS   ?=
-# e.g. make install PIP_ARGS="--index-url <an index with CPU builds of torch>"
+# e.g. make install PIP_ARGS="--extra-index-url <an index with CPU builds of torch>"
 PIP_ARGS ?=
 
 PY   := .venv/bin/python
 DONE := .venv/.installed
-RUN   = $(PY) -m grpo.run --config $(CONFIG)
+RUN   = $(PY) -m grpo.run --config "$(CONFIG)"
+PIP   = $(PY) -m pip install --quiet $(PIP_ARGS)
+NO_PACKAGES = { echo "pip could not install the packages: see above; look at the network, or name a mirror by PIP_ARGS, and type the same again" >&2; exit 1; }
+LOCK  = $(shell flock -n Makefile true 2>/dev/null; test $$? -le 1 && echo flock Makefile)
 export OMP_WAIT_POLICY = PASSIVE
 export GOMP_SPINCOUNT = 0
+export PIP_USER = 0
 
 .DEFAULT_GOAL := help
 .PHONY: help install data train sft train-only grpo eval report study encoder attacks attacks-own bench bench-gpu bench-reward bench-peers bench-metrics test test-slow coverage lint docs clean
@@ -22,12 +26,18 @@ help:  ## this list
 
 install: $(DONE)  ## make .venv with the pinned packages (every other target does this when needed)
 
+# a second make waits here for the first one, where there is flock and the file system has locks
 $(DONE): requirements.txt setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'
-	test -x $(PY) || $(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet $(PIP_ARGS) -r requirements.txt
-	$(PY) -m pip install --quiet --no-deps --no-build-isolation $(PIP_ARGS) -e .
+	@$(LOCK) $(MAKE) --no-print-directory .venv/.packages
 	@touch $(DONE)
+
+.venv/.packages: requirements.txt setup.cfg pyproject.toml
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@echo "installing the pinned packages into .venv, once: some minutes and 2 GB, or more for accelerators"
+	@$(PIP) -r requirements.txt || $(NO_PACKAGES)
+	@$(PIP) --no-deps --no-build-isolation -e . || $(NO_PACKAGES)
+	@touch $@
 
 data: $(DONE)  ## obtain, clean and split the corpus
 	$(RUN) --stages data $(ARGS)
@@ -50,7 +60,7 @@ report: $(DONE)  ## write report.html and report.md again, from the run folder a
 	$(RUN) --stages report $(ARGS)
 
 study: $(DONE)  ## compare methods and their tax: STUDY (ARGS=--check prints the bill first)
-	$(PY) -m grpo.study --config $(STUDY) $(ARGS)
+	$(PY) -m grpo.study --config "$(STUDY)" $(ARGS)
 
 encoder: $(DONE)  ## distil the encoder "bo", or one of your pairs (ENCODER="--run configs/mine.toml")
 	$(PY) -m reward.distil $(ENCODER) $(ARGS)
@@ -59,7 +69,7 @@ attacks: $(DONE)  ## what every reward pays for cheap attacks in 32 languages: d
 	$(PY) -m eval.attack_survey --out docs/results/attacks.md $(ARGS)
 
 attacks-own: $(DONE)  ## what the reward of CONFIG pays for cheap attacks on its own reference texts
-	$(PY) -m eval.attacks --config $(CONFIG) $(ARGS)
+	$(PY) -m eval.attacks --config "$(CONFIG)" $(ARGS)
 
 bench: $(DONE)  ## time a step and its pieces (ARGS=--slopes: growth with size)
 	$(PY) -m benchmarks.run $(ARGS)

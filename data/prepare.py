@@ -115,13 +115,22 @@ def _prepare_one(config: DataConfig, cache: Path, say: Say) -> Corpus:
         _make_corpus(config, inputs, folder, say)
     corpus = load(folder)
     if is_known:
-        for line in bad_line_words(corpus.manifest.get("bad_lines", []), listing_of(folder)):
-            say(line)
+        say_left_out(corpus.manifest, listing_of(folder), say)
         for remark in corpus.manifest["remarks"]:
             say(f"data: {remark}")
     for line in summary(corpus.manifest):
         say(line)
     return corpus
+
+
+def say_left_out(manifest: Mapping[str, Any], listing: Path, say: Say) -> None:
+    """The bad lines of a corpus in the cache; of one that an earlier version made, where they are listed."""
+    for line in bad_line_words(manifest.get("bad_lines", []), listing):
+        say(line)
+    if "bad_lines" not in manifest and listing.exists():
+        say(
+            f"data: prepared by an earlier version; its bad lines and what else was left out are in {listing}"
+        )
 
 
 def load(folder: Path) -> Corpus:

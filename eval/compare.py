@@ -14,7 +14,8 @@ from data.console import say
 from data.documents import user_path
 from data.errors import InputError, run_command
 from eval.metrics.significance import RESAMPLES
-from eval.report.compare import ComparedSystem, comparison_document
+from eval.report.choice import ComparedSystem
+from eval.report.compare import comparison_document
 from eval.report.html import html_page
 from eval.report.markdown import markdown
 from eval.run_folder import DAMAGE, Json, RunFolder, read_run, references_of
@@ -25,12 +26,23 @@ def compared_name(run: RunFolder, system: str) -> str:
     """The system of a run that is compared: the one asked for, else the last that the run made. Raises InputError."""
     own = run.main.own_systems
     if not own:
-        raise InputError(f"{run.path}: has no evaluated model; run its stage eval first")
+        raise InputError(f"{run.path}: {why_nothing(run)}")
     if system and system not in run.main.systems:
         raise InputError(
             f"{run.path}: no system {system!r}; it has {', '.join(run.main.systems)} (--system NAME)"
         )
     return system or own[-1]
+
+
+def why_nothing(run: RunFolder) -> str:
+    """The end of a sentence about a folder without results: what it is, and what to do."""
+    path = run.path.resolve()
+    if "model_type" in run.config:
+        own = f" {run.path.parent}" if (path.parent / "config.json").is_file() else ""
+        return f"is the folder of a model; give the run folder{own} that it comes from"
+    if path.parents[1].name == "arms":
+        return "is an arm of a study, whose report compares its arms: semantic-grpo study --config STUDY.toml --only report"
+    return "has no evaluated model; run its stage eval first"
 
 
 def common_tests(runs: Sequence[RunFolder], system: str) -> list[str]:

@@ -106,24 +106,34 @@ def evaluate_system(
         item_record(example, output, {name: values[row] for name, values in scores.items()})
         for row, (example, output) in enumerate(zip(examples, outputs, strict=True))
     ]
-    learned_facts = {}
+    facts = learned.facts() if learned is not None else {}
     if learned is not None:
-        learned_facts = learned.facts()
-        for row, values in enumerate(learned.rows([one.source for one in examples], outputs, references)):
-            items[row]["learned"] = values
+        rows = learned.rows([one.source for one in examples], outputs, references)
+        items = [{**item, "learned": values} for item, values in zip(items, rows, strict=True)]
     return {
         "system": name,
         "target_language": language,
-        "signatures": {
-            "cosine": f"encoder:{encoder}",
-            "cosine_held_out": f"encoder:{held_out_encoder}",
-            **overlap.signatures(outputs, references, language),
-            "rouge_l": rouge.signature(references),
-            "copied_share": rouge.copy_signature(language),
-        },
+        "signatures": signatures(outputs, references, language, encoder, held_out_encoder),
         "metrics": {key: metrics([items[i] for i in rows], language) for key, rows in slices(items).items()},
-        **({"learned": learned_facts} if learned_facts else {}),
+        **({"learned": facts} if facts else {}),
         "items": items,
+    }
+
+
+def signatures(
+    outputs: Sequence[str],
+    references: overlap.References,
+    language: str,
+    encoder: str,
+    held_out_encoder: str,
+) -> dict[str, str]:
+    """metric -> how it was computed; scores of different signatures are not compared."""
+    return {
+        "cosine": f"encoder:{encoder}",
+        "cosine_held_out": f"encoder:{held_out_encoder}",
+        **overlap.signatures(outputs, references, language),
+        "rouge_l": rouge.signature(references),
+        "copied_share": rouge.copy_signature(language),
     }
 
 

@@ -19,7 +19,7 @@ from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.run import go_offline, open_run
 from grpo.runtime.old_limits import with_old_limits
-from grpo.runtime.run_folder import check_config, policy_in
+from grpo.runtime.run_folder import check_settings, policy_in
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -53,7 +53,7 @@ def check_folder(config: Config) -> None:
         raise InputError(
             f"{folder}: this run is not evaluated yet; run it first, with its stage eval (python -m grpo.run)"
         )
-    check_config(config, folder)
+    check_settings(config, folder)
 
 
 def work(options: argparse.Namespace) -> None:

@@ -47,7 +47,7 @@ def file_lines(path: Path) -> FileLines:
         lines.scan(limit)
         sample = read_at(descriptor, SAMPLE, 0)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        raise InputError(f"{path} cannot be read: {packed_file.cause_of(error)}") from error
     if lines.size > limit:
         raise InputError(f"{path} has more than {limit:,} bytes of text; give a part of it")
     if encoding := wide_encoding(sample):

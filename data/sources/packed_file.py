@@ -42,7 +42,13 @@ def read_blocks(path: Path) -> Iterator[bytes]:
                 raise InputError(f"{path} has more than {MAX_BYTES:,} bytes of text; give a part of it")
             yield block
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        raise InputError(f"{path} cannot be read: {cause_of(error)}") from error
+
+
+def cause_of(error: Exception) -> str:
+    """Why a file cannot be read, without its name, and for one that is absent what to do."""
+    words = getattr(error, "strerror", None) or str(error)
+    return f"{words}; name a file" if isinstance(error, FileNotFoundError | IsADirectoryError) else words
 
 
 def open_unpacked(path: Path) -> int:
@@ -51,7 +57,7 @@ def open_unpacked(path: Path) -> int:
         try:
             return os.open(path, os.O_RDONLY | BINARY)
         except OSError as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
+            raise InputError(f"{path} cannot be read: {cause_of(error)}") from error
     with tempfile.TemporaryFile() as file:
         for block in read_blocks(path):
             file.write(block)

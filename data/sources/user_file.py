@@ -25,10 +25,11 @@ ORIGIN = "user"
 LICENCE = "the user's own"
 DEFAULT_COLUMNS = ("source", "reference")
 BUILT_IN = "'tibetan', 'uyghur', 'guarani', 'headlines', 'headlines_en', 'headlines_zh'"
-KINDS = (
-    f"{BUILT_IN}, a {', '.join(formats.KINDS)} file (also as .gz, .xz, .bz2 or .zst), a folder of datasets, or two "
+FILES = (
+    f"a {', '.join(formats.KINDS)} file (also as .gz, .xz, .bz2 or .zst), a folder of datasets, or two "
     "or more aligned text files as SOURCE.txt,REFERENCE.txt"
 )
+KINDS = f"{BUILT_IN}, {FILES}"
 INSTEAD = {
     ".json": "save it as .jsonl, one object a line",
     ".xlsx": "save it as .csv",
@@ -43,8 +44,8 @@ BadLine = tuple[str, str]  # (file:line, reason)
 
 @dataclass(frozen=True)
 class UserCorpus:
-    """The location of the corpus, its languages and the names (or, for TSV, 1-based numbers) of its two
-    columns.
+    """The location of the corpus, its languages and the names (or, for TSV, 1-based numbers) of its two columns. In
+    refusals `setting` names what gave the location, and `kinds` what it may be.
     """
 
     location: str
@@ -53,8 +54,9 @@ class UserCorpus:
     columns: Columns = DEFAULT_COLUMNS
     task: str = "mt"
     is_catalogue: bool = False
-    setting: str = "data.corpus"  # that names the location
+    setting: str = "data.corpus"
     steps: tuple[str, ...] = DEFAULT  # of normalisation, before those of data.normalise
+    kinds: str = KINDS
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -66,18 +68,27 @@ class UserCorpus:
         is_one = _is_file(user_path(self.location), self.setting)
         names = [self.location] if is_one else self.location.split(",")
         paths = tuple(user_path(name.strip()) for name in names)
-        for path in paths:
+        for name, path in zip(names, paths, strict=True):
             if not _is_file(path, self.setting):
-                raise InputError(f"{self.setting}: {path} is not a file; give {KINDS}")
+                raise InputError(f"{self.setting}: {name.strip()} is not a file{self._instead_of(path)}")
             if not str(path).isprintable():
                 raise InputError(
                     f"{self.setting}: {str(path)!r} has a character that cannot be shown; rename the file"
                 )
         kinds = [kind_of(path) for path in paths]
-        advice = next((INSTEAD[kind] for kind in kinds if kind in INSTEAD), f"give {KINDS}")
+        advice = next((INSTEAD[kind] for kind in kinds if kind in INSTEAD), f"give {self.kinds}")
         if INSTEAD.keys() & set(kinds) or (len(paths) == 1 and kinds[0] not in formats.KINDS):
-            raise InputError(f"{self.setting}={self.location}: unknown kind of corpus; {advice}")
+            raise InputError(f"{self.setting}: {self.location}: unknown kind of corpus; {advice}")
         return paths
+
+    def _instead_of(self, path: Path) -> str:
+        """The end of a sentence that refuses what is no file."""
+        if "://" in self.location:
+            return "; download it and name the file here"
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if kind_of(file) in formats.KINDS)
+            return f" but a folder; name a file in it{f', such as {files[0]}' if files else ''}"
+        return f"; give {self.kinds}"
 
     @property
     def candidates(self) -> tuple[Columns, ...]:

@@ -1,9 +1,11 @@
 """The site of the documentation, which `make docs` builds: Sphinx on the pages as they are in the repository.
 
 The source folder is the repository, so that a link leads to the same page on the site and in the files. The side
-bar has the pages in the order of docs/index.md. Nothing is loaded from elsewhere: no fonts, no scripts.
+bar has the pages in the order of docs/index.md. A notebook is a page too: its texts, and its code as it is written.
+Nothing is loaded from elsewhere: no fonts, no scripts.
 """
 
+import json
 import posixpath
 import re
 import sys
@@ -28,9 +30,10 @@ include_patterns = [
     "docs/*.md",
     "docs/results/*.md",
     "examples/*/*.md",
+    "examples/*.ipynb",
 ]
 root_doc = "README"
-source_suffix = {".md": "markdown"}
+source_suffix = {".md": "markdown", ".ipynb": "markdown"}
 html_theme = "furo"
 html_title = project
 html_show_sphinx = False
@@ -47,8 +50,8 @@ for package in (grpo, reward):  # a name is imported when it is first used, and 
 
 def pages() -> list[str]:
     """The pages in the order in which the tables of docs/index.md link to them."""
-    links = re.findall(r"\]\(([^)#]+\.md)[)#]", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"))
-    names = [posixpath.normpath(f"docs/{link}").removesuffix(".md") for link in links]
+    links = re.findall(r"\]\(([^)#]+)\.(?:md|ipynb)[)#]", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"))
+    names = [posixpath.normpath(f"docs/{link}") for link in links]
     return [name for name in dict.fromkeys(["docs/index", *names]) if name != root_doc]
 
 
@@ -56,6 +59,19 @@ def add_pages(app: Any, docname: str, content: list[str]) -> None:
     """The side bar of the site hangs on its first page."""
     if docname == root_doc:
         content[0] += "\n```{toctree}\n:hidden:\n" + "\n".join(f"/{page}" for page in pages()) + "\n```\n"
+
+
+def notebook_as_markdown(app: Any, docname: str, content: list[str]) -> None:
+    """The cells of a notebook in their order, behind a link to its file."""
+    path = app.env.doc2path(docname)
+    if path.suffix != ".ipynb":
+        return
+    cells = [
+        f"```python\n{''.join(cell['source'])}\n```" if cell["cell_type"] == "code" else "".join(cell["source"])
+        for cell in json.loads(content[0])["cells"]
+    ]
+    cells.insert(1, f"{{download}}`{path.name} <{path.name}>` is this page as a notebook.")
+    content[0] = "\n\n".join(cells)
 
 
 def keep_tables(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -72,4 +88,5 @@ def keep_tables(app: Any, what: str, name: str, obj: Any, options: Any, lines: l
 
 def setup(app: Any) -> None:
     app.connect("source-read", add_pages)
+    app.connect("source-read", notebook_as_markdown)
     app.connect("autodoc-process-docstring", keep_tables)

@@ -1,10 +1,10 @@
 """The page that compares several runs, made of the blocks of a run's report: each run against the first."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
-from eval.report.blocks import Document, Section, Table
+from eval.report.blocks import Document, Section, Sentences, Table
 from eval.report.changes import Change, score_changes
+from eval.report.choice import TAX, ComparedSystem, choice, comparable, numbers, reasons
 from eval.report.findings import change_sentence
 from eval.report.ranks import metrics_with_a_better_side, rank_table
 from eval.report.tables import (
@@ -21,7 +21,6 @@ from eval.report.wording import (
     MAIN_METRICS,
     METRICS,
     PROBES,
-    Metric,
     are_too_few,
     duration,
     plain_number,
@@ -30,23 +29,10 @@ from eval.run_folder import Json, RunFolder
 from grpo.old_names import ADDED, current_keys
 
 IGNORED = ("run_dir",)  # differs between any two runs
-TAX = Metric("tax", "tax", 4)
 NOTE = (
     "Paired bootstrap over the shared test items, percentile interval; corpus metrics recomputed for each resample. It "
     "does not cover training again. No correction for the number of comparisons."
 )
-
-
-@dataclass(frozen=True)
-class ComparedSystem:
-    """One system of one run on the shared items of a test set. `change` is its comparison with the first run's; None
-    for the first. `ranks` has its rank among all of them by each metric.
-    """
-
-    name: str
-    system: Json
-    change: Json | None = None
-    ranks: Mapping[str, int] = field(default_factory=dict)  # by metric
 
 
 Tests = Mapping[str, Sequence[ComparedSystem]]  # by test set, "" = the own one; in the order of the runs
@@ -61,7 +47,11 @@ def comparison_document(
     )
     settings = settings_table(runs, names)
     tax = tax_table(runs, names, systems, tests)
+    first = next(iter(tests.values()))
+    text, best, tone = choice(runs, systems, first)
+    sentences = (f"{which}.", *(verdict(compared, test) for test, compared in tests.items()))
     sections = (
+        Section("What changed", (Sentences(sentences),)),
         Section("Settings that differ", (settings,) if settings.rows else ()),
         *(score_section(test, compared) for test, compared in tests.items()),
         Section("Tax", (tax,) if tax.rows else ()),
@@ -69,9 +59,12 @@ def comparison_document(
     )
     return Document(
         f"{names[0]} and {', '.join(names[1:])}",
-        " ".join([f"{which}.", *(verdict(compared, test) for test, compared in tests.items())]),
+        text,
         (),
         tuple(section for section in sections if section.blocks),
+        reasons=reasons(runs, systems, first, best),
+        tone=tone,
+        numbers=numbers(first, best),
     )
 
 
@@ -88,16 +81,6 @@ def verdict(compared: Sequence[ComparedSystem], test: str) -> str:
         parts = map(change_sentence, changes)
         sentences.append(f"{other.name}: {' '.join(parts)}")
     return " ".join(sentences)
-
-
-def comparable(first: ComparedSystem, other: ComparedSystem) -> list[str]:
-    """The metrics that mean the same in both: those with one signature."""
-    signatures = [one.system["signatures"] for one in (first, other)]
-    return [
-        metric.key
-        for metric in METRICS
-        if len({one.get(metric.key, signatures[0].get(metric.key)) for one in signatures}) == 1
-    ]
 
 
 def score_section(test: str, compared: Sequence[ComparedSystem]) -> Section:

@@ -67,24 +67,10 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
     seeds = sorted({point.seed for point in study.points})
     rivals = {kind: arms_of(checkpoints, kind) for kind in RIVALS if arms_of(checkpoints, kind)}
     arms = list(dict.fromkeys(one.point.arm for one in checkpoints if one.point.is_trained))
-    scores = dict.fromkeys((target, *TARGETS))
     groups = {
         **{arm: [arm] for arm in arms},
         **{f"all {kind} arms": names for kind, names in rivals.items() if len(names) > 1},
     }
-    comparisons = [
-        (kind, equal_target(checkpoints, main, names, metric))
-        for metric in scores
-        for kind, names in rivals.items()
-        if main
-    ]
-    cost_comparisons = [
-        (kind, equal_cost(checkpoints, main, names, metric, axis))
-        for axis in COSTS
-        for metric in dict.fromkeys((target, *AT_COST))
-        for kind, names in rivals.items()
-        if main
-    ]
     return {
         "target": target,
         "budget": budget,
@@ -103,8 +89,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "ranks": rank_figures(study.points, learned, resamples, SEED),
         "checkpoints": rows,
         "areas": areas(checkpoints, groups, target, main or "", budget),
-        "equal_target": [{"kind": kind, **result} for kind, result in comparisons if result is not None],
-        "equal_cost": [{"kind": kind, **result} for kind, result in cost_comparisons if result is not None],
+        **equal_figures(checkpoints, main, rivals, target),
         "ship": ship(checkpoints, target, budget, study.path),
         "budgets": budgets(checkpoints),
         "claim": claim_figures(checkpoints, recommended, target, SEED),
@@ -129,6 +114,32 @@ def shared_collections(study: StudyFolder) -> str:
     shared = study.settings.get("settings", [])
     sentences = (shared_words(asdict(load_config(base, [*shared, *own]))) for own in arms)
     return next(filter(None, sentences), "")
+
+
+def equal_figures(
+    checkpoints: Sequence[EvaluatedCheckpoint],
+    main: str | None,
+    rivals: Mapping[str, Sequence[str]],
+    target: str,
+) -> Json:
+    """The main arm against each kind of rival: taxes at an equal score, scores at an equal cost."""
+    if main is None:
+        return {"equal_target": [], "equal_cost": []}
+    targets = [
+        (kind, equal_target(checkpoints, main, names, metric))
+        for metric in dict.fromkeys((target, *TARGETS))
+        for kind, names in rivals.items()
+    ]
+    costs = [
+        (kind, equal_cost(checkpoints, main, names, metric, axis))
+        for axis in COSTS
+        for metric in dict.fromkeys((target, *AT_COST))
+        for kind, names in rivals.items()
+    ]
+    return {
+        "equal_target": [{"kind": kind, **result} for kind, result in targets if result is not None],
+        "equal_cost": [{"kind": kind, **result} for kind, result in costs if result is not None],
+    }
 
 
 def corpus_facts(result: Json) -> Json:

@@ -23,7 +23,7 @@ from grpo.stages.plan import lines_of
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(prog="python -m grpo.init", description="Write a first configuration.")
-    parser.add_argument("pairs", nargs="?", default="", help="the parallel file, or SOURCE.txt,REFERENCE.txt")
+    parser.add_argument("pairs", nargs="*", help="the parallel file, or SOURCE.txt REFERENCE.txt")
     parser.add_argument("--model", default="", help=f"a model's folder, hub:OWNER/NAME, or {DEFAULT_POLICY}")
     parser.add_argument(
         "--from", dest="source", default="", metavar="CODE", help="the language of the source texts"
@@ -65,12 +65,14 @@ def check_codes(options: argparse.Namespace) -> None:
 
 
 def command(options: argparse.Namespace) -> None:
-    pairs = answer(options.pairs, "parallel file (.tsv, .csv, .jsonl, ... or SOURCE.txt,REFERENCE.txt)", "")
+    pairs = answer(
+        ",".join(options.pairs), "parallel file (.tsv, .csv, .jsonl, ... or SOURCE.txt,REFERENCE.txt)", ""
+    )
     out = options.out or Path(f"{Path(run_dir_of(pairs)).name}.toml")
-    check_free(out)
     columns = tuple(options.columns) if options.columns else None
     check_codes(options)
     corpus = corpus_facts.look(pairs, (options.source, options.target), columns)
+    check_free(out)
     policy = answer(options.model, "model (a folder, hub:OWNER/NAME, or the default)", DEFAULT_POLICY)
     model = model_facts.look(policy, corpus)
     compute = device.choose("auto", "auto")
@@ -88,7 +90,9 @@ def command(options: argparse.Namespace) -> None:
 
 
 def check_free(out: Path) -> None:
-    """Raises InputError where the file is there already."""
+    """Raises InputError where the file is there already, or its folder is not."""
+    if not user_path(str(out)).parent.is_dir():
+        raise InputError(f"{out}: there is no folder {out.parent}; make it, or name another file by --out")
     if user_path(str(out)).exists():
         raise InputError(f"{out}: is there already and stays as it is; name another file by --out")
 

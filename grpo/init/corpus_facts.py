@@ -16,7 +16,7 @@ from data.script import SCRIPT_NAMES, count_units, is_script, parse_tag, primary
 from data.sources.formats import TABLES, UNITS, read_content
 from data.sources.line import BadLineError, Columns
 from data.sources.packed_file import kind_of
-from data.sources.user_file import DEFAULT_COLUMNS, UserCorpus
+from data.sources.user_file import BUILT_IN, DEFAULT_COLUMNS, FILES, UserCorpus
 
 ROWS = 2000  # that are looked at
 LETTERS = 4000  # characters that show the script of a side
@@ -67,7 +67,11 @@ def look(location: str, languages: tuple[str, str], columns: Columns | None) -> 
     """Look at a file; "" for a language, and None for the columns, which are then found. Raises InputError for what is
     no corpus, and for a language that neither names nor script give.
     """
-    corpus = UserCorpus(location, "und", "und")
+    if f"'{location}'" in BUILT_IN.split(", "):
+        raise InputError(
+            f"init: {location!r} is a corpus of this project; write data.corpus={location}, as in semantic-grpo run --config mt"
+        )
+    corpus = UserCorpus(location, "und", "und", setting="init", kinds=FILES)
     paths = corpus.paths
     names = column_names(paths)
     names_to_read = columns or found_columns(paths, names, languages)

@@ -9,6 +9,7 @@ import numpy as np
 
 from data.config import DataConfig
 from data.documents import read_object
+from data.errors import InputError
 from data.examples import Example
 from data.model_folder import tensor_shapes
 from data.prompt import Prompt
@@ -20,6 +21,7 @@ from grpo.config import DEFAULT_POLICY, Config, ModelConfig
 from grpo.engine.model import load_tokenizer
 from grpo.init.corpus_facts import CorpusFacts
 from grpo.publish.source import model_folder
+from grpo.stages.context import what_it_may_be
 from grpo.stages.plan import known_model, size_in_words
 
 HUB = "hub:"
@@ -77,6 +79,9 @@ def look(policy: str, corpus: CorpusFacts) -> ModelFacts:
             policy, "from the hub", base_template(corpus), reason, vocabulary, (guess[0], guess[1]), False, 0
         )
     else:
+        instead = what_it_may_be(policy)
+        if instead and not (Path(policy) / "config.json").is_file():
+            raise InputError(f"init: --model {policy}: no model there; {instead.removesuffix('; ')}")
         folder = model_folder(Path(policy))
         words = describe(folder)
     template, reason = template_of(folder, corpus)

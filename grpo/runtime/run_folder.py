@@ -9,6 +9,7 @@ another split, so that what was trained on becomes a test item.
 import json
 import os
 import platform
+import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -343,11 +344,13 @@ PACKAGES = ("torch", "transformers", "numpy", "sentencepiece", "faiss-cpu", "sac
 
 
 def commit() -> str:
-    """The commit of the checkout this runs from, marked when files differ from it; empty for an installed
-    package.
+    """The commit of the checkout this runs from, marked when files differ from it; empty for an installed package
+    and where there is no git.
     """
     root = Path(__file__).resolve().parent.parent.parent
-    if not (root / ".git").exists():  # an environment may lie in somebody else's repository
+    if not (
+        (root / ".git").exists() and shutil.which("git")
+    ):  # an environment may lie in somebody else's repository
         return ""
     answer = subprocess.run(
         ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],

@@ -19,7 +19,7 @@ from data.documents import read_object
 from data.errors import InputError
 from grpo.config import Config, value_of
 from grpo.runtime.device import release_memory
-from grpo.runtime.within_memory import halved, within_memory
+from grpo.runtime.within_memory import Result, halved, within_memory
 from grpo.stages.context import Run
 
 if TYPE_CHECKING:
@@ -66,26 +66,25 @@ def with_smaller_passes(run: Run, stage: str, sizes: dict[str, int]) -> Run:
     return replace(run, config=config)
 
 
-def do_within_memory(run: Run, stage: str, work: Callable[[Run], None]) -> None:
-    """Do a stage, and where the card runs out of memory do it again with passes of half the size. Raises InputError
-    where that has been done already; and where several processes train, since the others wait for this one: the next
-    start has smaller passes.
+def do_within_memory(run: Run, stage: str, work: Callable[[Run], Result]) -> Result:
+    """The result of a stage. Where the card runs out of memory it is done again, with passes of half the size. Raises
+    InputError where that has been done already; and where several processes train, since the others wait for this one:
+    the next start has smaller passes.
     """
     if stage not in SETTINGS:
-        work(run)
-        return
+        return work(run)
     were_small: list[bool] = []
 
-    def attempt() -> None:
+    def attempt() -> Result:
         were_small.append(are_too_large(run, stage))
-        work(run)
+        return work(run)
 
-    within_memory(attempt, lambda error: note(run, stage, error, were_small[-1]), run.compute)
+    return within_memory(attempt, lambda error: note(run, stage, error, were_small[-1]), run.compute)
 
 
-def evaluate_within_memory(run: Run, work: Callable[[Run], None]) -> None:
-    """Do `work` with the batches of the evaluation, and once more with half of them where the card has no memory."""
-    do_within_memory(
+def evaluate_within_memory(run: Run, work: Callable[[Run], Result]) -> Result:
+    """The result of `work` with the batches of the evaluation, or with half of them where the card has no memory."""
+    return do_within_memory(
         run, "eval", lambda run: work(with_smaller_passes(run, "eval", sizes_of(run.config, "eval")))
     )
 

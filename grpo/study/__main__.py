@@ -10,6 +10,7 @@ right, 130 / 143 stopped with everything saved.
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from data.arguments import ArgumentParser
 from data.cache import cache_dir
 from data.console import say
 from data.errors import RESUMES, InputError, one_line, run_command
+from grpo.config import Config
 from grpo.run import go_offline
 from grpo.runtime import device
 from grpo.runtime.ending import shared_ending
@@ -92,15 +94,25 @@ def chosen_parts(text: str) -> list[str]:
 
 
 def bill_of(work: Work) -> Bill:
-    """The bill by the lengths of the corpus, where it is prepared or a file of the user's. Raises InputError."""
+    """The bill by the lengths of each corpus that is prepared or a file of the user's. Raises InputError."""
     from grpo.stages.counted import counted_config
     from grpo.stages.dry_run import Inputs, prepared_corpus
 
     config = work.study.warm_start_config(work.seeds[0])
-    inputs = Inputs(known_model(config), prepared_corpus(config))
     compute = device.choose(config.device, config.engine.number_format)
-    with counted_config(config, inputs) as counted:
-        return make_bill(work.study, work.arms, work.seeds, inputs.model, compute, counted)
+    folders: dict[str, str] = {}
+    with ExitStack() as stack:
+
+        def count(config: Config) -> str:
+            same = repr(
+                (config.data, config.prompt, config.model, config.rollout.max_new_tokens, config.run_dir)
+            )
+            if same not in folders:
+                inputs = Inputs(known_model(config), prepared_corpus(config))
+                folders[same] = stack.enter_context(counted_config(config, inputs)).run_dir
+            return folders[same]
+
+        return make_bill(work.study, work.arms, work.seeds, known_model(config), compute, count)
 
 
 def carry_out(work: Work) -> None:

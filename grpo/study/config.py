@@ -6,7 +6,7 @@ before anything runs.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -265,7 +265,17 @@ def read_sequence(values: Any, path: str) -> SequenceConfig:
 def check(study: Study, path: str) -> None:
     """InputError for what no study can do; each message names the key and a value that would do."""
     names = [arm.name for arm in study.arms]
-    rules: list[Rule] = [
+    check_rules(
+        [*study_rules(study, names), *arm_rules(study, names), *transfer_rules(study, names)], f"{path}: "
+    )
+    check_scope(study.settings, f"{path}: settings", STUDY_SETTINGS)
+    for arm in study.arms:
+        check_scope(arm.settings, f"{path}: arms.{arm.name}.settings", (*STUDY_SETTINGS, *SHARED))
+
+
+def study_rules(study: Study, names: Sequence[str]) -> list[Rule]:
+    """Of the settings of the study itself; `names` are those of its arms."""
+    return [
         (not study.study_dir.strip(), "study_dir is empty; write a folder such as runs/study"),
         (not study.seeds or min(study.seeds) < 0, "seeds: at least one, none negative, e.g. [0, 1, 2]"),
         (len(set(study.seeds)) != len(study.seeds), f"seeds = {list(study.seeds)}: each seed once"),
@@ -288,40 +298,37 @@ def check(study: Study, path: str) -> None:
             "interpolate: shares between 0 and 1, a whole per cent each and none twice, e.g. [0.25, 0.5, 0.75]",
         ),
     ]
+
+
+def arm_rules(study: Study, names: Sequence[str]) -> Iterator[Rule]:
+    """Of each arm: it begins from one that is above it."""
     for number, arm in enumerate(study.arms):
         starts = (*RESERVED, *names[:number])
-        rules += [
-            (
-                arm.start not in starts,
-                f"arms.{arm.name}.start = {arm.start!r}: known here are {', '.join(starts)}",
-            ),
-            (
-                arm.snapshots < 0,
-                f"arms.{arm.name}.snapshots = {arm.snapshots}: every so many steps, or 0 for those of the study",
-            ),
-        ]
-    if study.transfer is not None:
-        wrong_starts = [start for start in study.transfer.starts if start not in (*RESERVED, *names)]
-        rules += [
-            (
-                bool(wrong_starts),
-                f"transfer.starts: {', '.join(wrong_starts)}: neither {', '.join(RESERVED)} nor an arm of this study",
-            ),
-            (
-                not all(count > 0 for count in study.transfer.examples),
-                "transfer.examples: at least 1 each, e.g. [50, 200, 1000]",
-            ),
-        ]
-    check_rules(rules, f"{path}: ")
-    for place, settings in [
-        ("settings", study.settings),
-        *((f"arms.{arm.name}.settings", arm.settings) for arm in study.arms),
-    ]:
-        check_scope(
-            settings,
-            f"{path}: {place}",
-            STUDY_SETTINGS if place == "settings" else (*STUDY_SETTINGS, *SHARED),
+        yield (
+            arm.start not in starts,
+            f"arms.{arm.name}.start = {arm.start!r}: known here are {', '.join(starts)}",
         )
+        yield (
+            arm.snapshots < 0,
+            f"arms.{arm.name}.snapshots = {arm.snapshots}: every so many steps, or 0 for those of the study",
+        )
+
+
+def transfer_rules(study: Study, names: Sequence[str]) -> list[Rule]:
+    """Of [transfer], where there is one."""
+    if study.transfer is None:
+        return []
+    wrong_starts = [start for start in study.transfer.starts if start not in (*RESERVED, *names)]
+    return [
+        (
+            bool(wrong_starts),
+            f"transfer.starts: {', '.join(wrong_starts)}: neither {', '.join(RESERVED)} nor an arm of this study",
+        ),
+        (
+            not all(count > 0 for count in study.transfer.examples),
+            "transfer.examples: at least 1 each, e.g. [50, 200, 1000]",
+        ),
+    ]
 
 
 def check_scope(settings: Sequence[str], place: str, taken: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 in grpo/stages/plan.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from grpo.stages.duration import (
 from grpo.stages.memory_bill import FP32_BYTES, memory_bill
 from grpo.stages.plan import packed_tokens
 from grpo.study.checkpoints import has_all_points
-from grpo.study.config import ArmConfig, Study
+from grpo.study.config import ArmConfig, Study, override
 
 BASE_SHARE = 0.3  # of the tokens of the panel that go through the untouched model too
 FRONT_SHARE = 0.15  # of the evaluated snapshots are typically on the study's front
@@ -34,6 +34,8 @@ START_SECONDS = 30.0
 # what a process takes beside its tensors: context, kernels, room between tensors. Of an H200 twelve arms of 8.4 to 9.3 GB
 # by their bill wanted more than 140 GB
 PROCESS_BYTES = 3e9
+Spread = tuple[float, float]  # the least and the most that a part takes, as shares of its estimate
+Count = Callable[[Config], str]  # the folder whose corpus.json knows the lengths of a configuration's corpus
 CHECKPOINT_MODELS = 3  # sizes of a model in a checkpoint: parameters and two moments
 
 
@@ -67,8 +69,10 @@ class Bill:
     sequence_seconds: float = 0.0
     start_seconds: float = 0.0
     side_by_side: int = 1
-    spread: tuple[float, float] = UNCOUNTED_SPREAD
+    spread: Spread = UNCOUNTED_SPREAD
     card_memory: float = 0.0
+    transfer_spread: Spread = UNCOUNTED_SPREAD
+    sequence_spread: Spread = UNCOUNTED_SPREAD
 
     @property
     def points(self) -> int:
@@ -80,13 +84,16 @@ class Bill:
 
     @property
     def seconds(self) -> float:
-        others = self.transfer_seconds + self.sequence_seconds + self.start_seconds
-        return self.training_seconds + self.points * self.point_seconds + others
+        return self.own_seconds + self.transfer_seconds + self.sequence_seconds
+
+    @property
+    def own_seconds(self) -> float:
+        """Of the study's own task: all but transfer and sequence."""
+        return self.training_seconds + self.points * self.point_seconds + self.start_seconds
 
     def lines(self) -> list[str]:
         width = max(len(bill.arm.name) for bill in self.arms)
         kind = max(len(bill.arm.kind) for bill in self.arms)
-        low, high = (share * self.seconds / 3600 for share in self.spread)
         rows = [
             f"  {bill.arm.name:{width}}  {bill.arm.kind:{kind}}  {bill.steps:4} steps x {bill.prompts:4} prompts"
             f"  {bill.seconds / 60:6.1f} min  {bill.points:3} points  {'done' if bill.done else ''}  {' '.join(bill.arm.settings)}".rstrip()
@@ -97,8 +104,21 @@ class Bill:
             *rows,
             self.summary(),
             *self.memory_lines(),
-            f"      {low:.1f} to {high:.1f} hours are likely (docs/training.md#how-long-it-takes)",
+            f"      {self.likely_hours()} (docs/training.md#how-long-it-takes)",
         ]
+
+    def likely_hours(self) -> str:
+        """The range of the bill, and of its parts whose texts are those of another corpus."""
+        parts = {
+            "": (self.own_seconds, self.spread),
+            "transfer": (self.transfer_seconds, self.transfer_spread),
+            "sequence": (self.sequence_seconds, self.sequence_spread),
+        }
+        ranges = {name: [share * seconds / 3600 for share in own] for name, (seconds, own) in parts.items()}
+        low, high = (sum(side) for side in zip(*ranges.values(), strict=True))
+        others = [f"{name} {a:.1f} to {b:.1f}" for name, (a, b) in ranges.items() if name and b]
+        of_others = f", of them {' and '.join(others)}" if others else ""
+        return f"{low:.1f} to {high:.1f} hours are likely{of_others}"
 
     def memory_lines(self) -> list[str]:
         """What the largest arms that run side by side take of an accelerator, and how many fit."""
@@ -133,14 +153,16 @@ def make_bill(
     seeds: Sequence[int],
     folder: Path | None,
     compute: Compute,
-    counted: Config | None = None,
+    count: Count = lambda config: config.run_dir,
 ) -> Bill:
     """The bill of these arms and seeds; `folder` is the model's, None when it has not been made. An arm half
-    done counts as a whole one. `counted` is the warm start's configuration with a folder whose corpus.json knows
-    lengths, where the study has none yet.
+    done counts as a whole one. Each corpus has the lengths that `count` finds.
     """
     machine = Machine.of(compute)
-    base = counted or study.warm_start_config(seeds[0])
+    base = study.warm_start_config(seeds[0])
+    base = replace(base, run_dir=count(base))
+    transfer = transfer_configs(study, count)
+    sequence = sequence_configs(study, count)
     bills = tuple(arm_bill(study, arm, seeds, folder, machine, compute.format, base.run_dir) for arm in arms)
     size = FP32_BYTES * float(count_parameters(base, folder)[0])
     is_warm = all((study.warm_start_folder(seed) / "warm_start").exists() for seed in seeds)
@@ -153,7 +175,7 @@ def make_bill(
         seeds=len(seeds),
         warm_start_seconds=0.0 if is_warm else stage_seconds(base, folder, machine)[0],
         point_seconds=point_seconds(base, folder, machine),
-        transfer_seconds=transfer_seconds(study, len(seeds), folder, machine),
+        transfer_seconds=transfer_seconds(study, transfer, len(seeds), folder, machine),
         reference_points=sum(not path.exists() for path in references),
         peak_bytes=size * models_on_disk(study, bills, len(seeds), base),
         on_accelerator=compute.device.type != "cpu",
@@ -161,7 +183,9 @@ def make_bill(
         side_by_side=study.side_by_side,
         spread=spread(base),
         card_memory=machine.card.memory if machine.card else 0.0,
-        sequence_seconds=sequence_seconds(study, len(seeds), folder, machine),
+        sequence_seconds=sequence_seconds(study, sequence, len(seeds), folder, machine),
+        transfer_spread=widest(transfer),
+        sequence_spread=widest(sequence),
     )
 
 
@@ -196,27 +220,56 @@ def point_seconds(config: Config, folder: Path | None, machine: Machine) -> floa
     return output_seconds(config, folder, machine) + panel_seconds(config, folder, machine, 1 + BASE_SHARE)
 
 
-def transfer_seconds(study: Study, seeds: int, folder: Path | None, machine: Machine) -> float:
+def other_task(study: Study, path: str, settings: Sequence[str], count: Count) -> Config:
+    """The configuration of a task that is not the study's own, with the study's model."""
+    model = study.warm_start_config(study.seeds[0]).model
+    own = [override("model.policy", model.policy), override("model.vocabulary", model.vocabulary)]
+    config = load_config(path, [*settings, *own])
+    return replace(config, run_dir=count(config))
+
+
+def transfer_configs(study: Study, count: Count) -> list[Config]:
+    """That of the other task; none without [transfer]."""
+    transfer = study.transfer
+    return [other_task(study, transfer.config, transfer.settings, count)] if transfer else []
+
+
+def sequence_configs(study: Study, count: Count) -> list[Config]:
+    """Those of every task by every recipe; none without [sequence]."""
+    sequence = study.sequence
+    if sequence is None:
+        return []
+    return [
+        other_task(study, path, [*sequence.settings, *settings], count)
+        for settings in sequence.recipes.values()
+        for path in sequence.configs
+    ]
+
+
+def widest(configs: Sequence[Config]) -> Spread:
+    """The range of several estimates together: the wide one where the lengths of a corpus are not counted."""
+    return max((spread(config) for config in configs), key=lambda own: own[1], default=UNCOUNTED_SPREAD)
+
+
+def transfer_seconds(
+    study: Study, configs: Sequence[Config], seeds: int, folder: Path | None, machine: Machine
+) -> float:
     """Of the fine-tuning runs of the other task, their test outputs included; 0 without [transfer]."""
     if study.transfer is None:
         return 0.0
-    config = load_config(study.transfer.config, study.transfer.settings)
-    run = stage_seconds(config, folder, machine)[0] + output_seconds(config, folder, machine)
-    return seeds * len(study.transfer.starts) * len(study.transfer.examples) * run
+    runs = seeds * len(study.transfer.starts) * len(study.transfer.examples)
+    (config,) = configs
+    return runs * (stage_seconds(config, folder, machine)[0] + output_seconds(config, folder, machine))
 
 
-def sequence_seconds(study: Study, seeds: int, folder: Path | None, machine: Machine) -> float:
+def sequence_seconds(
+    study: Study, configs: Sequence[Config], seeds: int, folder: Path | None, machine: Machine
+) -> float:
     """Of all stages of all recipes, with the test outputs of every task after each; 0 without [sequence]."""
-    sequence = study.sequence
-    if sequence is None:
-        return 0.0
-    seconds = 0.0
-    for settings in sequence.recipes.values():
-        configs = [load_config(one, [*sequence.settings, *settings]) for one in sequence.configs]
-        training = sum(sum(stage_seconds(config, folder, machine)) for config in configs)
-        outputs = sum(output_seconds(config, folder, machine) for config in configs)
-        seconds += training + len(configs) * outputs
-    return seeds * seconds
+    tasks = len(study.sequence.configs) if study.sequence else 0
+    training = sum(sum(stage_seconds(config, folder, machine)) for config in configs)
+    outputs = sum(output_seconds(config, folder, machine) for config in configs)
+    return seeds * (training + tasks * outputs)
 
 
 def start_seconds(study: Study, bills: Sequence[ArmBill], seeds: int, machine: Machine) -> float:

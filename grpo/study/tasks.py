@@ -7,6 +7,7 @@ its own would be made of each start's weights.
 import gc
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import first_difference, plain
 from grpo.stages.context import Run, load_model
 from grpo.stages.evaluate import Measures, own_sets
+from grpo.stages.smaller_passes import evaluate_within_memory
 from grpo.stages.token_limits import with_limits
 
 Say = Callable[[str], None]
@@ -50,6 +52,16 @@ def has_result(path: Path, config: Config) -> bool:
     return True
 
 
+def outputs_of(measures: Measures, model: Path | ModelSource) -> dict[str, list[str]]:
+    """The outputs of a model on each test set, with half of the batch where a card has no memory."""
+
+    def outputs(run: Run) -> dict[str, list[str]]:
+        loaded = load_model(run, model).requires_grad_(False)
+        return replace(measures, run=run).outputs(loaded, model)
+
+    return evaluate_within_memory(measures.run, outputs)
+
+
 def measure_on_task(
     measures: Measures, model: Path | ModelSource, path: Path, about: dict[str, Any], config: Config
 ) -> None:
@@ -59,12 +71,10 @@ def measure_on_task(
     run = measures.run
     with StopRequest() as stop:
         run.say(f"evaluating {path.parent.name} {path.stem} on {measures.num_items} test items")
-        loaded = load_model(run, model).requires_grad_(False)
-        outputs = measures.outputs(loaded, model)
+        outputs = outputs_of(measures, model)
+        gc.collect()
         target = macro_result(measures.results(path.stem, outputs))
         result = {**about, "config": plain(config), "target": target}
         atomic_write_text(path, json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
-        del loaded
-        gc.collect()
     if stop():
         raise Interrupted(stop.signal)

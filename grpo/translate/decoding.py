@@ -12,6 +12,8 @@ from grpo.engine.draw import Sampling
 from grpo.engine.greedy import DecodeSettings, batches_by_length, greedy_ids
 from grpo.engine.sampler import generate, uses_graph
 
+BATCHES = 8  # that are finished together: a batch is kept full, except at their end
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -68,13 +70,15 @@ def most_likely(
 def sampled(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], lines: Sequence[int], decoding: Decoding
 ) -> Decoded:
-    """`samples` completions of each prompt. On an accelerator the decoder itself keeps its slots full."""
+    """`samples` completions of each prompt. On an accelerator the decoder itself keeps its slots full, so it gets the
+    prompts of several batches.
+    """
     settings = decoding.settings
     sampling = Sampling(
         decoding.samples, settings.max_new_tokens, decoding.temperature, settings.stop_ids, settings.fast
     )
-    size = max(1, settings.batch_size // decoding.samples)
-    size = len(prompts) if settings.fast and uses_graph(model) else size
+    size = settings.batch_size // decoding.samples
+    size = BATCHES * settings.batch_size if settings.fast and uses_graph(model) else size
     for batch in batches_by_length(prompts, max(1, size)):
         numbers = [lines[place] for place in batch]
         rollout = generate(model, [prompts[place] for place in batch], sampling, (decoding.seed,), numbers)

@@ -17,12 +17,10 @@ from grpo.engine.graph_decoder import forget
 from grpo.runtime.device import Compute
 from grpo.runtime.within_memory import halved, within_memory
 from grpo.translate.choice import Term, choose
-from grpo.translate.decoding import Candidates, Decoding, candidates
+from grpo.translate.decoding import BATCHES, Candidates, Decoding, candidates
 from grpo.translate.output import Output, Stream
 from grpo.translate.policy import Policy
 from grpo.translate.source import Source, SourceLine
-
-BATCHES = 8  # that are finished together: a batch is kept full, except at their end
 
 
 def tell(text: str) -> None:

@@ -16,7 +16,7 @@ from data.clean import clean_text
 from data.config import DataConfig, check
 from data.errors import InputError
 from data.obtain import Archive, UnobtainableError
-from data.prepare import prepare
+from data.prepare import prepare, say_left_out
 from data.sources import help_sections, package_corpus, tibetan, user_file
 from data.split import PARTS
 from grpo.config_file import load_config
@@ -398,3 +398,18 @@ def test_no_package_at_all_is_an_error_with_the_first_reason(
         InputError, match="no package could be obtained; the first failed so: apt-get is not installed here"
     ):
         run(DataConfig(), tmp_path / "cache")
+
+
+def test_a_corpus_of_an_earlier_version_names_the_list_of_what_was_left_out(tmp_path: Path) -> None:
+    listing = tmp_path / "x.rejected.jsonl"
+    said: list[str] = []
+    say_left_out({}, listing, said.append)
+    listing.touch()
+    say_left_out({"bad_lines": []}, listing, said.append)
+    assert said == []
+    say_left_out({}, listing, said.append)
+    say_left_out({"bad_lines": [{"reason": "no tab", "number": 1, "first": ["a:1"]}]}, listing, said.append)
+    assert said == [
+        f"data: prepared by an earlier version; its bad lines and what else was left out are in {listing}",
+        "a:1: no tab",
+    ]

@@ -4,16 +4,19 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import measure
 from invented_run import write_run
 
 from data.documents import read_object
 from eval.compare import main
+from eval.report.choice import ComparedSystem, choice
 from eval.report.compare import sampled_tokens, trained_tokens
-from eval.run_folder import read_run
+from eval.run_folder import RunFolder, read_run
 from eval.systems import compare_systems, write_json
 
 
@@ -168,6 +171,20 @@ def test_mistakes_are_one_sentence(
     assert said in capsys.readouterr().err
 
 
+def test_a_folder_without_results_is_named_by_what_it_is(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = runs[0] / "policy"
+    arm = tmp_path / "study" / "arms" / "grpo" / "seed0"
+    for folder, config in ((model, {"model_type": "gemma3_text"}), (arm, {})):
+        folder.mkdir(parents=True)
+        write_json(folder / "config.json", config)
+    assert main([str(model), str(runs[1])]) == 2
+    assert f"is the folder of a model; give the run folder {runs[0]} that it comes" in capsys.readouterr().err
+    assert main([str(arm), str(runs[1])]) == 2
+    assert "is an arm of a study, whose report compares its arms: semantic-grpo" in capsys.readouterr().err
+
+
 def test_tokens_are_counted_from_the_log(runs: list[Path]) -> None:
     rows = [
         {"stage": "sft", "step": 0, "tokens": 100},
@@ -184,3 +201,78 @@ def test_tokens_are_counted_from_the_log(runs: list[Path]) -> None:
     run = read_run(runs[0])
     assert trained_tokens(run) == 100 + 3 * (70 + 60 + 25 + 8 * 2.5)
     assert sampled_tokens(run) == 40 + 90 + 5
+
+
+def compared(name: str, cosine: int, chrf: int, n: int = 60, encoder: str = "e") -> ComparedSystem:
+    """A system with these ranks; its change is that of nothing."""
+    signatures = {"cosine_held_out": encoder, "chrf": encoder[:1]}
+    system = {"items": [{}] * n, "signatures": signatures}
+    return ComparedSystem(name, system, None, {"cosine_held_out": cosine, "chrf": chrf})
+
+
+CHOICES: dict[str, tuple[list[ComparedSystem], tuple[float | None, ...], str, str]] = {
+    "cosine decides": ([compared("a", 2, 1), compared("b", 1, 1)], (), "Ship b: by Held-out cosine it is", "b"),
+    "then chrF": (
+        [compared("a", 1, 2), compared("b", 1, 1), compared("c", 2, 1)], (), "Ship b: by chrF it is clearly", "b",
+    ),
+    "then the tax": (
+        [compared("a", 1, 1), compared("b", 1, 1)], (0.03, 0.01), "and it lost least elsewhere (0.0100 nats", "b",
+    ),
+    "nothing tells": ([compared("a", 1, 1), compared("b", 1, 1)], (), "Ship either of a and b: Held-out cosine and", ""),
+    "they disagree": (
+        [compared("a", 1, 2), compared("b", 2, 1)], (), "No clear choice: a is better by Held-out cosine, b by chrF", "",
+    ),
+    "too few": ([compared("a", 1, 1, 29), compared("b", 2, 1, 29)], (), "No verdict: 29 shared items are too few", ""),
+    "another encoder": ([compared("a", 1, 2), compared("b", 2, 1, 60, "ex")], (), "Ship b: by chrF it is", "b"),
+    "nothing in common": ([compared("a", 1, 2), compared("b", 2, 1, 60, "x")], (), "No verdict: Held-out cosine", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CHOICES)
+def test_which_run_to_ship(case: str, case_runs: Any) -> None:
+    systems, taxes, said, best = CHOICES[case]
+    folders = case_runs(len(systems), taxes)
+    found = choice(folders, ["warm_start"] * len(systems), systems)
+    assert said in found.text and found.best == best
+
+
+@pytest.fixture
+def case_runs(invented: Path) -> Any:
+    """Run folders of which only the taxes count."""
+    run = read_run(invented)
+
+    def make(count: int, taxes: tuple[float, ...]) -> list[RunFolder]:
+        logs = [({"tax_kept": tax},) for tax in taxes] or [()] * count
+        return [replace(run, tax=log) for log in logs]
+
+    return make
+
+
+def test_the_first_screen_says_which_run_to_ship_and_why(
+    runs: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The second run's model is a warm start. Of two runs the interval decides, and not the rank."""
+    text = page(runs, capsys, "--resamples", "200", "--html", str(tmp_path / "page.html"))
+    first = text.partition("## What changed")[0]
+    assert "**Ship one: by chrF it is clearly better.** two against one: " in first, first
+    assert "two against one: Held-out cosine −" in first and "one: against the untouched model, " in first
+    row = re.search(r"^\| chrF \(two against one\) \| ▼ \| (−[\d.]+) \|", first, re.MULTILINE)
+    assert row and row[1] in first.partition("two against one")[2]
+
+
+FIRST_SCREEN = """page => {
+  const root = page.document.documentElement;
+  for (const details of page.document.querySelectorAll("details")) details.open = true;
+  const bottom = selector => page.document.querySelector(selector).getBoundingClientRect().bottom;
+  return [root.clientWidth, root.scrollWidth, bottom(".verdict"), bottom(".numbers")];
+}"""
+
+
+@pytest.mark.slow
+def test_the_first_screen_of_a_computer_and_a_phone_has_the_answer(runs: list[Path], tmp_path: Path) -> None:
+    html = tmp_path / "page.html"
+    assert main([*map(str, runs), "--html", str(html), "--resamples", "100"]) == 0
+    sizes = [(1366, 768), (390, 844)]
+    for (width, height), found in zip(sizes, measure(html, sizes, FIRST_SCREEN, tmp_path), strict=True):
+        room, needed, answer, numbers = found
+        assert (room, needed) == (width, width) and answer < numbers < height

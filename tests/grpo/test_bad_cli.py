@@ -164,3 +164,8 @@ def test_the_benchmark_takes_only_counts(text: str) -> None:
 def test_attacks_on_a_negative_number_of_items() -> None:
     code, said = outcome(attacks, ["--config", str(CONFIGS / "mt.toml"), "--items", "-3"])
     assert (code, said) == (2, "error: --items -3: a number from 1 is needed, or 0 for all\n")
+
+
+def test_a_configuration_without_its_option_is_named() -> None:
+    said = "error: the following arguments are required: --config; write --config own.toml\n"
+    assert outcome(main, ["own.toml", "--check"]) == (2, said)

@@ -114,6 +114,10 @@ def test_outputs_in_order_and_by_id_give_the_same_scores(
         (["--name", "a/b"], "write up to 40 letters"),
         (["--name", "a", "--test", "flores"], "no such test set; this run has the own one"),
         (["--name", "a", "data.seed=3"], "data.seed = 0, not 3"),
+        (
+            ["--name", "trained", "threads=2", "eval.batch_size=8"],
+            "--name trained: write up",
+        ),  # they are free
     ],
 )
 def test_mistakes_are_one_sentence(

@@ -27,8 +27,8 @@ from grpo.engine.model import load_policy
 from grpo.engine.sampler import generate
 from grpo.runtime.run_folder import plain
 from grpo.stages.token_limits import LIMITS
+from grpo.translate import decoding, translator
 from grpo.translate import output as output_file
-from grpo.translate import translator
 from grpo.translate.__main__ import main
 from grpo.translate.choice import choose, cosine, logprob
 from grpo.translate.decoding import Candidates, Decoding, candidates
@@ -358,3 +358,39 @@ def test_a_card_without_memory_gets_half_the_batch_once(
     most = 1
     assert main([*command, str(tmp_path / "none.txt")]) == 2
     assert "no memory for batches of 2 either; write --batch-size 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("has_graph", "sizes"), [(False, [2, 1, 1, 1]), (True, [9, 8, 1])])
+def test_samples_without_memory_are_those_of_a_larger_batch(
+    has_graph: bool,
+    sizes: list[int],
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Two samples of each of nine lines: with batches of four rows, and where the decoder keeps slots full, with eight
+    batches at once.
+    """
+    batch = "2" if has_graph else "4"
+    source = write(tmp_path / "in.txt", sources(9))
+    command = [str(source), "--model", str(run), "--best-of", "2", "--batch-size", batch, "--output"]
+    assert main([*command, str(tmp_path / "whole.txt")]) == 0
+    monkeypatch.setattr(decoding, "uses_graph", lambda _: has_graph)
+    real = decoding.generate
+    calls: list[int] = []
+
+    def short(model: Any, prompts: Any, *rest: Any) -> Any:
+        calls.append(len(prompts))
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(model, prompts, *rest)
+
+    monkeypatch.setattr(decoding, "generate", short)
+    capsys.readouterr()
+    assert main([*command, str(tmp_path / "half.txt")]) == 0
+    assert calls[: len(sizes)] == sizes and sum(calls[1:]) == 9
+    assert (tmp_path / "half.txt").read_bytes() == (tmp_path / "whole.txt").read_bytes()
+    assert (
+        f"no memory for --batch-size {batch}, so it goes on with {int(batch) // 2}" in capsys.readouterr().err
+    )

@@ -163,13 +163,15 @@ def make_targets() -> dict[str, str]:
 
 def used_variables(target: str) -> set[str]:
     """The variables in the recipes of a target and of those that it names as its needs."""
-    text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$(RUN)", "$(PY) -m grpo.run $(CONFIG)")
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    text = text.replace("$(RUN)", "$(PY) -m grpo.run $(CONFIG)").replace("$(PIP)", "$(PIP_ARGS)")
     rules = re.findall(r"^(\S+):(?!=) *([^#|\n]*).*\n((?:\t.*\n)*)", text, re.MULTILINE)
     needs = {name.replace("$(DONE)", "install"): (needs.split(), recipe) for name, needs, recipe in rules}
     found: set[str] = set()
     names = [target]
     for name in names:
         inner, recipe = needs.get(name.replace("$(DONE)", "install"), ([], ""))
+        inner = inner + re.findall(r"\$\(MAKE\) .*?(\S+)$", recipe, re.MULTILINE)
         names += [one for one in inner if one not in names]
         found |= set(re.findall(r"\$\(([A-Z_]+)\)", recipe))
     return found

@@ -1,5 +1,6 @@
 """The site of the documentation is built without a warning, has all pages, and loads nothing from elsewhere."""
 
+import json
 import re
 import subprocess
 import sys
@@ -29,6 +30,18 @@ def test_every_page_is_there_and_found(site: Path) -> None:
     pages = [page.relative_to(ROOT).with_suffix(".html") for page in (ROOT / "docs").rglob("*.md")]
     assert len(pages) > 25 and [page for page in pages if not (site / page).is_file()] == []
     assert '"docs/settings"' in (site / "searchindex.js").read_text(encoding="utf-8")
+
+
+def test_the_notebook_is_a_page_with_its_texts_and_code(site: Path) -> None:
+    assert 'href="../examples/tutorial.html"' in (site / "docs" / "quick-start.html").read_text(
+        encoding="utf-8"
+    )
+    page = (site / "examples" / "tutorial.html").read_text(encoding="utf-8")
+    assert "cell_type" not in page and 'href="../docs/models.html"' in page
+    cells = json.loads((ROOT / "examples" / "tutorial.ipynb").read_text(encoding="utf-8"))["cells"]
+    assert page.count('<div class="highlight-python') == sum(cell["cell_type"] == "code" for cell in cells)
+    (download,) = site.glob("_downloads/*/tutorial.ipynb")
+    assert f'href="../{download.relative_to(site).as_posix()}"' in page
 
 
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:

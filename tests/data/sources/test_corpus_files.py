@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import InputError
+from data.sources.file_lines import file_lines
 from data.sources.user_file import Reading, UserCorpus, read
 
 BO = "\u0f40\u0f0b\u0f41\u0f0b\u0f42"
@@ -219,6 +220,13 @@ def test_missing_file_unknown_ending_and_three_files(tmp_path: Path) -> None:
         read(corpus(write(tmp_path / "a.json", "[]")))
     with pytest.raises(InputError, match="unknown kind of corpus"):
         read(corpus(f"{path},{path},{path}"))
+
+
+def test_a_file_that_is_not_there_is_no_number_of_an_error(tmp_path: Path) -> None:
+    for name, cause in (("gone.txt", "No such file or directory"), ("", "Is a directory")):
+        with pytest.raises(InputError) as refusal:
+            file_lines(tmp_path / name)
+        assert str(refusal.value) == f"{tmp_path / name} cannot be read: {cause}; name a file"
 
 
 def test_column_that_is_not_in_the_header_lists_the_header(tmp_path: Path) -> None:

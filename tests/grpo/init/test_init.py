@@ -114,6 +114,13 @@ def test_aligned_files_and_their_languages(place: Path) -> None:
     assert (facts.source.longest, facts.reference.longest) == (3, 3)
 
 
+def test_aligned_files_may_be_two_words(place: Path) -> None:
+    for name, side in (("c.en", 0), ("c.sw", 1)):
+        (place / name).write_text("".join(f"{pair[side]}\n" for pair in pairs(30)), encoding="utf-8")
+    assert outcome(main, ["c.en", "c.sw", "--model", "model"]) == (0, "")
+    assert load_config("c.toml").data.corpus == "c.en,c.sw"
+
+
 def test_a_language_that_the_encoder_does_not_know_is_rewarded_by_form(place: Path) -> None:
     (place / "p.tsv").write_text(table(pairs(80)), encoding="utf-8")
     assert outcome(main, ["p.tsv", "--model", "model", "--from", "en", "--to", "sw"]) == (0, "")
@@ -259,6 +266,21 @@ def three_columns(place: Path) -> None:
     [
         (nothing, ["nowhere.tsv"], "nowhere.tsv is not a file"),
         (nothing, ["pairs.tsv", "--model", "nowhere"], "nowhere: no model there"),
+        (
+            nothing,
+            ["pairs.tsv", "--model", "a/b"],
+            'init: --model a/b: no model there; of a model hub it is "hub:a/b"',
+        ),
+        (nothing, ["model"], "init: model is not a file but a folder; name a file in it"),
+        (nothing, ["."], "init: . is not a file but a folder; name a file in it, such as pairs.tsv"),
+        (nothing, ["nowhere.tsv"], "init: nowhere.tsv is not a file; give a .jsonl, .tsv, .csv"),
+        (nothing, ["tibetan"], "'tibetan' is a corpus of this project; write data.corpus=tibetan, as in"),
+        (
+            nothing,
+            ["https://a/b.tsv"],
+            "init: https://a/b.tsv is not a file; download it and name the file here",
+        ),
+        (nothing, ["pairs.tsv", "--out", "no/a.toml"], "no/a.toml: there is no folder no; make it"),
         (nothing, ["pairs.tsv", "--columns", "a", "b"], "no columns 'a' and 'b'"),
         (nothing, [], "init: no parallel file"),
         (

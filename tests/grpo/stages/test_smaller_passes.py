@@ -126,6 +126,17 @@ def test_the_evaluation_has_smaller_batches(runs: Runs, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_scoring_the_dev_set_has_smaller_batches(runs: Runs, tmp_path: Path) -> None:
+    """It is a part of training, which begins again from its last checkpoint."""
+    more = ["eval.every=1", "data.dev_size=4", "checkpoint.every=1"]
+    fault = partial(at_call, "grpo.stages.context:greedy_outputs", 2, fill)
+    code, output = runs.start(tmp_path / "full", *more, fault=fault)
+    assert code == 0 and output.count("eval.batch_size=32; write these settings") == 1, output
+    assert runs.start(tmp_path / "small", *more, *SMALL_TRAIN)[0] == 0
+    assert_equal(tmp_path / "full", tmp_path / "small")
+
+
+@pytest.mark.slow
 def test_several_processes_end_and_the_same_command_goes_on(runs: Runs, tmp_path: Path) -> None:
     """The others wait for the one without memory, so all end at once, in one sentence."""
     fault = partial(at_call, "grpo.loop:completion_logps", 1, fill)

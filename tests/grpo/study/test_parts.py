@@ -13,13 +13,15 @@ import torch
 from tiny_study import write_study
 
 from data.errors import InputError, Interrupted
+from grpo.runtime import device
 from grpo.runtime.run_folder import study_lock
 from grpo.stages.context import Run
-from grpo.study import points
-from grpo.study.__main__ import main
+from grpo.stages.evaluate import Measures
+from grpo.study import points, tasks
+from grpo.study.__main__ import Work, bill_of, main
 from grpo.study.arms import SAMPLES, run_child, share_samples, share_start
-from grpo.study.config import ArmConfig, Study, load_study
-from grpo.study.cost import ArmBill, Bill, models_on_disk
+from grpo.study.config import ArmConfig, SequenceConfig, Study, TransferConfig, load_study
+from grpo.study.cost import ArmBill, Bill, make_bill, models_on_disk
 from grpo.study.points import interpolate, points_on_front, prune
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -165,6 +167,23 @@ def test_points_are_measured_with_half_the_batch_where_a_card_has_no_memory(
     assert sum("goes on with eval.batch_size=32" in line for line in said) == 2
 
 
+def test_tasks_are_measured_with_half_the_batch_where_a_card_has_no_memory(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+
+    def outputs(measures: Measures, *_: object) -> dict[str, list[str]]:
+        sizes.append(measures.run.config.eval.batch_size)
+        if sizes[-1] > 32:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return {"": ["x"]}
+
+    monkeypatch.setattr(Measures, "outputs", outputs)
+    run = tasks.task_run(study.warm_start_config(0), study.folder / "untouched", lambda _: None)
+    model = Path(run.config.model.policy)
+    assert tasks.outputs_of(Measures(run, {}), model) == {"": ["x"]} and sizes == [64, 32]
+
+
 def test_the_bill_comes_first_and_leaves_nothing_behind(
     study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,6 +207,32 @@ def test_what_is_done_is_not_billed_again(study: Study) -> None:
     assert bill.summary().startswith(
         "bill: about 0.0 hours on this machine (training 0.0 + 7 points 0.0 + transfer 0.0), 2.0 GB"
     )
+
+
+def test_each_part_of_the_bill_has_the_range_of_its_own_corpus() -> None:
+    """20 hours of the study's own, and of transfer 4 whose texts are not counted."""
+    arms = (ArmBill(ArmConfig("a"), 72_000.0, 0, 1, 1, False),)
+    bill = Bill(arms, 1, 0.0, 0.0, 4 * 3600.0, 0, 2e9, False, spread=(0.5, 2.0))
+    assert bill.likely_hours() == "11.0 to 52.0 hours are likely, of them transfer 1.0 to 12.0"
+    both = replace(bill, sequence_seconds=3600.0, sequence_spread=(0.5, 2.0), transfer_spread=(0.5, 2.0))
+    assert both.likely_hours() == (
+        "12.5 to 50.0 hours are likely, of them transfer 2.0 to 8.0 and sequence 0.5 to 2.0"
+    )
+
+
+def test_the_lengths_of_another_task_are_counted(study: Study, tmp_path: Path) -> None:
+    """A file of the user's is there before any run: the texts of [transfer] and [sequence] give narrow ranges."""
+    config = study.config
+    more = replace(
+        study,
+        transfer=TransferConfig(config, examples=(4,), starts=("untouched",)),
+        sequence=SequenceConfig((config,), {"sft": ("train.method=sft",)}),
+    )
+    counted = bill_of(Work(more, more.arms, (0,), ()))
+    assert (counted.spread, counted.transfer_spread, counted.sequence_spread) == ((0.5, 2.0),) * 3
+    compute = device.choose("cpu", "auto")
+    uncounted = make_bill(more, more.arms, (0,), None, compute)
+    assert uncounted.transfer_spread == uncounted.sequence_spread == (0.25, 3.0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,182 @@
+"""Which of several compared runs to ship, and why: the first screen of their page.
+
+The rule, which docs/use.md states for readers: held-out cosine decides, because no reward is made of it; among runs that
+it cannot tell apart, chrF; then the loss elsewhere. A run whose own report says not to ship it is not shipped either.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from eval.report.blocks import Number
+from eval.report.changes import Change, probe_changes, score_change
+from eval.report.verdict import answer, card, loss_sentence
+from eval.report.wording import MAIN_PROBES, METRICS, MIN_ITEMS, Metric, are_too_few
+from eval.run_folder import Json, RunFolder
+
+DECIDING = tuple(metric for key in ("cosine_held_out", "chrf") for metric in METRICS if metric.key == key)
+TAX = Metric("tax", "tax", 4)
+
+
+@dataclass(frozen=True)
+class ComparedSystem:
+    """One system of one run on the shared items of a test set. `change` is its comparison with the first run's; None
+    for the first. `ranks` has its rank among all of them by each metric.
+    """
+
+    name: str
+    system: Json
+    change: Json | None = None
+    ranks: Mapping[str, int] = field(default_factory=dict)  # by metric
+
+
+class Choice(NamedTuple):
+    """The first sentence of the page, the name of the best run ("" for none), and `tone` as in a document."""
+
+    text: str
+    best: str
+    tone: str
+
+
+def comparable(first: ComparedSystem, other: ComparedSystem) -> list[str]:
+    """The metrics that mean the same in both: those with one signature."""
+    signatures = [one.system["signatures"] for one in (first, other)]
+    return [
+        metric.key
+        for metric in METRICS
+        if len({one.get(metric.key, signatures[0].get(metric.key)) for one in signatures}) == 1
+    ]
+
+
+def choice(runs: Sequence[RunFolder], systems: Sequence[str], compared: Sequence[ComparedSystem]) -> Choice:
+    """Which run to ship by the results on one test set; `systems`: the compared system of each run."""
+    count = len(compared[0].system["items"])
+    metrics = deciding_metrics(compared)
+    if are_too_few(count):
+        few = f"{count} shared items are too few (fewer than {MIN_ITEMS})"
+        return Choice(f"No verdict: {few}; raise data.test_size.", "", "")
+    if not metrics:
+        labels = " and ".join(metric.label for metric in DECIDING)
+        return Choice(f"No verdict: {labels} do not mean the same in all runs.", "", "")
+    leaders, why = best_ones(compared, metrics)
+    if len(leaders) > 1:
+        leaders, why = cheapest(runs, compared, leaders, why)
+    if len(leaders) > 1:
+        return Choice(f"Ship either of {names_of(leaders)}: {why}, so take what costs less.", "", "caution")
+    (best,) = leaders
+    if len(metrics) == 2 and (rival := better_by(compared, best, metrics[1])):
+        return Choice(
+            f"No clear choice: {best} is better by {metrics[0].label}, {rival} by {metrics[1].label}.",
+            "",
+            "caution",
+        )
+    return with_own_verdict(runs, systems, compared, best, why)
+
+
+def deciding_metrics(compared: Sequence[ComparedSystem]) -> list[Metric]:
+    """Those of DECIDING that mean the same in all runs."""
+    first, *others = compared
+    same = [set(comparable(first, other)) for other in others]
+    return [metric for metric in DECIDING if all(metric.key in keys for keys in same)]
+
+
+def ranks_by(compared: Sequence[ComparedSystem], metric: Metric) -> dict[str, int]:
+    """The rank of each run; of two runs by the interval of their difference, which the page shows."""
+    first, *others = compared
+    if len(others) > 1 or others[0].change is None:
+        return {one.name: one.ranks[metric.key] for one in compared}
+    sense = score_change(others[0].change, metric.key).sense
+    return {first.name: 1 + (sense > 0), others[0].name: 1 + (sense < 0)}
+
+
+def best_ones(compared: Sequence[ComparedSystem], metrics: Sequence[Metric]) -> tuple[list[str], str]:
+    """The names of the runs that no metric tells apart from the best, one metric after the other, and why."""
+    names = [one.name for one in compared]
+    why = f"{' and '.join(metric.label for metric in metrics)} cannot tell them apart"
+    for metric in metrics:
+        ranks = ranks_by(compared, metric)
+        leaders = [name for name in names if ranks[name] == min(ranks[one] for one in names)]
+        if len(leaders) < len(names):
+            why = f"by {metric.label} {'they are' if len(leaders) > 1 else 'it is'} clearly better"
+        names = leaders
+    return names, why
+
+
+def cheapest(
+    runs: Sequence[RunFolder], compared: Sequence[ComparedSystem], leaders: Sequence[str], why: str
+) -> tuple[list[str], str]:
+    """The leader that lost least elsewhere by its own log, where all have measured that."""
+    taxes = {
+        one.name: run.tax[-1]["tax_kept"]
+        for one, run in zip(compared, runs, strict=True)
+        if one.name in leaders and run.tax
+    }
+    if len(taxes) < len(leaders) or len(set(taxes.values())) < len(taxes):
+        return [*leaders], why
+    best = min(taxes, key=lambda name: taxes[name])
+    return (
+        [best],
+        f"scores cannot tell {names_of(leaders)} apart, and it lost least elsewhere ({TAX.value(taxes[best])} nats a token)",
+    )
+
+
+def better_by(compared: Sequence[ComparedSystem], best: str, metric: Metric) -> str:
+    """The first run that is clearly better than `best` by a metric; "" for none."""
+    ranks = ranks_by(compared, metric)
+    return next((name for name, rank in ranks.items() if rank < ranks[best]), "")
+
+
+def with_own_verdict(
+    runs: Sequence[RunFolder], systems: Sequence[str], compared: Sequence[ComparedSystem], best: str, why: str
+) -> Choice:
+    """The choice of `best`, unless its own report refuses it. Only the trained model has a verdict of its own."""
+    place = [one.name for one in compared].index(best)
+    if systems[place] != "trained":
+        return Choice(f"Ship {best}: {why}.", best, "good")
+    own = answer(runs[place])
+    if own.tone == "bad":
+        return Choice(
+            f"Ship none of them: {best} is the best, and its own report says: {own.text}", best, "bad"
+        )
+    return Choice(f"Ship {best}: {why}.", best, "caution" if own.tone == "caution" else "good")
+
+
+def names_of(names: Sequence[str]) -> str:
+    return " and ".join(names)
+
+
+def shown_pair(compared: Sequence[ComparedSystem], best: str) -> ComparedSystem:
+    """The run whose change against the first one is shown: the best, or the next by held-out cosine."""
+    others = [one for one in compared if one.change is not None]
+    chosen = [one for one in others if one.name == best]
+    return chosen[0] if chosen else min(others, key=lambda one: one.ranks.get(DECIDING[0].key, 1))
+
+
+def main_changes(compared: Sequence[ComparedSystem], other: ComparedSystem) -> list[Change]:
+    """Of the deciding metrics and the texts of general competence, from the first run to `other`."""
+    assert other.change is not None
+    scores = [score_change(other.change, metric.key) for metric in deciding_metrics([compared[0], other])]
+    return scores + [one for one in probe_changes(other.change, MAIN_PROBES) if not one.is_test]
+
+
+def numbers(compared: Sequence[ComparedSystem], best: str) -> tuple[Number, ...]:
+    """The figures of the first screen, of one run against the first."""
+    other = shown_pair(compared, best)
+    against = f"{other.name} against {compared[0].name}"
+    return tuple(card(change, against) for change in main_changes(compared, other))
+
+
+def reasons(
+    runs: Sequence[RunFolder], systems: Sequence[str], compared: Sequence[ComparedSystem], best: str
+) -> tuple[str, ...]:
+    """The difference of the scores, and what the best run lost elsewhere; at most one sentence each."""
+    other = shown_pair(compared, best)
+    scores = [change for change in main_changes(compared, other) if change.metric in DECIDING]
+    count = len(other.system["items"])
+    parts = " and ".join(f"{change.label} {change.change} ({change.interval})" for change in scores)
+    sentences = [f"{other.name} against {compared[0].name}: {parts}, n = {count}."] if scores else []
+    names = [one.name for one in compared]
+    place = names.index(best or other.name)
+    changes = probe_changes(runs[place].main.pair("untouched", systems[place]), MAIN_PROBES)
+    lost = loss_sentence(changes) if changes else "What it cost elsewhere was not measured (eval.probes)."
+    return (*sentences, f"{names[place]}: {lost[0].lower()}{lost[1:]}")
