@@ -50,7 +50,9 @@ def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Seq
         metrics = {}
         for language, reward in rewards.items():
             steering = training_reward(run, reward.function, of_language(runs[language], examples))
-            metrics[language] = log_reward(steering, reward.store, training.log, run.say)
+            metrics[language] = log_reward(
+                steering, reward.store, training.log, run.say, config.reward.rare_terms
+            )
         task = Task(prompts, prompt, by_language(metrics), reference, sampling_of(config, prompt))
         with_floor = replace(config, advantage=replace(config.advantage, std_floor=floor))
         return train_grpo(with_floor, training, task, state, after_update=after_update, after_step=after_step)
