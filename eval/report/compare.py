@@ -8,6 +8,7 @@ from eval.report.changes import Change, score_changes
 from eval.report.findings import change_sentence
 from eval.report.ranks import metrics_with_a_better_side, rank_table
 from eval.report.tables import (
+    RANDOMISATION_NOTE,
     RESULT_HEADER,
     difference_table,
     finite_series,
@@ -115,9 +116,9 @@ def score_section(test: str, compared: Sequence[ComparedSystem]) -> Section:
             same = comparable(first, other)
             labels = [metric.label for metric in METRICS if metric.key not in same]
             notes = (
-                (NOTE, f"Not compared, as their signatures differ: {', '.join(labels)}.")
+                (NOTE, RANDOMISATION_NOTE, f"Not compared, as their signatures differ: {', '.join(labels)}.")
                 if labels
-                else (NOTE,)
+                else (NOTE, RANDOMISATION_NOTE)
             )
             metrics = [metric for metric in METRICS if metric.key in same]
             title = f"{other.name} minus {first.name}"

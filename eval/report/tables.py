@@ -41,6 +41,7 @@ MACRO_NOTE = (
     "Macro average over the corpora: items are drawn inside each corpus, and the corpora are taken as given. n: items of "
     "the smallest corpus."
 )
+RANDOMISATION_NOTE = "p, randomisation: how often a difference as large appears when the two outputs change sides at random; two-sided."
 
 
 def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
@@ -133,8 +134,9 @@ def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
         return []
     parts = [name for name in pair["slices"] if name != "all"]
     notes: tuple[str, ...] = (
-        f"Paired bootstrap over test items, {plain_number(run.comparison['resamples'])} resamples, percentile interval; "
-        "corpus metrics are computed anew for each resample.",
+        f"Paired bootstrap over {drawn_units(run)}, {plain_number(run.comparison['resamples'])} resamples, percentile "
+        "interval; corpus metrics are computed anew for each resample.",
+        RANDOMISATION_NOTE,
         f"No correction for the number of comparisons. Nothing is read from fewer than {MIN_ITEMS} items.",
     )
     notes = (*notes, MACRO_NOTE) if "corpora" in run.comparison else notes
@@ -145,6 +147,11 @@ def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
         difference_table("Change by source language", pair["slices"], languages, main),
         difference_table("Change by origin", pair["slices"], list(filter(is_origin, parts)), main),
     ]
+
+
+def drawn_units(run: RunFolder) -> str:
+    """What an interval draws at random."""
+    return "documents of the test set" if run.comparison.get("by") == "document" else "test items"
 
 
 def difference_table(
@@ -159,6 +166,7 @@ def difference_table(
         "Change",
         "95 % interval",
         "p(change \u2264 0)",
+        "p, randomisation",
         "Reading",
     )
     rows = tuple(
@@ -180,6 +188,7 @@ def difference_cells(place: str, change: Change) -> tuple[str, ...]:
         change.change,
         change.interval,
         share_of_resamples(facts["p_not_greater"]),
+        share_of_resamples(facts["p_randomised"]) if "p_randomised" in facts else ABSENT,
         change.reading,
     )
 

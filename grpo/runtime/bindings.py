@@ -78,6 +78,7 @@ SHAPES: Mapping[str, tuple[Stage, ...]] = {
     "eval.max_new_tokens": SCORED,
     "eval.batch_size": NONE,
     "eval.bootstrap_samples": NONE,  # as of seed
+    "eval.by_document": NONE,
 }
 
 ROUNDS = (

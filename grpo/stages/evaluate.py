@@ -230,11 +230,12 @@ def eval_stage(run: Run) -> None:
             raise Interrupted(run.stop.signal)
     if run.world.is_first:
         draws = run.config.seed, run.config.eval.bootstrap_samples
+        by_document = run.config.eval.by_document
         for test in sets:
-            write_comparison(run.folder, *draws, test)
-            write_added_comparison(run.folder, *draws, test)
+            write_comparison(run.folder, *draws, test, by_document=by_document)
+            write_added_comparison(run.folder, *draws, test, by_document=by_document)
         if corpora := [name for name in run.config.data.corpora if name in sets]:
-            write_macro_comparison(run.folder, corpora, *draws)
+            write_macro_comparison(run.folder, corpora, *draws, by_document=by_document)
 
 
 def folders_of(run: Run) -> dict[str, Path | ModelSource]:
