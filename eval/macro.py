@@ -25,6 +25,7 @@ def macro_result(results: Mapping[str, Json]) -> Json:
         "system": each[0]["system"],
         "target_language": ", ".join(dict.fromkeys(one["target_language"] for one in each)),
         "metrics": {"all": macro_metrics([one["metrics"]["all"] for one in each])},
+        **({"rewarded": each[0]["rewarded"]} if "rewarded" in each[0] else {}),
         **({"learned": each[0]["learned"]} if all("learned" in one for one in each) else {}),
         "corpora": dict(results),
     }

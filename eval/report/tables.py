@@ -1,12 +1,13 @@
 """The tables of a run's report, each a function of the run folder's contents."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from data.language_names import language_name
 from data.script import script_of, unit_name
 from eval.report.blocks import Table
+from eval.report.brackets import bracket_notes, marked_metrics, rewarded_scores
 from eval.report.changes import Change, probe_changes, score_changes
 from eval.report.wording import (
     ABSENT,
@@ -23,7 +24,6 @@ from eval.report.wording import (
 from eval.run_folder import Json, RunFolder, questions_of
 
 NEWER = tuple(metric.key for metric in METRICS if metric.newer)
-RESULT_HEADER = ("System", "n", *(metric.label for metric in METRICS))
 SCORE_NOTES = (
     "Cosine: to the reference text, by the encoder in its signature. Training optimised it where that encoder also gave "
     "the reward.",
@@ -42,6 +42,11 @@ MACRO_NOTE = (
     "the smallest corpus."
 )
 RANDOMISATION_NOTE = "p, randomisation: how often a difference as large appears when the two outputs change sides at random; two-sided."
+
+
+def result_header(first: str, rewarded: Collection[str]) -> tuple[str, ...]:
+    """The header of a table of `result_cells`."""
+    return (first, "n", *(metric.label for metric in marked_metrics(rewarded)))
 
 
 def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
@@ -76,7 +81,9 @@ def overall_table(run: RunFolder, title: str = "Results on the test set") -> Tab
         f"Units of {language_name(language)}: {unit_name(script_of(language))}."
         for language in sorted(languages)
     )
-    return Table(title, RESULT_HEADER, rows, (*SCORE_NOTES, *units, *signature_notes(run.systems)))
+    rewarded = rewarded_scores(run.config)
+    notes = (*bracket_notes(rewarded), *SCORE_NOTES, *units, *signature_notes(run.systems))
+    return Table(title, result_header("System", rewarded), rows, notes)
 
 
 def language_table(run: RunFolder) -> Table | None:
@@ -121,7 +128,7 @@ def slice_table(run: RunFolder, title: str, origins: bool) -> Table:
         for key, system in run.systems.items()
         if name in system["metrics"]
     )
-    return Table(title, RESULT_HEADER, rows)
+    return Table(title, result_header("System", rewarded_scores(run.config)), rows)
 
 
 def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
@@ -140,10 +147,11 @@ def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
         f"No correction for the number of comparisons. Nothing is read from fewer than {MIN_ITEMS} items.",
     )
     notes = (*notes, MACRO_NOTE) if "corpora" in run.comparison else notes
-    main = [metric for metric in METRICS if metric.key in MAIN_METRICS]
+    metrics = marked_metrics(rewarded_scores(run.config))
+    main = [metric for metric in metrics if metric.key in MAIN_METRICS]
     languages = [name for name in parts if not is_origin(name)]
     return [
-        difference_table("Change over the whole test set", pair["slices"], ["all"], METRICS, notes),
+        difference_table("Change over the whole test set", pair["slices"], ["all"], metrics, notes),
         difference_table("Change by source language", pair["slices"], languages, main),
         difference_table("Change by origin", pair["slices"], list(filter(is_origin, parts)), main),
     ]

@@ -7,6 +7,8 @@ from transformers import PreTrainedModel
 
 from data.examples import Example
 from data.prompt import Prompt
+from eval.metrics.learned import rewarded_metrics
+from eval.report.brackets import in_brackets
 from grpo.engine.model import frozen_copy, parameter_hash
 from grpo.engine.sharding import is_sharded
 from grpo.loop import train_grpo
@@ -19,6 +21,7 @@ from grpo.stages.method import Method
 from grpo.stages.mixing import of_language, runs_by_language, stream_of
 from grpo.stages.reward_setup import functions_of, load_rewards, log_reward, training_reward
 from grpo.training import AfterStep, AfterUpdate, Task, Training, by_language
+from reward.combine import RewardConfig
 
 SHOWN = {
     "reward_mean": "reward",
@@ -68,10 +71,18 @@ def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Seq
     return Method(
         loop=loop,
         num_updates=config.train.num_steps * config.updates_per_step,
-        shown=SHOWN,
+        shown=SHOWN | metric_columns(config.reward),
         score=dev_score(run, policy, prompt, functions_of(rewards)),
         check=check,
     )
+
+
+def metric_columns(reward: RewardConfig) -> dict[str, str]:
+    """The columns of the learned metrics that are computed in training: in brackets what is rewarded."""
+    rewarded = rewarded_metrics(reward.weights, reward.gates, reward.metrics)
+    return {
+        f"{name}_mean": in_brackets(name, name in rewarded) for name in reward.names if name in reward.metrics
+    }
 
 
 def reference_of(run: Run, policy: PreTrainedModel) -> PreTrainedModel:
