@@ -206,7 +206,7 @@ def attack_rows(
     script = known_script(language)
     bank_texts = sorted({text for example in examples for text in example.references})
     bank = build_bank(vectors, bank_texts)
-    metrics = Metrics(config.metrics, torch.device("cpu"), config.one_metric_at_a_time)
+    metrics = Metrics(config.metrics, torch.device("cpu"), config.one_metric_at_a_time, config.metric_format)
     resources = {
         "vectors": lambda: vectors,
         "bank": lambda: bank,

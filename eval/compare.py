@@ -14,6 +14,7 @@ from data.console import say
 from data.documents import user_path
 from data.errors import InputError, run_command
 from eval.metrics.significance import RESAMPLES
+from eval.report.brackets import rewarded_scores
 from eval.report.choice import ComparedSystem
 from eval.report.compare import comparison_document
 from eval.report.html import html_page
@@ -131,8 +132,14 @@ def compare_on(
     except DAMAGE as error:
         raise InputError(f"{names_of(runs)}: a result is damaged ({error}); evaluate again") from error
     return [
-        ComparedSystem(name, one, change, {metric: ranks[name] for metric, ranks in by_metric.items()})
-        for name, one, change in zip(names, own, [None, *changes], strict=True)
+        ComparedSystem(
+            name,
+            one,
+            change,
+            {metric: ranks[name] for metric, ranks in by_metric.items()},
+            rewarded_scores(run.config),
+        )
+        for run, name, one, change in zip(runs, names, own, [None, *changes], strict=True)
     ]
 
 

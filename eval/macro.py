@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.metrics.significance import RESAMPLES, Array, macro_bootstrap, resample_counts
+from eval.metrics.ranking import macro_randomisation_p, random_swaps
+from eval.metrics.significance import RESAMPLES, Array, cluster_counts, macro_bootstrap, resample_counts
 from eval.run_folder import SYSTEMS, Json, read_results, results_by_corpus, results_folder
-from eval.systems import PAIRS, score_of, statistics, write_json
+from eval.systems import PAIRS, groups_of, score_of, statistics, write_json
 
 
 def macro_result(results: Mapping[str, Json]) -> Json:
@@ -24,6 +25,7 @@ def macro_result(results: Mapping[str, Json]) -> Json:
         "system": each[0]["system"],
         "target_language": ", ".join(dict.fromkeys(one["target_language"] for one in each)),
         "metrics": {"all": macro_metrics([one["metrics"]["all"] for one in each])},
+        **({"rewarded": each[0]["rewarded"]} if "rewarded" in each[0] else {}),
         **({"learned": each[0]["learned"]} if all("learned" in one for one in each) else {}),
         "corpora": dict(results),
     }
@@ -41,28 +43,41 @@ def macro_metrics(metrics: Sequence[Json]) -> Json:
     return {"n": sum(one["n"] for one in metrics), **means}
 
 
+def corpus_generator(corpus: int, seed: int) -> np.random.Generator:
+    """What draws the items of the corpus in this place; those of the first are as if it were alone."""
+    return np.random.default_rng([seed, 0, corpus])
+
+
 def corpus_counts(corpus: int, n: int, seed: int, resamples: int) -> Array:
-    """(resamples, n): the draws of the items of the corpus in this place; those of the first are as if it were alone."""
-    return resample_counts(n, np.random.default_rng([seed, 0, corpus]), resamples)
+    """(resamples, n): the draws of the items of the corpus in this place."""
+    return resample_counts(n, corpus_generator(corpus, seed), resamples)
 
 
 def compare_averages(
-    before: Mapping[str, Json], after: Mapping[str, Json], seed: int, resamples: int = RESAMPLES
+    before: Mapping[str, Json],
+    after: Mapping[str, Json],
+    seed: int,
+    resamples: int = RESAMPLES,
+    *,
+    by_document: bool = False,
 ) -> Json:
     """after - before of the macro average of every score, in the form of `compare_systems`."""
-    strata = [
-        (rows_of(one), rows_of(after[name]), corpus_counts(place, len(one["items"]), seed, resamples))
-        for place, (name, one) in enumerate(before.items())
-    ]
-    changes = {
-        key: asdict(
-            macro_bootstrap(
-                [(first[key], second[key], draws) for first, second, draws in strata], score_of(key)
-            )
+    rows = [(rows_of(one), rows_of(after[name])) for name, one in before.items()]
+    groups = [groups_of(one["items"], by_document) for one in before.values()]
+    counts, swaps = (
+        [draw(own, corpus_generator(place, seed), resamples) for place, own in enumerate(groups)]
+        for draw in (cluster_counts, random_swaps)
+    )
+    changes = {}
+    for key in (key for key in rows[0][0] if all(key in one for pair in rows for one in pair)):
+        pairs = [(first[key], second[key]) for first, second in rows]
+        boot = macro_bootstrap(
+            [(*pair, draws) for pair, draws in zip(pairs, counts, strict=True)], score_of(key)
         )
-        for key in strata[0][0]
-        if all(key in one for first, second, _ in strata for one in (first, second))
-    }
+        p = macro_randomisation_p(
+            [(*pair, draws) for pair, draws in zip(pairs, swaps, strict=True)], score_of(key)
+        )
+        changes[key] = asdict(boot) | {"p_randomised": p}
     names = [next(iter(one.values()))["system"] for one in (before, after)]
     return {"before": names[0], "after": names[1], "slices": {"all": changes}, "probes": None}
 
@@ -72,7 +87,9 @@ def rows_of(result: Json) -> dict[str, Array]:
     return statistics(result["items"], result["target_language"])
 
 
-def write_macro_comparison(run: Path, corpora: Sequence[str], seed: int, resamples: int = RESAMPLES) -> Json:
+def write_macro_comparison(
+    run: Path, corpora: Sequence[str], seed: int, resamples: int = RESAMPLES, *, by_document: bool = False
+) -> Json:
     """Compare the averages of each pair of systems and write `eval/comparison.json`: several corpora have no test set
     that is the run's own.
     """
@@ -80,12 +97,13 @@ def write_macro_comparison(run: Path, corpora: Sequence[str], seed: int, resampl
     shared = [name for name in SYSTEMS if all(name in own for own in results.values())]
     systems = {system: {name: own[system] for name, own in results.items()} for system in shared}
     pairs = [
-        compare_averages(systems[before], systems[after], seed, resamples)
+        compare_averages(systems[before], systems[after], seed, resamples, by_document=by_document)
         for before, after in PAIRS
         if before in systems and after in systems
     ]
     comparison = {
-        "method": "paired bootstrap of items inside each corpus, 95 % percentile interval",
+        "method": "paired bootstrap inside each corpus, 95 % percentile interval; approximate randomisation",
+        "by": "document" if by_document else "item",
         "corpora": [*corpora],
         "resamples": resamples,
         "seed": seed,

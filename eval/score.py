@@ -1,77 +1,62 @@
-"""`python -m eval.score --metric NAME_OR_FOLDER ... --outputs FILE --references FILE ... --sources FILE`: scores any text
-files, aligned by line.
+"""`python -m eval.score --metric NAME_OR_FOLDER ... --outputs FILE ... --references FILE ... --sources FILE`: scores any text
+files, aligned by line, or the columns of one table (`--tsv`).
 
 A metric is chrf, bleu or ter by sacreBLEU, cosine:ENCODER by an encoder of `reward.encoder`, or the folder of a learned
-one (`python -m reward.learned` makes it). Each line of the answer has the score of all lines together, their number, a
-95 % interval (bootstrap over lines) and the signature of the metric; `--errors` adds the errors that xCOMET marks, and
-`--segments FILE` writes everything line by line.
+one (`python -m reward.learned` makes it). The answer has the score of all lines together, their number, a 95 % interval
+(bootstrap over lines, or over documents) and the signature of the metric. Of several systems each is compared with the
+first: difference, paired interval, p by approximate randomisation, and ranks as WMT gives them. `--errors` adds the errors
+that xCOMET marks, and `--segments FILE` writes everything line by line.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import numpy as np
-import torch
-from sacrebleu.metrics.ter import TER
 
 from data.arguments import ArgumentParser
-from data.cache import atomic_write_text, cache_dir
-from data.documents import read_bytes, user_path
+from data.cache import atomic_write_text
+from data.console import say
+from data.documents import user_path
 from data.errors import InputError, run_command
-from data.script import primary
-from eval.metrics.overlap import (
-    bleu_of_sums,
-    bleu_statistics,
-    chrf_of_sums,
-    chrf_statistics,
-    signatures,
-    streams,
-)
-from eval.metrics.significance import (
-    CONFIDENCE,
-    RESAMPLES,
-    Array,
-    Score,
-    mean_statistics,
-    ratio_of_sums,
-    resample_counts,
-)
-from eval.metrics.similarity import cosines
-from grpo.runtime import device
-from reward.encoder import load_encoder
-from reward.learned.scores import open_scorer
+from eval.metrics.ranking import group_numbers, random_swaps, randomisation_p
+from eval.metrics.significance import CONFIDENCE, RESAMPLES, Array, cluster_counts, paired_bootstrap
+from eval.score_files import Files, read_files, read_table
+from eval.score_metrics import COSINE, SURFACE, Options, Scores, check_metric, scores_of
+from eval.systems import rank_statistics
+from reward.learned.scores import FORMATS
 from reward.learned.unified import ErrorSpan
 
-SURFACE = ("chrf", "bleu", "ter")  # metrics by sacreBLEU
-COSINE = "cosine:"  # before an encoder's name
 LEAST_RESAMPLES = 100
+TABLE_END = ".tsv"
 
 
 @dataclass(frozen=True)
-class Files:
-    """N lines of text; `references[i]` has no text where none was given, and `sources[i]` is "" then."""
+class Change:
+    """A system minus the first one: paired 95 % interval by bootstrap, two-sided p by approximate randomisation."""
 
-    sources: list[str]
-    outputs: list[str]
-    references: list[list[str]]
-    has_sources: bool
+    against: str
+    difference: float
+    low: float
+    high: float
+    p: float
 
-    @property
-    def has_references(self) -> bool:
-        return bool(self.references and self.references[0])
+    def text(self) -> str:
+        p = f"p = {self.p:.3f}" if self.p >= 0.001 else "p < 0.001"
+        return f"{self.difference:+.4f} ({self.low:+.4f} to {self.high:+.4f}), {p}"
 
 
 @dataclass(frozen=True)
 class Result:
-    """The score of a metric over n lines, with its 95 % interval; `better` is 1 where a higher score is better, else -1.
-    `errors` has those of each line, where the metric marks any.
+    """The score of a system by a metric over n lines, with its 95 % interval; `better` is 1 where a higher score is
+    better, else -1. `rank` among the systems, 1 = the best; `change` against the first of them. `errors` has those of
+    each line, where the metric marks any.
     """
 
     metric: str
+    system: str
     score: float
     low: float
     high: float
@@ -79,17 +64,12 @@ class Result:
     better: int
     signature: str
     lines: list[float]
+    rank: int = 1
+    change: Change | None = None
     errors: list[list[ErrorSpan]] = field(default_factory=list)
 
-    def text(self, with_errors: bool = False) -> str:
-        direction = "" if self.better > 0 else ", lower is better"
-        return "\n".join(
-            [
-                f"{self.metric}: {self.score:.4f} ({self.low:.4f} to {self.high:.4f}), n = {self.n}{direction}",
-                f"  {self.signature}",
-                *(self.error_lines() if with_errors else ()),
-            ]
-        )
+    def interval(self) -> str:
+        return f"{self.score:.4f} ({self.low:.4f} to {self.high:.4f})"
 
     def error_lines(self) -> list[str]:
         """A line for each error."""
@@ -101,183 +81,156 @@ class Result:
         ]
 
 
-def read_lines(path: str, option: str) -> list[str]:
-    """The lines of a UTF-8 text file. Raises InputError for another file."""
-    file = user_path(path)
-    if not file.is_file():
-        raise InputError(f"--{option} {path}: there is no such file")
-    try:
-        text = read_bytes(file).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"--{option} {path}: is no UTF-8 text ({error.reason} at byte {error.start})"
-        ) from error
-    return text.removesuffix("\n").split("\n") if text else []
+@dataclass(frozen=True)
+class Draws:
+    """The draws of the lines, or of whole documents, that all systems and metrics share: (resamples, n) each."""
+
+    counts: Array
+    swaps: Array
 
 
-def read_files(outputs: str, references: Sequence[str], sources: str | None) -> Files:
-    """Read the files. Raises InputError where they have different numbers of lines, or none."""
-    lines = read_lines(outputs, "outputs")
-    if not lines:
-        raise InputError(f"--outputs {outputs}: has no line")
-    texts = [read_lines(path, "references") for path in references]
-    source_lines = read_lines(sources, "sources") if sources else []
-    for option, path, own in [
-        *(("references", path, own) for path, own in zip(references, texts, strict=True)),
-        *([("sources", sources, source_lines)] if sources else []),
-    ]:
-        if len(own) != len(lines):
-            raise InputError(
-                f"--{option} {path}: has {len(own)} lines, and --outputs {outputs} has {len(lines)}"
-            )
-    return Files(
-        source_lines or [""] * len(lines),
-        lines,
-        [list(row) for row in zip(*texts, strict=True)] or [[] for _ in lines],
-        bool(sources),
+def make_draws(files: Files, resamples: int, seed: int) -> Draws:
+    labels = files.documents if any(files.documents) else [str(row) for row in range(files.count)]
+    groups = group_numbers(labels)
+    return Draws(
+        cluster_counts(groups, np.random.default_rng(seed), resamples),
+        random_swaps(groups, np.random.default_rng(seed), resamples),
     )
 
 
-def ter_of(language: str) -> TER:
-    """sacreBLEU's TER; of Chinese and Japanese by character, as it has no words to count there."""
-    by_character = primary(language) in ("zh", "yue", "ja") if language else False
-    return TER(normalized=by_character, asian_support=by_character)
-
-
-def ter_statistics(outputs: Sequence[str], references: Sequence[Sequence[str]], metric: TER) -> Array:
-    """(n, 2) per line: edits, and the mean length of the reference texts, by sacreBLEU."""
-    scores = [
-        metric.corpus_score([output], [[text] for text in own])
-        for output, own in zip(outputs, references, strict=True)
+def results_of(metric: str, by_system: Mapping[str, Scores], draws: Draws) -> list[Result]:
+    """The score, interval, rank and change of each system by one metric."""
+    first = next(iter(by_system))
+    rows = {system: {metric: own.rows} for system, own in by_system.items()}
+    ranks = rank_statistics(rows, draws.swaps, {metric: by_system[first].better})[metric]
+    return [
+        result_of(metric, system, own, draws, ranks[system], {first: by_system[first]})
+        for system, own in by_system.items()
     ]
-    return np.asarray([(one.num_edits, one.ref_length) for one in scores], dtype=np.float64)
 
 
-def ter_of_sums(sums: Array) -> Array:
-    """(..., 2) sums -> (...) edits for 100 words of reference text."""
-    return 100 * ratio_of_sums(sums)
-
-
-def surface(name: str, files: Files, language: str) -> tuple[Array, Score, str]:
-    """Statistics of each line, the function from their sums to the score, and sacreBLEU's signature."""
-    if not files.has_references:
-        raise InputError(f"--metric {name}: needs reference texts; give --references")
-    if name == "ter":
-        metric = ter_of(language)
-        metric.corpus_score(files.outputs, streams(files.references))
-        return (
-            ter_statistics(files.outputs, files.references, metric),
-            ter_of_sums,
-            str(metric.get_signature()),
-        )
-    signature = signatures(files.outputs, files.references, language)[name]
-    if name == "bleu":
-        return bleu_statistics(files.outputs, files.references, language), bleu_of_sums, signature
-    return chrf_statistics(files.outputs, files.references), chrf_of_sums, signature
-
-
-def by_encoder(name: str, files: Files, place: torch.device) -> tuple[list[float], str]:
-    """The cosine of each output with its nearest reference text, and its signature, as the evaluation has them."""
-    if not files.has_references:
-        raise InputError(f"--metric {name}: needs reference texts; give --references")
-    encoder_name = name.removeprefix(COSINE)
-    encoder = load_encoder(encoder_name, cache_dir(), place)
-    values = cosines(files.outputs, files.references, encoder.encode)
-    return values, f"encoder:{encoder_name}:{encoder.fingerprint[:12]}"
-
-
-def by_network(
-    name: str, files: Files, place: torch.device
-) -> tuple[list[float], list[list[ErrorSpan]], int, str]:
-    """The score of each line by a learned metric, the errors that it marks, whether higher is better, its signature."""
-    scorer = open_scorer(name, place)
-    facts = scorer.facts
-    for is_needed, is_there, option in (
-        (facts.needs_reference, files.has_references, "references"),
-        (facts.needs_source, files.has_sources, "sources"),
-    ):
-        if is_needed and not is_there:
-            raise InputError(f"--metric {name}: {facts.family} needs {option}; give --{option}")
-    texts = (files.sources, files.outputs, files.references)
-    values, errors = scorer.judgements(*texts) if facts.marks_errors else (scorer.scores(*texts), [])
-    return values.tolist(), errors, facts.better, scorer.signature
-
-
-def score(name: str, files: Files, language: str, device_name: str, resamples: int, seed: int) -> Result:
-    """One metric over the files. Raises InputError for one that lacks what it needs."""
-    better = 1
-    of_sums: Score = ratio_of_sums
-    errors: list[list[ErrorSpan]] = []
-    if name in SURFACE:
-        rows, of_sums, signature = surface(name, files, language)
-        better = -1 if name == "ter" else 1
-    elif name.startswith(COSINE):
-        values, signature = by_encoder(name, files, device.choose(device_name).device)
-        rows = mean_statistics(values)
-    else:
-        values, errors, better, signature = by_network(name, files, device.choose(device_name).device)
-        rows = mean_statistics(values)
-    counts = resample_counts(len(rows), np.random.default_rng(seed), resamples)
+def result_of(
+    metric: str, system: str, own: Scores, draws: Draws, rank: int, first: Mapping[str, Scores]
+) -> Result:
+    """One system by one metric; `first` is the one that others are compared with, by name."""
     tail = (1 - CONFIDENCE) / 2
-    low, high = map(float, np.quantile(of_sums(counts @ rows), [tail, 1 - tail]))
-    value = float(of_sums(rows.sum(axis=0)))
-    lines = list(map(float, of_sums(rows)))
-    return Result(name, value, low, high, len(rows), better, signature, lines, errors)
+    low, high = map(float, np.quantile(own.of_sums(draws.counts @ own.rows), [tail, 1 - tail]))
+    ((name, other),) = first.items()
+    change = None
+    if system != name:
+        difference = paired_bootstrap(other.rows, own.rows, own.of_sums, draws.counts)
+        p = randomisation_p(other.rows, own.rows, own.of_sums, draws.swaps)
+        change = Change(name, difference.difference, difference.low, difference.high, p)
+    value = float(own.of_sums(own.rows.sum(axis=0)))
+    lines = list(map(float, own.of_sums(own.rows)))
+    return Result(
+        metric, system, value, low, high, len(own.rows), own.better, own.signature, lines, rank, change, own.errors
+    )  # fmt: skip
 
 
-def segment_lines(files: Files, results: Sequence[Result]) -> str:
-    """JSON Lines: of each line its texts, its score by each metric, and the errors that a metric marks in it."""
+def answer(results: Sequence[Result], with_errors: bool) -> str:
+    """What a terminal shows of one metric: one system in a line, several as a list."""
+    first = results[0]
+    direction = "" if first.better > 0 else ", lower is better"
+    about = [f"  {line}" for line in dict.fromkeys(one.signature for one in results)]
+    if len(results) == 1:
+        errors = first.error_lines() if with_errors else []
+        return "\n".join([f"{first.metric}: {first.interval()}, n = {first.n}{direction}", *about, *errors])
+    width = max(len(one.system) for one in results)
+    lines = [f"{first.metric}, n = {first.n}{direction}; difference from {first.system}"]
+    for one in results:
+        change = f"  {one.change.text()}" if one.change else ""
+        lines.append(f"  {one.rank}. {one.system:{width}}  {one.interval()}{change}")
+        lines += [f"  {line}" for line in (one.error_lines() if with_errors else ())]
+    return "\n".join([*lines, *about])
+
+
+def segment_records(files: Files, results: Sequence[Result]) -> str:
+    """JSON Lines: of each line and system its texts, its score by each metric, and the errors that a metric marks."""
     return "".join(
         json.dumps(
             {
                 "line": row + 1,
+                "system": system,
                 "source": files.sources[row],
-                "output": files.outputs[row],
+                "output": outputs[row],
                 "references": files.references[row],
-                "scores": {one.metric: one.lines[row] for one in results},
-                "errors": {one.metric: list(map(asdict, one.errors[row])) for one in results if one.errors},
+                "scores": {one.metric: one.lines[row] for one in own},
+                "errors": {one.metric: list(map(asdict, one.errors[row])) for one in own if one.errors},
             },
             ensure_ascii=False,
             allow_nan=False,
         )
         + "\n"
-        for row in range(len(files.outputs))
+        for system, outputs in files.outputs.items()
+        for own in [[one for one in results if one.system == system]]
+        for row in range(files.count)
     )
+
+
+def segment_table(files: Files, results: Sequence[Result]) -> str:
+    """Tab-separated: a column for each metric and system, a row for each line."""
+    several = len(files.outputs) > 1
+    header = ["line", *(f"{one.metric} {one.system}" if several else one.metric for one in results)]
+    rows = [[str(row + 1), *(f"{one.lines[row]:.6f}" for one in results)] for row in range(files.count)]
+    return "".join("\t".join(row) + "\n" for row in [header, *rows])
+
+
+def files_of_options(options: argparse.Namespace) -> Files:
+    """The texts that the options name. Raises InputError for a table beside files, or neither."""
+    others = [name for name in ("outputs", "references", "sources", "documents") if getattr(options, name)]
+    if options.tsv:
+        if others:
+            raise InputError(f"--tsv has all texts; leave out --{others[0]}")
+        return read_table(options.tsv)
+    if not options.outputs:
+        raise InputError("give --outputs FILE, what a system wrote, or --tsv FILE; - is standard input")
+    return read_files(options.outputs, options.references, options.sources, options.documents)
 
 
 def run(options: argparse.Namespace) -> None:
     if options.resamples < LEAST_RESAMPLES:
         raise InputError(f"--resamples {options.resamples}: an interval needs at least {LEAST_RESAMPLES}")
-    files = read_files(options.outputs, options.references, options.sources)
+    files = files_of_options(options)
     for name in options.metric:
-        if name not in SURFACE and not name.startswith(COSINE) and not Path(user_path(name)).is_dir():
-            raise InputError(
-                f"--metric {name}: is neither {', '.join(SURFACE)} nor a folder of a learned metric, nor {COSINE}ENCODER"
-            )
-    results = [
-        score(name, files, options.language, options.device, options.resamples, options.seed)
-        for name in options.metric
-    ]
+        check_metric(name, files)
+    how = Options(options.language, options.device, options.format)
+    draws = make_draws(files, options.resamples, options.seed)
+    by_metric = [results_of(name, scores_of(name, files, how), draws) for name in options.metric]
+    results = [one for own in by_metric for one in own]
     if options.segments:
-        atomic_write_text(user_path(options.segments), segment_lines(files, results))
+        write = segment_table if options.segments.endswith(TABLE_END) else segment_records
+        atomic_write_text(user_path(options.segments), write(files, results))
     if options.json:
-        print(json.dumps([asdict(one) for one in results], ensure_ascii=False, allow_nan=False))
+        say(json.dumps([asdict(one) for one in results], ensure_ascii=False, allow_nan=False))
     else:
-        print("\n".join(one.text(options.errors) for one in results))
+        say("\n".join(answer(own, options.errors) for own in by_metric))
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = ArgumentParser(prog="python -m eval.score", description="Score text files, aligned by line.")
-    add = parser.add_argument
-    add(
-        "--metric",
-        nargs="+",
-        required=True,
-        help=f"{', '.join(SURFACE)}, {COSINE}ENCODER, or the folder of a learned metric",
+def parser() -> ArgumentParser:
+    """The options of the command."""
+    parser = ArgumentParser(
+        prog="python -m eval.score",
+        description="Score text files, aligned by line, by any metrics; compare several systems.",
+        epilog="examples: --metric chrf bleu --outputs a.txt b.txt --references ref.txt; --metric models/comet --tsv all.tsv",
     )
-    add("--outputs", required=True, help="what a system wrote, one line a segment")
-    add("--references", nargs="+", default=[], help="one file of reference texts, or several")
-    add("--sources", help="what the system translated")
+    add = parser.add_argument
+    known = f"{', '.join(SURFACE)}, {COSINE}ENCODER, or the folder of a learned metric"
+    add("--metric", nargs="+", required=True, help=known)
+    add(
+        "--outputs",
+        nargs="+",
+        metavar="FILE",
+        help="what a system wrote, one line a segment; or several systems",
+    )
+    add("--references", nargs="+", default=[], metavar="FILE", help="one file of reference texts, or several")
+    add("--sources", metavar="FILE", help="what the systems translated")
+    add("--documents", metavar="FILE", help="the document of each line; whole documents are drawn at random")
+    add(
+        "--tsv",
+        metavar="FILE",
+        help="in place of the files: columns source, reference, document; others are systems",
+    )
     add(
         "--language",
         default="en",
@@ -285,11 +238,25 @@ def main(argv: list[str] | None = None) -> int:
     )
     add("--json", action="store_true", help="print JSON, with the score of each line")
     add("--errors", action="store_true", help="print the errors that xCOMET marks, one a line")
-    add("--segments", metavar="FILE", help="write JSON Lines: texts, scores and errors of each line")
+    add(
+        "--segments",
+        metavar="FILE",
+        help="write the scores of each line: JSON Lines with texts and errors, or a table where the name ends in .tsv",
+    )
     add("--device", default="auto", help="where to compute (default: an accelerator if there is one)")
-    add("--resamples", type=int, default=RESAMPLES, help="of the bootstrap (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
-    options = parser.parse_args(argv)
+    add(
+        "--format",
+        default="fp32",
+        choices=[*FORMATS],
+        help="in which learned metrics compute (default: %(default)s)",
+    )
+    add("--resamples", type=int, default=RESAMPLES, help="of both tests (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of both tests (default: %(default)s)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser().parse_args(argv)
     return run_command(lambda: run(options))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.cache import atomic_write_text
 from data.errors import InputError
@@ -227,6 +228,11 @@ def document_of(item: dict[str, Any]) -> str:
     return name.rpartition("#")[0] or name
 
 
+def groups_of(items: Items, by_document: bool) -> NDArray[np.int64]:
+    """(n,) the number of each item's document, or of the item."""
+    return group_numbers([document_of(item) if by_document else str(row) for row, item in enumerate(items)])
+
+
 def compare_systems(
     before: dict[str, Any],
     after: dict[str, Any],
@@ -235,8 +241,8 @@ def compare_systems(
     *,
     by_document: bool = False,
 ) -> dict[str, Any]:
-    """after - before of every metric, overall, per language and per origin, and of the probes. `by_document` draws
-    whole documents, whose items are not independent.
+    """after - before of every metric, overall, per language and per origin, and of the probes: intervals by bootstrap, and
+    a two-sided p by approximate randomisation. `by_document` draws whole documents, whose items are not independent.
 
     Raises ValueError for different test items.
     """
@@ -249,13 +255,17 @@ def compare_systems(
     first, second = (statistics(system["items"], system["target_language"]) for system in (before, after))
     differences: dict[str, dict[str, Any]] = {}
     for key, rows in slices(before["items"]).items():
-        documents = [document_of(before["items"][row]) if by_document else str(row) for row in rows]
-        counts = cluster_counts(group_numbers(documents), np.random.default_rng(seed), resamples)
-        differences[key] = {
-            name: asdict(paired_bootstrap(first[name][rows], second[name][rows], score_of(name), counts))
-            for name in first
-            if name in second
+        groups = groups_of([before["items"][row] for row in rows], by_document)
+        pairs = {name: (first[name][rows], second[name][rows]) for name in first if name in second}
+        counts = cluster_counts(groups, np.random.default_rng(seed), resamples)
+        changes = {
+            name: asdict(paired_bootstrap(*pair, score_of(name), counts)) for name, pair in pairs.items()
         }
+        del counts  # as large as what follows
+        swaps = random_swaps(groups, np.random.default_rng(seed), resamples)
+        for name, pair in pairs.items():
+            changes[name]["p_randomised"] = randomisation_p(*pair, score_of(name), swaps)
+        differences[key] = changes
     both = "probes" in before and "probes" in after
     probes = compare_probes(before["probes"], after["probes"], seed, resamples) if both else None
     return {"before": before["system"], "after": after["system"], "slices": differences, "probes": probes}
@@ -266,8 +276,7 @@ def rank_systems(
 ) -> dict[str, dict[str, int]]:
     """metric -> the rank of each system by name, on the same items (eval/metrics/ranking.py)."""
     items = systems[0]["items"]
-    documents = [document_of(item) if by_document else str(row) for row, item in enumerate(items)]
-    swaps = random_swaps(group_numbers(documents), np.random.default_rng(seed), rounds)
+    swaps = random_swaps(groups_of(items, by_document), np.random.default_rng(seed), rounds)
     rows = {one["system"]: statistics(one["items"], one["target_language"]) for one in systems}
     better = {name: own["better"] for one in systems for name, own in one.get("learned", {}).items()}
     return rank_statistics(rows, swaps, better)
@@ -310,15 +319,19 @@ def write_system(run: Path, system: dict[str, Any], test: str = "", place: Place
     write_json(place(run, test) / f"{system['system']}.json", system)
 
 
-def write_comparison(run: Path, seed: int, resamples: int = RESAMPLES, test: str = "") -> dict[str, Any]:
+def write_comparison(
+    run: Path, seed: int, resamples: int = RESAMPLES, test: str = "", *, by_document: bool = False
+) -> dict[str, Any]:
     """Compare the systems on a test set pair by pair and write its `comparison.json`."""
     folder = results_folder(run, test)
-    comparison = comparison_of(folder, own_results(run, test), PAIRS, seed, resamples)
+    comparison = comparison_of(folder, own_results(run, test), PAIRS, seed, resamples, by_document)
     write_json(folder / "comparison.json", comparison)
     return comparison
 
 
-def write_added_comparison(run: Path, seed: int, resamples: int = RESAMPLES, test: str = "") -> None:
+def write_added_comparison(
+    run: Path, seed: int, resamples: int = RESAMPLES, test: str = "", *, by_document: bool = False
+) -> None:
     """Compare each added system on a test set with what the run has trained, and the untouched model with it: the
     file `comparison.json` beside the added systems. None where there is no added system.
     """
@@ -329,7 +342,8 @@ def write_added_comparison(run: Path, seed: int, resamples: int = RESAMPLES, tes
         return
     added_systems = {name: read_part(folder / f"{name}.json", SYSTEM_KEYS) for name in names}
     pairs = [pair for name in names for pair in ((name, list(own)[-1]), ("untouched", name))]
-    write_json(folder / "comparison.json", comparison_of(folder, own | added_systems, pairs, seed, resamples))
+    comparison = comparison_of(folder, own | added_systems, pairs, seed, resamples, by_document)
+    write_json(folder / "comparison.json", comparison)
 
 
 def own_results(run: Path, test: str = "") -> dict[str, Json]:
@@ -340,7 +354,12 @@ def own_results(run: Path, test: str = "") -> dict[str, Json]:
 
 
 def comparison_of(
-    folder: Path, systems: dict[str, Json], pairs: Sequence[tuple[str, str]], seed: int, resamples: int
+    folder: Path,
+    systems: dict[str, Json],
+    pairs: Sequence[tuple[str, str]],
+    seed: int,
+    resamples: int,
+    by_document: bool = False,
 ) -> dict[str, Any]:
     """The comparison of those `pairs` of which both are there, and the ranks of all in them; `folder` is named where one
     is damaged.
@@ -350,12 +369,14 @@ def comparison_of(
     for pair in known:
         with named_damage(folder, pair):
             before, after = (systems[name] for name in pair)
-            compared.append(compare_systems(before, after, seed, resamples))
+            compared.append(compare_systems(before, after, seed, resamples, by_document=by_document))
     names = [name for name in systems if any(name in pair for pair in known)]
     with named_damage(folder, names):
-        ranking = rank_systems([systems[name] for name in names], seed, resamples) if names else {}
+        known_systems = [systems[name] for name in names]
+        ranking = rank_systems(known_systems, seed, resamples, by_document=by_document) if names else {}
     return {
-        "method": "paired bootstrap, 95 % percentile interval",
+        "method": "paired bootstrap, 95 % percentile interval; approximate randomisation",
+        "by": "document" if by_document else "item",
         "resamples": resamples,
         "seed": seed,
         "pairs": compared,

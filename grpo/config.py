@@ -309,6 +309,9 @@ class EvalConfig:
     batch_size: int = 64  # prompts decoded at a time
     max_new_tokens: int = 0  # longest output; 0 = as the corpus needs
     bootstrap_samples: int = 2000  # of the intervals
+    by_document: bool = (
+        False  # draws whole documents, an item's id up to "#", whose items are not independent
+    )
     probes: bool = True  # measures general competence too
     extended_probes: bool = False
 

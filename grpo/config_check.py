@@ -120,6 +120,11 @@ def training_rules(config: Config) -> list[Rule]:
             f"guide.mode = {config.guide.mode!r} packs a reference text behind its group; write engine.share_prefix=true",
         ),
         (
+            config.guide.mode == "member" and config.reward.metric_share < 1,
+            f"reward.metric_share = {config.reward.metric_share} chooses groups of completions, and guide.mode = 'member' rewards "
+            "reference texts beside them; write reward.metric_share=1.0 or another guide.mode",
+        ),
+        (
             train.method in WITHOUT_REWARD and config.reward.control != "none",
             f"reward.control = {config.reward.control!r} changes nothing: train.method = {train.method!r} has no reward",
         ),

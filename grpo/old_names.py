@@ -79,6 +79,9 @@ ADDED = {
     "prompt.lines": "auto",
     "reward.identifier": "",
     "reward.one_metric_at_a_time": False,
+    "reward.metric_format": "fp32",
+    "reward.metric_share": 1.0,
+    "eval.by_document": False,
     "eval.best_by": "cosine_held_out",  # a best checkpoint by another score is not compared (grpo/runtime/checkpoint.py)
     "log.to": ["tensorboard"],
     "data.normalise": ["invisible", "tsheg", "nfc"],

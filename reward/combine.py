@@ -14,8 +14,9 @@ advantages and sampling.
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any, Literal, Protocol
 
 import torch
@@ -26,11 +27,12 @@ from data.extras import check_extra
 from data.script import known_script
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from reward.faults import Term, check_gate, check_some_reward, term_values
-from reward.groups import deviations, group_ranks, standard_deviation
 from reward.identify import load_identifier
 from reward.language import LanguageGate, check_known
 from reward.learned.term import check_metric, metric_rules, metric_term, needs_reference
 from reward.own_term import is_own_term, load_own_term
+from reward.scales import NO_STATISTICS, Statistics, on_one_scale
+from reward.share import chosen_groups
 from reward.terms import NO_GATES, REFERENCE_FREE, TERMS
 
 RESOURCES = (
@@ -52,8 +54,7 @@ SCORE_NAMES = (
     "copied_share",
     "reward",
 )  # of the evaluation: no metric may be called so
-GROUP_STD_FLOOR = 1e-3
-BOUNDS = (Bounds(1e-6, 1, "min_share"),)
+BOUNDS = (Bounds(1e-6, 1, "min_share metric_share"),)
 THRESHOLD_BOUNDS = (Bounds(-1, 0.999999, "threshold", "it is a cosine, and 1 would leave no reward"),)
 
 
@@ -90,6 +91,12 @@ class RewardConfig:
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # keyword settings of terms, by name
     metrics: dict[str, str] = field(default_factory=dict)  # name -> folder of a learned metric
     one_metric_at_a_time: bool = False  # keep at most one of their models in memory
+    metric_format: Literal["fp32", "bf16"] = (
+        "fp32"  # in which the learned metrics compute; bf16 is for a card
+    )
+    metric_share: float = (
+        1.0  # share of the groups of a step that learned metrics score; the other terms pay in all
+    )
     shown: tuple[str, ...] = (
         "cosine_raw", "cosine_held_out", "cosine_empty", "chrf", "script", "length_ratio", "length_fit", "unrepeated", "uncopied"
     )  # fmt: skip
@@ -98,6 +105,11 @@ class RewardConfig:
     def names(self) -> list[str]:
         """Every term to compute, each once."""
         return list(dict.fromkeys([*self.weights, *self.gates, *self.shown]))
+
+    @property
+    def rare_terms(self) -> tuple[str, ...]:
+        """The terms that training computes for a share of the groups only."""
+        return tuple(self.metrics) if self.metric_share < 1 else ()
 
     @property
     def is_measured(self) -> bool:
@@ -119,17 +131,16 @@ class Reward(Protocol):
         completions: Sequence[str],
         references: Sequence[Sequence[str]],
         group_size: int,
+        share: float = 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """N = P * G rows -> rewards (P, G) fp32 and every term, unweighted, name -> (P, G); NaN = missing.
-        Raises RewardFailure.
+        Learned metrics score this `share` of the groups. Raises RewardFailure.
         """
         ...
 
 
 Terms = Mapping[str, Callable[..., Any]]  # a caller's own terms by name
 NO_TERMS: Terms = {}
-Statistics = Mapping[str, Sequence[float]]  # term: mean and standard deviation of gate x term
-NO_STATISTICS: Statistics = {}
 
 
 def make_reward(
@@ -150,7 +161,10 @@ def make_reward(
         own = config.settings.get(name, {})
         lent = {key: resources[key]() for key in keywords(function) if key in resources and key not in own}
         terms[name] = bind(name, function, lent | own)
-    return combine(terms, config.weights, config.gates, normalise=config.normalise, statistics=statistics)
+    return combine(
+        terms, config.weights, config.gates, normalise=config.normalise, statistics=statistics,
+        rare=tuple(config.metrics),
+    )  # fmt: skip
 
 
 def check_section(config: RewardConfig) -> None:
@@ -179,6 +193,12 @@ def section_rules(config: RewardConfig) -> list[Rule]:
             f"a gate is one of {gates}",
         ),
         *metric_rules(config.metrics, config.gates, config.settings, (*TERMS, *SCORE_NAMES)),
+        (
+            config.metric_share < 1
+            and not any(config.weights[name] for name in config.weights if name not in config.metrics),
+            f"reward.metric_share = {config.metric_share}: groups that no learned metric scores would have no reward; give another "
+            "term a weight above 0, such as cosine or chrf, or write 1",
+        ),
         (
             bool(wrong_names),
             f"reward.settings.{', '.join(wrong_names)}: no such term is used; used terms: {', '.join(config.names)}",
@@ -295,12 +315,16 @@ def combine(
     *,
     normalise: bool | str = False,
     statistics: Statistics = NO_STATISTICS,
+    rare: Collection[str] = (),
 ) -> Reward:
     """Make the reward R = prod of `gates` x sum of weight x term; a term with neither is only reported.
 
     `normalise`: before the sum gate x term is standardised in its group (true), replaced by its rank there ("rank"), or
     standardised by `statistics` ("dev"; a term without any stays as it is). Gates come first, so a completion with gate
     0 is the worst of its group and not an average one.
+
+    `rare`: terms that score only the `share` of the groups that a call names (reward/share.py). Elsewhere they are NaN,
+    and R is made of the other terms and gates; a group is never divided.
     """
     gates = tuple(gates)
     for name in [*weights, *gates]:
@@ -315,71 +339,41 @@ def combine(
         completions: Sequence[str],
         references: Sequence[Sequence[str]],
         group_size: int,
+        share: float = 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if group_size < 1 or len(completions) % group_size:
             raise ValueError(f"{len(completions)} completions are no whole number of groups of {group_size}")
+        chosen = chosen_groups(sources, completions, group_size, share).repeat_interleave(group_size)
+        rows = {name: chosen if name in rare else torch.ones_like(chosen) for name in terms}
         values = {
-            name: term_values(name, term, sources, completions, references) for name, term in terms.items()
+            name: values_of_rows(rows[name], name, term, sources, completions, references)
+            for name, term in terms.items()
         }
         gate = torch.ones(len(completions), dtype=torch.float64)
         for name in gates:
             check_gate(name, values[name], completions)
-            gate *= values[name].double()
+            gate *= values[name].double().masked_fill(~rows[name], 1)
         total = torch.zeros(len(completions) // group_size, group_size, dtype=torch.float64)
         for name, weight in active_weights.items():
             gated_values = (gate * values[name].double()).view(-1, group_size)
-            total += weight * on_one_scale(name, gated_values, normalise, statistics)
+            scaled = on_one_scale(name, gated_values, normalise, statistics)
+            total += weight * scaled.masked_fill(~rows[name].view(-1, group_size), 0)
         check_some_reward(total, {name: values[name] for name in (*active_weights, *gates)}, completions)
         return total.float(), {name: value.view(-1, group_size) for name, value in values.items()}
 
     return reward
 
 
-def on_one_scale(name: str, values: Tensor, normalise: bool | str, statistics: Statistics) -> Tensor:
-    """The gated values (P, G) of a term as `normalise` says."""
-    if normalise == "rank":
-        return group_ranks(values)
-    if normalise == "dev":
-        return (values - statistics.get(name, (0.0, 1.0))[0]) / scale_of(statistics, name)
-    return standardise(values) if normalise else values
-
-
-def scale_of(statistics: Statistics, name: str) -> float:
-    """What a term is divided by under `normalise = "dev"`: its standard deviation, at least GROUP_STD_FLOOR."""
-    return max(statistics.get(name, (0.0, 1.0))[1], GROUP_STD_FLOOR)
-
-
-def term_statistics(
-    values: Mapping[str, Tensor], weights: Mapping[str, float], gates: Iterable[str]
-) -> dict[str, list[float]]:
-    """Mean and standard deviation (over n - 1) of gate x term, for every term with a weight: name -> any shape. Missing
-    values take no part. Raises InputError where a term has no value at all.
-
-    >>> term_statistics({"a": torch.tensor([1.0, 2.0, 3.0]), "g": torch.tensor([1.0, 1.0, 1.0])}, {"a": 2.0}, ["g"])
-    {'a': [2.0, 1.0]}
-    """
-    result = {}
-    for name in (name for name, weight in weights.items() if weight):
-        gated_values = values[name].double().flatten()
-        for gate in gates:
-            gated_values = gated_values * values[gate].double().flatten()
-        present = gated_values[~gated_values.isnan()]
-        if not len(present):
-            raise InputError(
-                f"reward.normalise = 'dev': the term {name!r} has no value on dev, so it has no scale"
-            )
-        deviation, count = deviations(present[None])
-        result[name] = [float(present.mean()), float(standard_deviation(deviation, count))]
-    return result
-
-
-def standardise(values: Tensor) -> Tensor:
-    """Subtract each group's mean and divide by its standard deviation, at least GROUP_STD_FLOOR: (P, G) ->
-    (P, G). NaN stays NaN, and a group of one gets 0.
-
-    >>> standardise(torch.tensor([[1.0, 2.0, 3.0, torch.nan], [0.3] + [torch.nan] * 3])).tolist()
-    [[-1.0, 0.0, 1.0, nan], [0.0, nan, nan, nan]]
-    """
-    deviation, count = deviations(values)
-    std = standard_deviation(deviation, count)
-    return (deviation / std.clamp_min(GROUP_STD_FLOOR)).masked_fill(values.isnan(), torch.nan)
+def values_of_rows(
+    rows: Tensor,
+    name: str,
+    term: Term,
+    sources: Sequence[str],
+    completions: Sequence[str],
+    references: Sequence[Sequence[str]],
+) -> Tensor:
+    """(N,) fp32: the values of a term in the `rows` (N,) bool, NaN in the others."""
+    values = torch.full((len(completions),), torch.nan)
+    texts = [list(compress(column, rows)) for column in (sources, completions, references)]
+    values[rows] = term_values(name, term, *texts)  # type: ignore[arg-type]
+    return values

@@ -9,7 +9,7 @@ Not here: the true reward, which the log still shows.
 
 import hashlib
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from data.errors import InputError
 from data.grams import Ints
 from data.key_table import KeyTable
 
-BITS = 24  # of a random reward: as many as fp32 holds exactly
+BITS = 24  # of a random number: as many as fp32 holds exactly
 
 References = tuple[str, ...]
 
@@ -81,6 +81,11 @@ def random_rewards(sources: Sequence[str], completions: Sequence[str], seed: int
     keys = (
         f"{seed}\0{source}\0{completion}" for source, completion in zip(sources, completions, strict=True)
     )
+    return random_numbers(keys)
+
+
+def random_numbers(keys: Iterable[str]) -> Tensor:
+    """(n,) fp32 in [0, 1), each a hash of its text."""
     numbers = [
         int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) >> (64 - BITS) for key in keys
     ]

@@ -34,6 +34,7 @@ OF_A_RUN = (
     "encoders",
     "held_out",
     "control",
+    "metric_share",
 )  # settings of [reward] that a run needs and this does not
 
 
@@ -92,7 +93,10 @@ class SemanticReward:
             held_out=lambda: _held_out_store(held_out, device, folder),
             gate=lambda: _gate(self.config, language, texts),
             metrics=lambda: Metrics(
-                self.config.metrics, torch.device(device), self.config.one_metric_at_a_time
+                self.config.metrics,
+                torch.device(device),
+                self.config.one_metric_at_a_time,
+                self.config.metric_format,
             ),
             length_bounds=lambda: measure_bounds([]),  # no pairs are known: it says so
         )

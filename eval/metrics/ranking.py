@@ -28,7 +28,7 @@ def group_numbers(labels: Sequence[str]) -> NDArray[np.int64]:
 
 def random_swaps(groups: NDArray[np.int64], generator: np.random.Generator, rounds: int) -> Array:
     """(rounds, n): 1 where an item's two outputs change sides, and 0 where not; equal inside a group."""
-    tosses = generator.integers(0, 2, size=(rounds, int(groups.max()) + 1))
+    tosses = generator.integers(0, 2, size=(rounds, int(groups.max()) + 1)).astype(np.int8)
     swaps: Array = tosses[:, groups].astype(np.float64)
     return swaps
 
@@ -39,15 +39,29 @@ def randomisation_p(before: Array, after: Array, score: Score, swaps: Array) -> 
     (1 + rounds whose difference is at least as large) / (1 + rounds), which is never 0. Raises ValueError for statistics
     of different items.
     """
-    if before.shape != after.shape or swaps.shape[1] != len(before):
-        raise ValueError(
-            f"statistics {before.shape}, {after.shape} and swaps {swaps.shape} are of different items"
-        )
-    gap = abs(score(after.sum(axis=0)) - score(before.sum(axis=0)))
+    return macro_randomisation_p([(before, after, swaps)], score)
+
+
+def macro_randomisation_p(corpora: Sequence[tuple[Array, Array, Array]], score: Score) -> float:
+    """The same of the mean of a score over corpora, each given as (before, after, swaps); items change sides inside each
+    corpus.
+    """
+    for before, after, swaps in corpora:
+        if before.shape != after.shape or swaps.shape[1] != len(before):
+            raise ValueError(
+                f"statistics {before.shape}, {after.shape} and swaps {swaps.shape} are of different items"
+            )
+    gap = np.mean([score(after.sum(axis=0)) - score(before.sum(axis=0)) for before, after, _ in corpora])
+    differences = np.mean([swapped_differences(*corpus, score) for corpus in corpora], axis=0)
+    as_large = int((abs(differences) >= abs(gap) - 1e-12).sum())  # rounding must not hide a tie
+    return (1 + as_large) / (1 + len(differences))
+
+
+def swapped_differences(before: Array, after: Array, swaps: Array, score: Score) -> Array:
+    """(rounds,) score(after) - score(before) after each round of swaps."""
     changes = swaps @ (before - after)
-    differences = abs(score(after.sum(axis=0) + changes) - score(before.sum(axis=0) - changes))
-    as_large = int((differences >= gap - 1e-12).sum())  # rounding must not hide a tie
-    return (1 + as_large) / (1 + len(swaps))
+    differences: Array = score(after.sum(axis=0) + changes) - score(before.sum(axis=0) - changes)
+    return differences
 
 
 def ranks(

@@ -21,13 +21,15 @@ TAX = Metric("tax", "tax", 4)
 @dataclass(frozen=True)
 class ComparedSystem:
     """One system of one run on the shared items of a test set. `change` is its comparison with the first run's; None
-    for the first. `ranks` has its rank among all of them by each metric.
+    for the first. `ranks` has its rank among all of them by each metric. `rewarded`: the scores, learned metrics aside,
+    that the run's training optimised.
     """
 
     name: str
     system: Json
     change: Json | None = None
     ranks: Mapping[str, int] = field(default_factory=dict)  # by metric
+    rewarded: frozenset[str] = frozenset()
 
 
 class Choice(NamedTuple):
@@ -42,10 +44,23 @@ def comparable(first: ComparedSystem, other: ComparedSystem) -> list[str]:
     """The metrics that mean the same in both: those with one signature."""
     signatures = [one.system["signatures"] for one in (first, other)]
     return [
-        metric.key
-        for metric in METRICS
-        if len({one.get(metric.key, signatures[0].get(metric.key)) for one in signatures}) == 1
+        *(
+            metric.key
+            for metric in METRICS
+            if len({one.get(metric.key, signatures[0].get(metric.key)) for one in signatures}) == 1
+        ),
+        *shared_facts((first, other)),
     ]
+
+
+def shared_facts(compared: Sequence[ComparedSystem]) -> Json:
+    """Name -> facts of the learned metrics that scored all runs with one signature; rewarded where any run was paid by it."""
+    each = [one.system.get("learned", {}) for one in compared]
+    return {
+        name: facts | {"rewarded": any(one[name]["rewarded"] for one in each)}
+        for name, facts in each[0].items()
+        if all(name in one and one[name]["signature"] == facts["signature"] for one in each)
+    }
 
 
 def choice(runs: Sequence[RunFolder], systems: Sequence[str], compared: Sequence[ComparedSystem]) -> Choice:

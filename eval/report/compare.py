@@ -3,17 +3,20 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from eval.report.blocks import Document, Section, Sentences, Table
+from eval.report.brackets import bracket_notes, marked_metrics
 from eval.report.changes import Change, score_changes
-from eval.report.choice import TAX, ComparedSystem, choice, comparable, numbers, reasons
+from eval.report.choice import TAX, ComparedSystem, choice, comparable, numbers, reasons, shared_facts
 from eval.report.findings import change_sentence
+from eval.report.learned import learned_metrics, learned_notes
 from eval.report.ranks import metrics_with_a_better_side, rank_table
 from eval.report.tables import (
-    RESULT_HEADER,
+    RANDOMISATION_NOTE,
     difference_table,
     finite_series,
     flatten,
     phase_seconds,
     result_cells,
+    result_header,
     signature_notes,
 )
 from eval.report.wording import (
@@ -83,12 +86,35 @@ def verdict(compared: Sequence[ComparedSystem], test: str) -> str:
     return " ".join(sentences)
 
 
+def rewarded_of(compared: Sequence[ComparedSystem]) -> frozenset[str]:
+    """The scores, learned metrics aside, that the training of any run optimised."""
+    return frozenset().union(*(one.rewarded for one in compared))
+
+
+def learned_scores(compared: Sequence[ComparedSystem]) -> Table | None:
+    """Each run by every learned metric that all have; None without one."""
+    facts = shared_facts(compared)
+    if not facts:
+        return None
+    metrics = learned_metrics(facts)
+    rows = tuple(
+        (one.name, *(metric.value(one.system["metrics"]["all"][metric.key]) for metric in metrics))
+        for one in compared
+    )
+    header = ("Run", *(metric.label for metric in metrics))
+    return Table("Learned metrics on the shared items", header, rows, learned_notes(facts))
+
+
 def score_section(test: str, compared: Sequence[ComparedSystem]) -> Section:
     """The scores of all, and each minus the first with intervals."""
     rows = tuple((one.name, *result_cells(one.system["metrics"]["all"])) for one in compared)
     systems = {one.name: one.system for one in compared}
+    rewarded = rewarded_of(compared)
+    notes = (*bracket_notes(rewarded), *signature_notes(systems))
+    learned = learned_scores(compared)
     tables = [
-        Table("Scores on the shared items", ("Run", *RESULT_HEADER[1:]), rows, signature_notes(systems))
+        Table("Scores on the shared items", result_header("Run", rewarded), rows, notes),
+        *([learned] if learned else []),
     ]
     if all(one.ranks for one in compared):
         tables.append(shared_ranks(compared))
@@ -98,11 +124,13 @@ def score_section(test: str, compared: Sequence[ComparedSystem]) -> Section:
             same = comparable(first, other)
             labels = [metric.label for metric in METRICS if metric.key not in same]
             notes = (
-                (NOTE, f"Not compared, as their signatures differ: {', '.join(labels)}.")
+                (NOTE, RANDOMISATION_NOTE, f"Not compared, as their signatures differ: {', '.join(labels)}.")
                 if labels
-                else (NOTE,)
+                else (NOTE, RANDOMISATION_NOTE)
             )
-            metrics = [metric for metric in METRICS if metric.key in same]
+            pair = (first, other)
+            marked = [*marked_metrics(rewarded_of(pair)), *learned_metrics(shared_facts(pair))]
+            metrics = [metric for metric in marked if metric.key in same]
             title = f"{other.name} minus {first.name}"
             tables.append(difference_table(title, other.change["slices"], ["all"], metrics, notes))
     return Section(f"Test set {test}" if test else "Scores", tuple(tables))
@@ -112,7 +140,11 @@ def shared_ranks(compared: Sequence[ComparedSystem]) -> Table:
     """The rank of each run by the metrics that mean the same in all and have a better side."""
     first, *others = compared
     same = [set(comparable(first, other)) for other in others]
-    metrics = [one for one in metrics_with_a_better_side({}) if all(one.key in keys for keys in same)]
+    metrics = [
+        one
+        for one in metrics_with_a_better_side(shared_facts(compared), rewarded_of(compared))
+        if all(one.key in keys for keys in same)
+    ]
     ranks = {one.key: {own.name: own.ranks[one.key] for own in compared} for one in metrics}
     names = {one.name: one.name for one in compared}
     return rank_table("Ranks, 1 = the best", "Run", names, ranks, metrics)

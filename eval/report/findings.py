@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from eval.alarms import number, ringing
+from eval.report.brackets import rewarded_scores
 from eval.report.changes import Change, probe_changes, score_change, score_changes
 from eval.report.learned import facts_of, shared_metrics
 from eval.report.macro import corpora_of
 from eval.report.wording import MAIN_METRICS, MAIN_PROBES, METRICS, MIN_ITEMS, are_too_few, direction
 from eval.run_folder import Json, RunFolder
 from grpo.config import WITHOUT_REWARD
-from grpo.config_check import REWARDED
 
 
 def findings(run: RunFolder) -> tuple[str, ...]:
@@ -111,13 +111,8 @@ def spread(change: Change) -> str:
 def disagreement_sentences(run: RunFolder) -> list[str]:
     """One sentence where a metric that the reward pays for and one that it does not clearly moved in opposite ways."""
     pair = run.pair("warm_start", "trained")
-    reward = run.config.get("reward") or {}
-    paid_terms = {
-        *(name for name, weight in (reward.get("weights") or {}).items() if weight),
-        *(reward.get("gates") or ()),
-    }
     learned = facts_of(run.systems)
-    paid_metrics = {metric for metric, terms in REWARDED.items() if paid_terms.intersection(terms)}
+    paid_metrics = {*rewarded_scores(run.config)}
     paid_metrics |= {name for name, own in learned.items() if own["rewarded"]}
     if pair is None or run.config.get("train", {}).get("method") in WITHOUT_REWARD:
         return []

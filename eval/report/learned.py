@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from eval.report.blocks import Table
+from eval.report.brackets import BRACKETS, in_brackets
 from eval.report.tables import difference_table
 from eval.report.wording import Metric, plain_number
 from eval.run_folder import Json, RunFolder
 
 DIGITS = 3
-BRACKETS = "In brackets: training optimised this metric, so it says nothing of quality by itself. The others are held out."
 BEST_REFERENCE = "Of several reference texts of an item the best one counts."
 
 
@@ -24,7 +24,7 @@ def label_of(name: str, facts: Mapping[str, Any]) -> str:
     >>> label_of("metricx", {"rewarded": True, "better": -1})
     '[metricx], lower is better'
     """
-    label = f"[{name}]" if facts["rewarded"] else name
+    label = in_brackets(name, facts["rewarded"])
     return label if facts["better"] > 0 else f"{label}, lower is better"
 
 

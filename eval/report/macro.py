@@ -2,7 +2,8 @@
 
 from eval.macro import macro_metrics
 from eval.report.blocks import Table
-from eval.report.tables import RESULT_HEADER, result_cells
+from eval.report.brackets import rewarded_scores
+from eval.report.tables import result_cells, result_header
 from eval.run_folder import Json, RunFolder
 
 
@@ -29,4 +30,6 @@ def macro_table(run: RunFolder) -> Table | None:
     rows = tuple((run.label(name), *result_cells(metrics)) for name, metrics in means.items())
     names = ", ".join(corpora_of(run))
     note = f"Mean of the results on {names}, each of which counts as much. Signatures: in their sections."
-    return Table("Macro average over the corpora", RESULT_HEADER, rows, (note,))
+    return Table(
+        "Macro average over the corpora", result_header("System", rewarded_scores(run.config)), rows, (note,)
+    )

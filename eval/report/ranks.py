@@ -1,8 +1,9 @@
 """The table of ranks that the page of several runs, the report of a run and that of a study share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from eval.report.blocks import Table
+from eval.report.brackets import marked_metrics, rewarded_scores
 from eval.report.learned import facts_of, learned_metrics
 from eval.report.wording import ABSENT, METRICS, Metric
 from eval.run_folder import Json, RunFolder
@@ -14,9 +15,10 @@ RANK_NOTE = (
 Ranks = Mapping[str, Mapping[str, int]]  # metric -> name -> rank
 
 
-def metrics_with_a_better_side(learned: Json) -> list[Metric]:
-    """Those of all systems that are better when higher, and the learned ones."""
-    return [*(one for one in METRICS if one.better == 1), *learned_metrics(learned)]
+def metrics_with_a_better_side(learned: Json, rewarded: Collection[str] = ()) -> list[Metric]:
+    """Those of all systems that are better when higher, and the learned ones; those in `rewarded` in brackets."""
+    upwards = (one for one in METRICS if one.better == 1)
+    return [*marked_metrics(rewarded, upwards), *learned_metrics(learned)]
 
 
 def rank_table(
@@ -42,6 +44,6 @@ def run_ranks(run: RunFolder) -> Table | None:
     names = [name for name in run.systems if any(name in own for own in ranks.values())]
     if not names:
         return None
-    metrics = metrics_with_a_better_side(facts_of(run.systems))
+    metrics = metrics_with_a_better_side(facts_of(run.systems), rewarded_scores(run.config))
     labels = {name: run.label(name) for name in names}
     return rank_table("Ranks, 1 = the best", "System", labels, ranks, metrics)

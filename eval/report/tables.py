@@ -1,13 +1,14 @@
 """The tables of a run's report, each a function of the run folder's contents."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from data.language_names import language_name
 from data.script import script_of, unit_name
 from eval.forgetting.collections import shared_words
 from eval.report.blocks import Table
+from eval.report.brackets import bracket_notes, marked_metrics, rewarded_scores
 from eval.report.changes import Change, probe_changes, score_changes
 from eval.report.wording import (
     ABSENT,
@@ -24,7 +25,6 @@ from eval.report.wording import (
 from eval.run_folder import Json, RunFolder, questions_of
 
 NEWER = tuple(metric.key for metric in METRICS if metric.newer)
-RESULT_HEADER = ("System", "n", *(metric.label for metric in METRICS))
 SCORE_NOTES = (
     "Cosine: to the reference text, by the encoder in its signature. Training optimised it where that encoder also gave "
     "the reward.",
@@ -42,6 +42,12 @@ MACRO_NOTE = (
     "Macro average over the corpora: items are drawn inside each corpus, and the corpora are taken as given. n: items of "
     "the smallest corpus."
 )
+RANDOMISATION_NOTE = "p, randomisation: how often a difference as large appears when the two outputs change sides at random; two-sided."
+
+
+def result_header(first: str, rewarded: Collection[str]) -> tuple[str, ...]:
+    """The header of a table of `result_cells`."""
+    return (first, "n", *(metric.label for metric in marked_metrics(rewarded)))
 
 
 def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
@@ -76,7 +82,9 @@ def overall_table(run: RunFolder, title: str = "Results on the test set") -> Tab
         f"Units of {language_name(language)}: {unit_name(script_of(language))}."
         for language in sorted(languages)
     )
-    return Table(title, RESULT_HEADER, rows, (*SCORE_NOTES, *units, *signature_notes(run.systems)))
+    rewarded = rewarded_scores(run.config)
+    notes = (*bracket_notes(rewarded), *SCORE_NOTES, *units, *signature_notes(run.systems))
+    return Table(title, result_header("System", rewarded), rows, notes)
 
 
 def language_table(run: RunFolder) -> Table | None:
@@ -121,7 +129,7 @@ def slice_table(run: RunFolder, title: str, origins: bool) -> Table:
         for key, system in run.systems.items()
         if name in system["metrics"]
     )
-    return Table(title, RESULT_HEADER, rows)
+    return Table(title, result_header("System", rewarded_scores(run.config)), rows)
 
 
 def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
@@ -134,18 +142,25 @@ def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
         return []
     parts = [name for name in pair["slices"] if name != "all"]
     notes: tuple[str, ...] = (
-        f"Paired bootstrap over test items, {plain_number(run.comparison['resamples'])} resamples, percentile interval; "
-        "corpus metrics are computed anew for each resample.",
+        f"Paired bootstrap over {drawn_units(run)}, {plain_number(run.comparison['resamples'])} resamples, percentile "
+        "interval; corpus metrics are computed anew for each resample.",
+        RANDOMISATION_NOTE,
         f"No correction for the number of comparisons. Nothing is read from fewer than {MIN_ITEMS} items.",
     )
     notes = (*notes, MACRO_NOTE) if "corpora" in run.comparison else notes
-    main = [metric for metric in METRICS if metric.key in MAIN_METRICS]
+    metrics = marked_metrics(rewarded_scores(run.config))
+    main = [metric for metric in metrics if metric.key in MAIN_METRICS]
     languages = [name for name in parts if not is_origin(name)]
     return [
-        difference_table("Change over the whole test set", pair["slices"], ["all"], METRICS, notes),
+        difference_table("Change over the whole test set", pair["slices"], ["all"], metrics, notes),
         difference_table("Change by source language", pair["slices"], languages, main),
         difference_table("Change by origin", pair["slices"], list(filter(is_origin, parts)), main),
     ]
+
+
+def drawn_units(run: RunFolder) -> str:
+    """What an interval draws at random."""
+    return "documents of the test set" if run.comparison.get("by") == "document" else "test items"
 
 
 def difference_table(
@@ -160,6 +175,7 @@ def difference_table(
         "Change",
         "95 % interval",
         "p(change \u2264 0)",
+        "p, randomisation",
         "Reading",
     )
     rows = tuple(
@@ -181,6 +197,7 @@ def difference_cells(place: str, change: Change) -> tuple[str, ...]:
         change.change,
         change.interval,
         share_of_resamples(facts["p_not_greater"]),
+        share_of_resamples(facts["p_randomised"]) if "p_randomised" in facts else ABSENT,
         change.reading,
     )
 

@@ -1,6 +1,9 @@
 """Cells, labels and notes that the tables of a study's report share."""
 
-from eval.report.wording import ABSENT, Metric
+from collections.abc import Sequence
+
+from eval.report.brackets import marked_metrics
+from eval.report.wording import ABSENT, METRICS, Metric
 from eval.run_folder import SYSTEM_LABELS, Json
 from eval.study.points import UNTOUCHED, WARM_START
 from eval.study.roles import INTERPOLATED
@@ -25,6 +28,15 @@ def step_words(row: Json) -> str:
         if row["kind"] == INTERPOLATED
         else f"step {row['step']} of {row['num_steps']}"
     )
+
+
+ALL_KEYS = tuple(metric.key for metric in METRICS)
+
+
+def metrics_of(figures: Json, keys: Sequence[str] = ALL_KEYS) -> list[Metric]:
+    """Metrics of the evaluation by key, in brackets where the reward of any run paid for one."""
+    by_key = {one.key: one for one in marked_metrics(figures.get("rewarded", ()))}
+    return [by_key[key] for key in keys]
 
 
 def with_interval(metric: Metric, change: Json | None) -> str:

@@ -86,6 +86,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "corpora": {name: facts for name, facts in corpora.items() if name},
         "gaps": gaps(study, main),
         "learned": learned,
+        "rewarded": sorted({name for point in study.points for name in point.target.get("rewarded", ())}),
         "ranks": rank_figures(study.points, learned, resamples, SEED),
         "checkpoints": rows,
         "areas": areas(checkpoints, groups, target, main or "", budget),

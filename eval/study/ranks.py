@@ -62,7 +62,7 @@ def sum_of(rows: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
 
 def rank_tables(figures: Json) -> list[Table]:
     """A table for each corpus."""
-    metrics = metrics_with_a_better_side(figures.get("learned", {}))
+    metrics = metrics_with_a_better_side(figures.get("learned", {}), figures.get("rewarded", ()))
     tables = []
     for corpus, own in figures.get("ranks", {}).items():
         title = f"Ranks of the arms{f' on {corpus}' if corpus else ''}, 1 = the best"

@@ -4,13 +4,12 @@ from eval.report.blocks import Table
 from eval.report.learned import learned_metrics
 from eval.report.wording import Metric, plain_number
 from eval.run_folder import Json
-from eval.study.cells import interval_note, with_interval
-from eval.study.sentences import METRIC
+from eval.study.cells import interval_note, metrics_of, with_interval
 
 
 def sequence_tables(figures: Json) -> list[Table]:
     """Both tables by the target, and by each learned metric."""
-    target = METRIC[figures["target"]]
+    (target,) = metrics_of(figures, [figures["target"]])
     by_metric = [(target, figures["sequence"])]
     for name, own in figures.get("learned_sequences", {}).items():
         (metric,) = learned_metrics({name: own["facts"]})

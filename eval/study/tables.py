@@ -4,9 +4,10 @@ A table without rows is left out.
 """
 
 from eval.report.blocks import Table
+from eval.report.brackets import bracket_notes
 from eval.report.wording import ABSENT, METRICS, direction, plain_number
 from eval.run_folder import Json
-from eval.study.cells import SHARE, interval_note, label, with_interval
+from eval.study.cells import SHARE, interval_note, label, metrics_of, with_interval
 from eval.study.claim_report import claim_table
 from eval.study.cost_tables import cost_table, equal_cost_table, path_cost_table
 from eval.study.learned_tables import learned_gain_table, learned_score_table
@@ -83,9 +84,9 @@ def score_table(figures: Json, corpus: str = "") -> Table:
         notes = (f"Macro average over {names}, each of which counts as much. {MACRO_INTERVALS}",)
     target = METRIC[figures["target"]].label
     star = f"* on the front: no other has at least its {target} for at most its tax (means over seeds)."
-    header = ("Checkpoint", "Seeds", *(metric.label for metric in METRICS))
+    header = ("Checkpoint", "Seeds", *(metric.label for metric in metrics_of(figures)))
     title = f"Scores on {test_set['n']} test items{of_corpus(corpus)}"
-    return Table(title, header, rows, (star, *notes))
+    return Table(title, header, rows, (*bracket_notes(figures.get("rewarded", ())), star, *notes))
 
 
 def of_corpus(corpus: str) -> str:
@@ -95,7 +96,7 @@ def of_corpus(corpus: str) -> str:
 
 def gain_table(figures: Json, corpus: str = "") -> Table:
     """Every checkpoint against the warm start of its seed."""
-    metrics = [METRIC[key] for key in GAIN_KEYS]
+    metrics = metrics_of(figures, GAIN_KEYS)
     words = {1: "higher", 0: "no clear difference", -1: "lower"}
     target = figures["target"]
     rows = tuple(

@@ -4,8 +4,7 @@ from eval.report.blocks import Table
 from eval.report.learned import learned_metrics, learned_notes
 from eval.report.wording import Metric, plain_number
 from eval.run_folder import Json
-from eval.study.cells import interval_note, with_interval
-from eval.study.sentences import METRIC
+from eval.study.cells import interval_note, metrics_of, with_interval
 
 TRANSFER_KEYS = ("cosine", "cosine_held_out", "chrf", "rouge_l")
 
@@ -13,7 +12,7 @@ TRANSFER_KEYS = ("cosine", "cosine_held_out", "chrf", "rouge_l")
 def transfer_metrics(figures: Json) -> list[Metric]:
     """The metrics of the tables: some of all, and the learned ones of every run."""
     return [
-        *(METRIC[key] for key in TRANSFER_KEYS),
+        *metrics_of(figures, TRANSFER_KEYS),
         *learned_metrics(figures["transfer"].get("learned", {})),
     ]
 

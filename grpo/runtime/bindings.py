@@ -41,6 +41,7 @@ SHAPES: Mapping[str, tuple[Stage, ...]] = {
     "reward.held_out": SCORED,
     "reward.identifier": SCORED,
     "reward.metrics": SCORED,
+    "reward.metric_format": SCORED,
     "reward.one_metric_at_a_time": NONE,
     "reward.min_share": SCORED,
     "advantage": ("train",),
@@ -77,6 +78,7 @@ SHAPES: Mapping[str, tuple[Stage, ...]] = {
     "eval.max_new_tokens": SCORED,
     "eval.batch_size": NONE,
     "eval.bootstrap_samples": NONE,  # as of seed
+    "eval.by_document": NONE,
 }
 
 ROUNDS = (

@@ -59,8 +59,11 @@ def add_outputs(run: Run, sets: TestSets, name: str, path: Path) -> None:
 
 def compare(run: Run, sets: TestSets) -> None:
     """Compare every added system with those of the run, by the first process."""
+    measure = run.config.eval
     for test in sets if run.world.is_first else ():
-        write_added_comparison(run.folder, run.config.seed, run.config.eval.bootstrap_samples, test)
+        write_added_comparison(
+            run.folder, run.config.seed, measure.bootstrap_samples, test, by_document=measure.by_document
+        )
 
 
 def write_sources(examples: Sequence[Example], path: Path) -> None:

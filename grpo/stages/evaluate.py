@@ -8,7 +8,7 @@ the first one scores the outputs and writes.
 import functools
 import gc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from eval.forgetting.probes import run_probes
 from eval.macro import write_macro_comparison
 from eval.memory import TranslationMemory, build_memory
 from eval.metrics.learned import LearnedScores, rewarded_metrics
+from eval.report.brackets import rewarded_scores
 from eval.report.write import result_table, write_report
 from eval.run_folder import SYSTEM_KEYS, read_part, results_folder
 from eval.systems import (
@@ -104,7 +105,8 @@ def measure(
         encoder=f"{run.config.reward.encoder}:{store.fingerprint[:12]}", held_out=other.embed,
         held_out_encoder=f"{run.config.reward.held_out}:{other.fingerprint[:12]}", learned=learned,
     )  # fmt: skip
-    return result | language_of_outputs(run, examples, outputs)
+    rewarded = {"rewarded": sorted(rewarded_scores(asdict(run.config)))}
+    return result | rewarded | language_of_outputs(run, examples, outputs)
 
 
 def language_of_outputs(run: Run, examples: Sequence[Example], outputs: list[str]) -> dict[str, Any]:
@@ -230,11 +232,12 @@ def eval_stage(run: Run) -> None:
             raise Interrupted(run.stop.signal)
     if run.world.is_first:
         draws = run.config.seed, run.config.eval.bootstrap_samples
+        by_document = run.config.eval.by_document
         for test in sets:
-            write_comparison(run.folder, *draws, test)
-            write_added_comparison(run.folder, *draws, test)
+            write_comparison(run.folder, *draws, test, by_document=by_document)
+            write_added_comparison(run.folder, *draws, test, by_document=by_document)
         if corpora := [name for name in run.config.data.corpora if name in sets]:
-            write_macro_comparison(run.folder, corpora, *draws)
+            write_macro_comparison(run.folder, corpora, *draws, by_document=by_document)
 
 
 def folders_of(run: Run) -> dict[str, Path | ModelSource]:

@@ -16,6 +16,7 @@ from grpo.engine.products import FORMATS, FP32, Format
 
 # bytes of a parameter
 FP32_BYTES = 4
+METRIC_BYTES = {"fp32": 4, "bf16": 2}  # by reward.metric_format
 HALF_BYTES = 2
 MOMENTS = {
     "fp32": 8.0,
@@ -228,15 +229,15 @@ def memory_bill(sizes: ModelSizes, work: StepWork, format: Format) -> MemoryBill
 
 
 def metric_bytes(config: Config, in_training: bool) -> float:
-    """Weights in fp32 of the learned metrics that training asks, or of all of them, which an evaluation asks; of the
-    largest where one is in memory at a time. Raises InputError for weights that cannot be read.
+    """Weights of the learned metrics that training asks, or of all of them, which an evaluation asks; of the largest
+    where one is in memory at a time. Raises InputError for weights that cannot be read.
     """
     from data.model_folder import tensor_shapes
 
     reward = config.reward
     best_by = [config.eval.best_by] if config.eval.every else []
     sizes = [
-        FP32_BYTES * sum(map(math.prod, tensor_shapes(path).values()))
+        METRIC_BYTES[reward.metric_format] * sum(map(math.prod, tensor_shapes(path).values()))
         for name, folder in reward.metrics.items()
         if not in_training or name in (*reward.names, *best_by)
         for path in [user_path(folder) / "model.safetensors"]

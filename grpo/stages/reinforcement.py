@@ -7,6 +7,8 @@ from transformers import PreTrainedModel
 
 from data.examples import Example
 from data.prompt import Prompt
+from eval.metrics.learned import rewarded_metrics
+from eval.report.brackets import in_brackets
 from grpo.engine.model import frozen_copy, parameter_hash
 from grpo.engine.sharding import is_sharded
 from grpo.loop import train_grpo
@@ -19,6 +21,7 @@ from grpo.stages.method import Method
 from grpo.stages.mixing import of_language, runs_by_language, stream_of
 from grpo.stages.reward_setup import functions_of, load_rewards, log_reward, training_reward
 from grpo.training import AfterStep, AfterUpdate, Task, Training, by_language
+from reward.combine import RewardConfig
 
 SHOWN = {
     "reward_mean": "reward",
@@ -51,7 +54,9 @@ def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Seq
         metrics = {}
         for language, reward in rewards.items():
             steering = training_reward(run, reward.function, of_language(runs[language], examples))
-            metrics[language] = log_reward(steering, reward.store, training.log, run.say)
+            metrics[language] = log_reward(
+                steering, reward.store, training.log, run.say, config.reward.rare_terms
+            )
         task = Task(prompts, prompt, by_language(metrics), reference, sampling_of(config, prompt))
         with_floor = replace(config, advantage=replace(config.advantage, std_floor=floor))
         return train_grpo(with_floor, training, task, state, after_update=after_update, after_step=after_step)
@@ -67,10 +72,18 @@ def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Seq
     return Method(
         loop=loop,
         num_updates=config.train.num_steps * config.updates_per_step,
-        shown=SHOWN,
+        shown=SHOWN | metric_columns(config.reward),
         score=dev_score(run, policy, prompt, functions_of(rewards)),
         check=check,
     )
+
+
+def metric_columns(reward: RewardConfig) -> dict[str, str]:
+    """The columns of the learned metrics that are computed in training: in brackets what is rewarded."""
+    rewarded = rewarded_metrics(reward.weights, reward.gates, reward.metrics)
+    return {
+        f"{name}_mean": in_brackets(name, name in rewarded) for name in reward.names if name in reward.metrics
+    }
 
 
 def frozen_warm_start(run: Run, policy: PreTrainedModel) -> PreTrainedModel:

@@ -6,8 +6,9 @@ reward.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,7 @@ from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, w
 from grpo.stages.language_fit import gate_of
 from grpo.stages.mixing import encoder_setting, of_language, runs_by_language
 from grpo.training import RewardFunction, Rewards, by_language
-from reward.combine import (
-    GROUP_STD_FLOOR,
-    NO_STATISTICS,
-    RewardConfig,
-    Statistics,
-    make_reward,
-    scale_of,
-    term_statistics,
-)
+from reward.combine import Reward, RewardConfig, make_reward
 from reward.control import OtherReferences, random_rewards
 from reward.cosine import cosine_raw
 from reward.embedding import EmbeddingStore
@@ -42,6 +35,7 @@ from reward.encoders.static import LEAST_TEXTS, load_static
 from reward.faults import NamedEncoder, missing_sentence
 from reward.learned.scores import Metrics
 from reward.noise import cosine_noise, std_floor
+from reward.scales import GROUP_STD_FLOOR, NO_STATISTICS, Statistics, scale_of, term_statistics
 from reward.semantic import resources_of
 from reward.source_length import measure_bounds
 
@@ -83,7 +77,7 @@ def held_out_store(run: Run) -> EmbeddingStore:
 def metrics_of(run: Run) -> Metrics:
     """The learned metrics of a run, none of which is loaded yet."""
     reward = run.config.reward
-    return Metrics(reward.metrics, run.compute.device, reward.one_metric_at_a_time)
+    return Metrics(reward.metrics, run.compute.device, reward.one_metric_at_a_time, reward.metric_format)
 
 
 def reward_of(
@@ -92,7 +86,7 @@ def reward_of(
     examples: Sequence[Example],
     threshold: float,
     statistics: Statistics = NO_STATISTICS,
-) -> RewardFunction:
+) -> Reward:
     """The reward of a run over `examples`. Their reference texts are embedded here, once ever; those of more than
     SAMPLE examples only when a step needs them, and then the bank is of a sample.
     """
@@ -128,7 +122,7 @@ class RunReward:
     """The reward of a run, the vectors it is made of, and the floor under a group's standard deviation."""
 
     store: EmbeddingStore
-    function: RewardFunction
+    function: Reward
     std_floor: float
 
 
@@ -162,12 +156,14 @@ def functions_of(rewards: Mapping[str, RunReward]) -> RewardFunction | Rewards:
     return by_language({language: reward.function for language, reward in rewards.items()})
 
 
-def training_reward(run: Run, reward: RewardFunction, examples: Sequence[Example]) -> RewardFunction:
-    """The reward that training on `examples` maximises: the run's own, or the control in its place. A control
-    also gives the terms of the run's own reward, which cost next to nothing.
+def training_reward(run: Run, whole: Reward, examples: Sequence[Example]) -> RewardFunction:
+    """The reward that training on `examples` maximises: the run's own, in which learned metrics score `metric_share` of
+    the groups, or the control in its place. A control also gives the terms of the run's own reward.
     """
     control = run.config.reward.control
     seed = run.config.seed
+    share = run.config.reward.metric_share
+    reward = partial(whole, share=share) if share < 1 else whole
     if control == "none":
         return reward
     references = Mapped(examples, lambda example: example.references)
@@ -195,12 +191,16 @@ def training_reward(run: Run, reward: RewardFunction, examples: Sequence[Example
 
 
 def log_reward(
-    reward: RewardFunction, store: EmbeddingStore, log: RunLog, say: Callable[[str], None]
+    reward: RewardFunction,
+    store: EmbeddingStore,
+    log: RunLog,
+    say: Callable[[str], None],
+    rare: Collection[str] = (),
 ) -> RewardFunction:
     """The same reward, which also logs the share of texts that each call found in the store, and says the
-    first time that a term gives no number.
+    first time that a term gives no number; the terms in `rare` need not give one.
     """
-    names: set[str] = set()  # of terms of which it was said
+    names = {*rare}  # of terms of which nothing more is said
 
     def reward_and_log(
         sources: Sequence[str],

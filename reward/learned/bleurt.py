@@ -37,7 +37,7 @@ class Bleurt(Network):
         for members, output, _ in passes(
             self.model, [ids for ids, _ in pairs], self.tokenizer.pad_token_id, kinds
         ):
-            rows[members] = output.last_hidden_state[: len(members), 0]
+            rows[members] = output.last_hidden_state[: len(members), 0].float()
         return head_scores(self._head, rows)
 
     def _head(self, rows: Tensor) -> Tensor:

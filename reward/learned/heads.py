@@ -48,12 +48,17 @@ def _standard(state: Tensor, mask: Tensor) -> Tensor:
 
 
 def state_of(facts: Facts, head: Mapping[str, Tensor], states: Sequence[Tensor], mask: Tensor) -> Tensor:
-    """The hidden state that the sentence score is read from: (n, T, D)."""
+    """The hidden state that the sentence score is read from: (n, T, D) fp32."""
     if facts.layer != "mix":
-        return states[facts.layer]
+        return states[facts.layer].float()
     scalars = torch.cat([head[f"layerwise_attention.scalar_parameters.{i}"] for i in range(len(states))])
     shares = sparsemax(scalars) if facts.mix == "sparsemax" else torch.softmax(scalars, dim=0)
-    return mixed_states(states, mask, head["layerwise_attention.gamma"] * shares, facts.layer_norm)
+    return mixed_states(
+        [state.float() for state in states],
+        mask,
+        head["layerwise_attention.gamma"] * shares,
+        facts.layer_norm,
+    )
 
 
 def estimator(facts: Facts, head: Mapping[str, Tensor]) -> Head:

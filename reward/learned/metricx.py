@@ -30,7 +30,7 @@ class MetricX(Network):
         ]  # without the end token
         rows = self.head["score.weight"].new_empty(len(texts), self.model.config.d_model)
         for members, output, _ in passes(self.model, ids, self.tokenizer.pad_token_id, self._first_step):
-            rows[members] = output.last_hidden_state[: len(members), 0]
+            rows[members] = output.last_hidden_state[: len(members), 0].float()
         return head_scores(lambda block: block @ self.head["score.weight"][0], rows).clamp(
             0, LARGEST["metricx"]
         )

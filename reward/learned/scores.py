@@ -23,6 +23,7 @@ from reward.learned.metricx import MetricX
 from reward.learned.segment import Segment
 from reward.learned.unified import ErrorSpan, Unified
 
+FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16}  # of weights and states below the head
 CAPACITY = 1 << 16  # scores that are kept, of 100 bytes each
 References = Sequence[Sequence[str]]
 
@@ -145,36 +146,45 @@ class Scorer:
         return values
 
 
-def open_scorer(name: str, device: torch.device) -> Scorer:
-    """The scorer of the metric in a folder. Raises InputError for what is no such folder; the model is loaded later."""
+def open_scorer(name: str, device: torch.device, number_format: str = "fp32") -> Scorer:
+    """The scorer of the metric in a folder; its model computes in `number_format`, its head in fp32, and is loaded later.
+    Raises InputError for what is no such folder.
+    """
     folder = metric_folder(name)
     facts = read_facts(folder)
     check_parts(folder)
-    fingerprint = folder_hash(folder, facts, batch_tokens(device), device.type, "fp32")
-    return Scorer(facts, partial(_load, folder, facts, device), fingerprint)
+    fingerprint = folder_hash(folder, facts, batch_tokens(device), device.type, number_format)
+    return Scorer(facts, partial(_load, folder, facts, device, FORMATS[number_format]), fingerprint)
 
 
-def _load(folder: Path, facts: Facts, device: torch.device) -> Metric:
+def _load(folder: Path, facts: Facts, device: torch.device, dtype: torch.dtype) -> Metric:
     model, tokenizer, head = read_parts(folder, lambda config: shapes_of(facts, config))
     parts = {key: tensor.to(device) for key, tensor in head.items()}
-    return MAKERS[facts.family](facts, model.to(device), tokenizer, parts)  # type: ignore[arg-type]
+    return MAKERS[facts.family](facts, model.to(device, dtype), tokenizer, parts)  # type: ignore[arg-type]
 
 
 class Metrics:
     """The metrics of `reward.metrics`: name -> folder, each opened when a term or the evaluation asks for it.
 
-    `one_at_a_time`: of all their models at most one is in memory.
+    `one_at_a_time`: of all their models at most one is in memory. `number_format`: in which they compute.
     """
 
-    def __init__(self, folders: Mapping[str, str], device: torch.device, one_at_a_time: bool = False) -> None:
+    def __init__(
+        self,
+        folders: Mapping[str, str],
+        device: torch.device,
+        one_at_a_time: bool = False,
+        number_format: str = "fp32",
+    ) -> None:
         self.folders = folders
         self.device = device
         self.one_at_a_time = one_at_a_time
+        self.number_format = number_format
         self._scorers: dict[str, Scorer] = {}
 
     def __getitem__(self, name: str) -> Scorer:
         if name not in self._scorers:
-            self._scorers[name] = open_scorer(self.folders[name], self.device)
+            self._scorers[name] = open_scorer(self.folders[name], self.device, self.number_format)
         if self.one_at_a_time:
             for other in self._scorers.keys() - {name}:
                 self._scorers[other].release()

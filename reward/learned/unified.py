@@ -116,7 +116,7 @@ class Unified(Network):
             rows[members] = state_of(self.facts, self.head, first, mask)[: len(members), 0]
             if has_labels:
                 logits = F.linear(
-                    states[self.facts.word_layer],
+                    states[self.facts.word_layer].float(),
                     self.head["hidden2tag.weight"],
                     self.head["hidden2tag.bias"],
                 )

@@ -276,3 +276,32 @@ def test_the_first_screen_of_a_computer_and_a_phone_has_the_answer(runs: list[Pa
     for (width, height), found in zip(sizes, measure(html, sizes, FIRST_SCREEN, tmp_path), strict=True):
         room, needed, answer, numbers = found
         assert (room, needed) == (width, width) and answer < numbers < height
+
+
+def test_learned_metrics_and_what_training_optimised_are_marked(
+    runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first run is paid by the cosine and by comet, the second by chrF: all of them stand in brackets."""
+    change(runs[0] / "config.json", "reward", {"weights": {"cosine": 1.0, "comet": 1.0}, "gates": []})
+    change(runs[1] / "config.json", "reward", {"weights": {"chrf": 1.0}, "gates": []})
+    for number, run in enumerate(runs):
+        path = run / "eval" / "trained.json"
+        facts = {"family": "comet", "better": 1, "rewarded": number == 0, "signature": "comet:01"}
+        other = {"family": "metricx", "better": -1, "rewarded": False, "signature": f"metricx:{number}"}
+        change(path, "learned", {"comet": facts, "errors": other})
+        items = read_object(path)["items"]
+        own = [
+            item | {"learned": {"comet": 0.5 + 0.25 * number + row / 1000, "errors": 1.0}}
+            for row, item in enumerate(items)
+        ]
+        change(path, "items", own)
+    text = page(runs, capsys, "--resamples", "100")
+    assert "| Run | n | [Cosine] | Held-out cosine | [chrF] | BLEU |" in text
+    assert "| Run | [comet] |" in text  # errors has two signatures
+    assert "| one | 0.529 |" in text and "| two | 0.779 |" in text
+    assert "| [comet] | 60 | 0.529 | 0.779 | +0.250 | +0.250 to +0.250 | < 0.001 | 0.010 | better |" in text
+    assert (
+        "| Run | [Cosine] | Held-out cosine | [chrF] | BLEU | ROUGE-L | Script consistency | [comet] |"
+        in text
+    )
+    assert "In brackets: training optimised this metric" in text

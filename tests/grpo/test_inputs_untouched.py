@@ -25,7 +25,7 @@ from grpo.engine import draw, logprob, packing, products, sampler
 from grpo.engine.model import load_policy, packed_hidden, parameter_hash
 from grpo.loss import Bounds
 from grpo.records import Experience
-from reward import combine, cosine, groups, kernel, panel
+from reward import cosine, groups, kernel, panel, scales
 
 MATHS = (
     advantage,
@@ -144,7 +144,7 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
         (kernel.soft_maximum, (torch.rand(4, generator=DRAW), OFFSETS, softness), {})
         for softness in (0.0, 0.1)
     ],
-    (combine.standardise, (REWARDS.double(),), {}),
+    (scales.standardise, (REWARDS.double(),), {}),
     (groups.deviations, (REWARDS,), {}),
     (groups.group_ranks, (REWARDS,), {}),
     (groups.standard_deviation, groups.deviations(REWARDS), {}),

@@ -17,10 +17,9 @@ from reward.combine import (
     check,
     combine,
     make_reward,
-    standardise,
-    term_statistics,
 )
 from reward.groups import group_ranks
+from reward.scales import standardise, term_statistics
 from reward.terms import TERMS
 
 PAPER = RewardConfig(weights={"cosine": 1.5, "script": 1.0}, gates=(), shown=("cosine_raw",))

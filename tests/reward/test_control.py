@@ -109,6 +109,20 @@ def test_no_control_is_the_reward_itself_and_says_nothing() -> None:
     assert training_reward(run_with("none", lines), exact, EXAMPLES) is exact and not lines
 
 
+def test_training_asks_a_metric_for_its_share_of_the_groups() -> None:
+    run = run_with("none", [])
+    run = replace(run, config=replace(run.config, reward=replace(run.config.reward, metric_share=0.25)))
+    shares: list[float] = []
+
+    def reward(sources, completions, references, group_size, share=1.0):
+        shares.append(share)
+        return torch.zeros(1, 1), {}
+
+    training_reward(run, reward, EXAMPLES)(["s"], ["c"], [["r"]], 1)
+    reward(["s"], ["c"], [["r"]], 1)
+    assert shares == [0.25, 1.0]
+
+
 @pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("control", ["shuffled", "random"])
 def test_a_run_under_a_control(

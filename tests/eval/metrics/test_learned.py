@@ -11,11 +11,15 @@ from invented_run import character_embed, invented_examples, length_embed, noisy
 from metric_folders import metric_folder
 
 from eval.metrics.learned import LearnedScores, rewarded_metrics
+from eval.report.brackets import rewarded_scores
 from eval.report.findings import findings
 from eval.report.learned import learned_changes, learned_table
 from eval.report.ranks import run_ranks
+from eval.report.tables import difference_tables, overall_table, slice_table
 from eval.run_folder import read_run
 from eval.study.report import write_study_report
+from eval.study.sequence_tables import sequence_tables
+from eval.study.transfer_tables import transfer_pairs_table, transfer_table
 from eval.systems import compare_systems, evaluate_system, write_comparison
 from reward.learned.scores import Metrics, open_scorer
 
@@ -154,3 +158,78 @@ def test_findings_say_where_a_learned_metric_disagrees(tmp_path: Path) -> None:
         path.write_text(json.dumps(document))
     (sentence,) = [one for one in findings(read_run(run)) if "disagree" in one]
     assert "comet got better (+0.200), which the reward pays for, and errors got worse (+0.200)" in sentence
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"reward": {"weights": {"chrf": 1.0, "bleu": 0.0}, "gates": ["script"]}}, {"chrf"}),
+        ({"reward": {"weights": {"margin": 1.0}, "gates": ["coverage"]}}, {"cosine"}),
+        ({"reward": {"weights": {"chrf": 1.0}}, "train": {"method": "sft"}}, set()),
+        ({}, set()),
+    ],
+)
+def test_which_scores_training_optimised(config: dict[str, Any], expected: set[str]) -> None:
+    assert rewarded_scores(config) == expected
+
+
+def test_every_table_of_a_run_marks_a_rewarded_chrf(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"reward": {"weights": {"chrf": 1.0}, "gates": []}}))
+    folder = read_run(run)
+    ranks = run_ranks(folder)
+    assert ranks is not None
+    tables = [overall_table(folder), slice_table(folder, "", origins=False), ranks]
+    assert all("[chrF]" in one.header and "Cosine" in one.header for one in tables)
+    differences = difference_tables(folder, "warm_start", "trained")
+    assert "[chrF]" in [row[0] for row in differences[0].rows]
+    assert "BLEU" in [row[0] for row in differences[0].rows]
+    p = differences[0].header.index("p, randomisation")
+    assert all(0 < float(row[p].removeprefix("< ")) <= 1 for row in differences[0].rows)
+
+
+def test_a_study_marks_what_any_arm_was_paid_for(tmp_path: Path) -> None:
+    points = invented_study()
+    points[-1]["target"]["rewarded"] = ["cosine"]
+    page, _, _ = write_study_report(write_points(tmp_path, points), resamples=20)
+    text = page.read_text(encoding="utf-8")
+    assert "[Cosine]" in text and "[Held-out cosine]" not in text and "[chrF]" not in text
+
+
+def test_the_transfer_tables_have_the_learned_metrics() -> None:
+    """Scores and differences of a start by a metric that was rewarded and one that counts errors."""
+    keys = ("cosine", "cosine_held_out", "chrf", "rouge_l", "comet", "errors")
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6}
+    both = dict.fromkeys(keys, figure)
+    row = {"examples": 50, "start": "grpo", "seeds": [0], "n": 8, "metrics": both}
+    pair = {"examples": 50, "first": "sft", "second": "grpo", "seeds": [0], "changes": both}
+    figures = {
+        "rewarded": ["cosine"], "intervals": "x", "resamples": 10,
+        "transfer": {"rows": [row], "pairs": [pair], "learned": FACTS},
+    }  # fmt: skip
+    labels = ("[Cosine]", "Held-out cosine", "chrF", "ROUGE-L", "[comet]", "errors, lower is better")
+    table = transfer_table(figures)
+    assert table.header == ("Start", "Seeds", "n", *labels)
+    assert table.rows[0][-2:] == ("0.500", "0.500")
+    differences = transfer_pairs_table(figures)
+    assert differences.header == ("Starts", "Seeds", *labels)
+    assert differences.rows[0][-1] == "+0.500 (+0.400 to +0.600)"
+
+
+def test_the_sequence_tables_come_once_more_for_each_learned_metric() -> None:
+    figure = {"value": 0.25, "low": 0.2, "high": 0.3}
+    recipe = {
+        "recipe": "grpo", "seeds": [0], "accuracy": figure, "backward": figure, "forward": figure,
+        "scores": [[figure, figure]] * 3,
+    }  # fmt: skip
+    sequence = {"tasks": ["a", "b"], "recipes": [recipe]}
+    figures = {
+        "target": "cosine", "rewarded": ["cosine"], "intervals": "x", "resamples": 10, "sequence": sequence,
+        "learned_sequences": {name: {"facts": FACTS[name], "figures": sequence} for name in FACTS},
+    }  # fmt: skip
+    titles = [table.title for table in sequence_tables(figures)]
+    assert titles[1::2] == [
+        f"{name} after each stage" for name in ("[Cosine]", "[comet]", "errors, lower is better")
+    ]
+    assert all("0.250" in table.rows[0] for table in sequence_tables(figures))

@@ -4,7 +4,11 @@ from itertools import product
 
 import numpy as np
 import pytest
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.significance import PairedTest
 
+from eval.metrics.overlap import bleu_of_sums, bleu_statistics, chrf_of_sums, chrf_statistics
 from eval.metrics.ranking import group_numbers, random_swaps, randomisation_p, ranks
 from eval.metrics.significance import (
     cluster_counts,
@@ -91,3 +95,52 @@ def test_ranks_by_hand(close: list[str], expected: dict[str, int]) -> None:
 def test_statistics_of_other_items_are_refused() -> None:
     with pytest.raises(ValueError, match="of different items"):
         randomisation_p(mean_statistics(BEFORE), mean_statistics(AFTER[1:]), ratio_of_sums, np.ones((3, 6)))
+
+
+WORDS = ["the", "a", "cat", "dog", "sat", "on", "mat", "barked", "at", "night", "late", "friend"]
+ROUNDS = 200
+
+
+def sentences(seed: int, changes: float) -> list[str]:
+    """Forty sentences; each word is another one with probability `changes`."""
+    generator = np.random.default_rng(seed)
+    fixed = np.random.default_rng(0).integers(len(WORDS), size=(40, 8))
+    others = np.where(
+        generator.random(fixed.shape) < changes, generator.integers(len(WORDS), size=fixed.shape), fixed
+    )
+    return [" ".join(WORDS[word] for word in row) for row in others]
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf"])
+def test_paired_tests_are_those_of_sacrebleu(name: str) -> None:
+    """With its draws both of its tests give its p-values: approximate randomisation, and the bootstrap by its statistic."""
+    references, before, after = sentences(0, 0.0), sentences(1, 0.30), sentences(2, 0.27)
+    metric = {"bleu": BLEU(), "chrf": CHRF()}[name]
+    systems = [("before", before), ("after", after)]
+    expected = {
+        kind: PairedTest(systems, {name: metric}, [references], kind, ROUNDS)()[1] for kind in ("ar", "bs")
+    }
+    texts = [[text] for text in references]
+    if name == "bleu":
+        score, rows = bleu_of_sums, [bleu_statistics(one, texts, "en") for one in (before, after)]
+    else:
+        score, rows = chrf_of_sums, [chrf_statistics(one, texts) for one in (before, after)]
+    stays = np.random.default_rng(12345).integers(2, size=(ROUNDS, 40), dtype=bool)
+    p = randomisation_p(*rows, score, (~stays).astype(np.float64))
+    assert 0.01 < p < 0.9
+    assert p == pytest.approx(expected["ar"][key_of(expected["ar"], name)][1].p_value, abs=1e-12)
+    draws = np.random.default_rng(12345).choice(40, size=(ROUNDS, 40), replace=True)
+    counts = np.stack([np.bincount(row, minlength=40) for row in draws]).astype(np.float64)
+    gaps = abs(score(counts @ rows[1]) - score(counts @ rows[0]))
+    gap = abs(score(rows[1].sum(axis=0)) - score(rows[0].sum(axis=0)))
+    theirs = expected["bs"][key_of(expected["bs"], name)][1]
+    assert (1 + np.sum(gaps - gaps.mean() > gap)) / (1 + ROUNDS) == pytest.approx(theirs.p_value, abs=1e-12)
+    difference = paired_bootstrap(*rows, score, counts)
+    low, high = np.quantile(score(counts @ rows[1]) - score(counts @ rows[0]), [0.025, 0.975])
+    assert (difference.low, difference.high) == pytest.approx((low, high))
+    assert score(counts @ rows[1]).mean() == pytest.approx(theirs.mean, abs=1e-3)
+
+
+def key_of(results: dict, name: str) -> str:
+    """sacreBLEU names a column by the metric as it writes it."""
+    return next(key for key in results if key.lower().startswith(name))

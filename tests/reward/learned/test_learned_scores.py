@@ -83,6 +83,21 @@ def test_a_score_does_not_depend_on_the_texts_around_it(name: str, place: Path) 
     torch.testing.assert_close(single, together[:10], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["comet", "xcomet", "metricx", "bleurt"])
+def test_bf16_moves_a_score_a_little_and_not_by_its_batch(name: str, place: Path) -> None:
+    """bf16 rounds to 8 bits, 0.4 %; a score stays a function of its own segment, and its signature says so."""
+    rows = segments(12, seed=1)
+    folder = str(metric_folder(place, name))
+    exact = open_scorer(folder, CPU)
+    rounded = open_scorer(folder, CPU, "bf16")
+    together = rounded.scores(*columns(rows))
+    gap = (together - exact.scores(*columns(rows))).abs()
+    assert 0 < gap.max() < (1 if name == "metricx" else 0.05)
+    single = torch.cat([open_scorer(folder, CPU, "bf16").scores(*columns([row])) for row in rows[:3]])
+    torch.testing.assert_close(single, together[:3], atol=1e-5, rtol=0)
+    assert rounded.signature != exact.signature
+
+
 def test_equal_segments_are_scored_once_and_kept(place: Path) -> None:
     scorer = scorer_of(place, "cometkiwi")
     first = scorer.scores(["ab", "ab", "cd"], ["x", "x", "x"], [[], ["unread"], []])
