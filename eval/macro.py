@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.metrics.significance import RESAMPLES, Array, macro_bootstrap, resample_counts
+from eval.metrics.significance import Array, macro_bootstrap, resample_counts
 from eval.run_folder import SYSTEMS, Json, read_results, results_by_corpus, results_folder
 from eval.systems import PAIRS, score_of, statistics, write_json
 
@@ -47,7 +47,7 @@ def corpus_counts(corpus: int, n: int, seed: int, resamples: int) -> Array:
 
 
 def compare_averages(
-    before: Mapping[str, Json], after: Mapping[str, Json], seed: int, resamples: int = RESAMPLES
+    before: Mapping[str, Json], after: Mapping[str, Json], seed: int, resamples: int
 ) -> Json:
     """after - before of the macro average of every score, in the form of `compare_systems`."""
     strata = [
@@ -72,7 +72,7 @@ def rows_of(result: Json) -> dict[str, Array]:
     return statistics(result["items"], result["target_language"])
 
 
-def write_macro_comparison(run: Path, corpora: Sequence[str], seed: int, resamples: int = RESAMPLES) -> Json:
+def write_macro_comparison(run: Path, corpora: Sequence[str], seed: int, resamples: int) -> Json:
     """Compare the averages of each pair of systems and write `eval/comparison.json`: several corpora have no test set
     that is the run's own.
     """

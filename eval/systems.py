@@ -252,7 +252,7 @@ def compare_systems(
 
 
 def rank_systems(
-    systems: Sequence[dict[str, Any]], seed: int, rounds: int = RESAMPLES, *, by_document: bool = False
+    systems: Sequence[dict[str, Any]], seed: int, rounds: int, *, by_document: bool = False
 ) -> dict[str, dict[str, int]]:
     """metric -> the rank of each system by name, on the same items (eval/metrics/ranking.py)."""
     items = systems[0]["items"]
@@ -300,7 +300,7 @@ def write_system(run: Path, system: dict[str, Any], test: str = "", place: Place
     write_json(place(run, test) / f"{system['system']}.json", system)
 
 
-def write_comparison(run: Path, seed: int, resamples: int = RESAMPLES, test: str = "") -> dict[str, Any]:
+def write_comparison(run: Path, seed: int, resamples: int, test: str = "") -> dict[str, Any]:
     """Compare the systems on a test set pair by pair and write its `comparison.json`."""
     folder = results_folder(run, test)
     comparison = comparison_of(folder, own_results(run, test), PAIRS, seed, resamples)
@@ -308,9 +308,9 @@ def write_comparison(run: Path, seed: int, resamples: int = RESAMPLES, test: str
     return comparison
 
 
-def write_added_comparison(run: Path, seed: int, resamples: int = RESAMPLES, test: str = "") -> None:
+def write_added_comparison(run: Path, seed: int, resamples: int, test: str) -> None:
     """Compare each added system on a test set with what the run has trained, and the untouched model with it: the
-    file `comparison.json` beside the added systems. None where there is no added system.
+    file `comparison.json` beside the added systems. Without an added system there is no file.
     """
     folder = added_folder(run, test)
     names = added_names(run, test)
@@ -322,7 +322,7 @@ def write_added_comparison(run: Path, seed: int, resamples: int = RESAMPLES, tes
     write_json(folder / "comparison.json", comparison_of(folder, own | added_systems, pairs, seed, resamples))
 
 
-def own_results(run: Path, test: str = "") -> dict[str, Json]:
+def own_results(run: Path, test: str) -> dict[str, Json]:
     """The results of the run's own systems on a test set, in the order of SYSTEMS."""
     folder = results_folder(run, test)
     systems = {name: read_part(folder / f"{name}.json", SYSTEM_KEYS) for name in SYSTEMS}

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from grpo.engine.logprob import CompletionLogps, completion_logps
-from grpo.engine.packing import Packed, by_budget, pack, row_tokens, sent
+from grpo.engine.packing import Packed, by_budget, pack, row_tokens, send
 from grpo.guide import Guidance
 from grpo.loss import token_weights
 from grpo.records import Experience, Rollout
@@ -34,7 +34,7 @@ class Texts(NamedTuple):
         mask = torch.arange(width) < lengths[:, None]
         weights = torch.zeros(mask.shape, dtype=torch.float64)
         weights[prompts] = token_weights(mask[prompts], aggregation) * factors.cpu()[prompts, None]
-        return cls(ids, sent(mask, factors.device), sent(weights, factors.device))
+        return cls(ids, send(mask, factors.device), send(weights, factors.device))
 
     def at(self, prompts: Tensor) -> "Texts":
         """Mask and weights of those of `prompts` (K,), which are packed already."""
@@ -107,7 +107,7 @@ def micro_batches(
             width,
         )
         yield (
-            sent(torch.tensor(rows, dtype=torch.int64), rollout.lengths.device),
+            send(torch.tensor(rows, dtype=torch.int64), rollout.lengths.device),
             packed.to(rollout.lengths.device),
         )
 
@@ -199,7 +199,7 @@ def iter_minibatches(
         )
         for window in order.tolist():
             prompts = windows[window]
-            rows = sent(rollout.rows_of(prompts), mask.device)
+            rows = send(rollout.rows_of(prompts), mask.device)
             weights = torch.zeros(mask.shape, dtype=torch.float64, device=mask.device)
             weights[rows] = token_weights(mask[rows], aggregation)
             texts = None
