@@ -12,7 +12,7 @@ STAGE = """
 import sys, tempfile
 from pathlib import Path
 from data.console import say
-from data.live_table import with_count, live_table
+from data.live_table import live_table, with_count
 from grpo.runtime.run_log import RunLog
 import data.live_table as module
 
