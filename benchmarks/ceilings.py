@@ -42,23 +42,23 @@ def best_seconds(call: Callable[[], object], compute: Compute, repeats: int) -> 
     return min(times[1:])
 
 
-def product_rate(compute: Compute, side: int, repeats: int = 8) -> float:
+def product_rate(compute: Compute, side: int) -> float:
     """Operations a second of a square matrix product, the result written where it was before."""
     a, b, out = (
         torch.randn(side, side, device=compute.device, dtype=compute.format.forward) for _ in range(3)
     )
-    return float(2 * side**3 / best_seconds(lambda: torch.mm(a, b, out=out), compute, repeats))
+    return float(2 * side**3 / best_seconds(lambda: torch.mm(a, b, out=out), compute, 8))
 
 
-def bandwidths(compute: Compute, size: int, repeats: int = 6) -> dict[str, float]:
+def bandwidths(compute: Compute, size: int) -> dict[str, float]:
     """Bytes a second over `size` bytes, more than any cache holds."""
     source = torch.randn(size // 4 // ROW, ROW, device=compute.device)
     target = torch.empty_like(source)
     rows = torch.randperm(len(source), device=compute.device)
     return {
-        "copy": 2 * source.nbytes / best_seconds(lambda: target.copy_(source), compute, repeats),
-        "read": source.nbytes / best_seconds(source.sum, compute, repeats),
+        "copy": 2 * source.nbytes / best_seconds(lambda: target.copy_(source), compute, 6),
+        "read": source.nbytes / best_seconds(source.sum, compute, 6),
         "gather": 2
         * source.nbytes
-        / best_seconds(lambda: torch.index_select(source, 0, rows, out=target), compute, repeats),
+        / best_seconds(lambda: torch.index_select(source, 0, rows, out=target), compute, 6),
     }

@@ -112,9 +112,9 @@ def pass_flops(config: PretrainedConfig, tokens: int) -> int:
     return counter.get_total_flops()
 
 
-def metric_flops(cost: Cost, prompts: int = PROMPTS, group: int = GROUP) -> int:
+def metric_flops(cost: Cost) -> int:
     """Of all completions of a step; a source and a reference text of COMET are read once for their group."""
-    counts = {"P": prompts, "N": prompts * group}
+    counts = {"P": PROMPTS, "N": PROMPTS * GROUP}
     config = cost.config()
     return sum(counts[kind] * pass_flops(config, tokens) for kind, tokens in cost.sequences)
 

@@ -109,10 +109,10 @@ def passes(subject: Subject, size: StepSize) -> Iterator[Work]:
     rollout = random_rollout(subject, size)
     everything = torch.arange(size.prompts, device=subject.compute.device)
 
-    def packed() -> list:
+    def pack_all() -> list:
         return list(micro_batches(rollout, everything, size.max_tokens))
 
-    rows, pack = packed()[0]
+    rows, pack = pack_all()[0]
     groups = len(rows) // size.group
     flops = forward_flops(shape, Lengths((size.prompt,) * groups, ((size.new,) * size.group,) * groups))
     tokens = pack.input_ids.shape[1]
@@ -122,7 +122,11 @@ def passes(subject: Subject, size: StepSize) -> Iterator[Work]:
         completion_logps(subject.policy, pack)
 
     yield Work(
-        "packing", packed, 0, 8 * (4 * size.lengths.unique + 3 * size.prompts * size.group * size.new), "copy"
+        "packing",
+        pack_all,
+        0,
+        8 * (4 * size.lengths.unique + 3 * size.prompts * size.group * size.new),
+        "copy",
     )
     yield Work(f"log-probs forward, {tokens} tokens", forward, flops, weight_bytes(shape))
     name = f"log-probs forward, backward, {tokens} tokens"

@@ -8,7 +8,6 @@ tokenizer makes of them.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -136,12 +135,12 @@ def trivial_reward(
     return torch.tensor([len(set(text)) / 10 for text in completions]).view(-1, group_size), {}
 
 
-def default_reward(compute: Compute, cache: Path | None = None) -> RewardFunction:
+def default_reward(compute: Compute) -> RewardFunction:
     """Section [reward] as it comes, without the encoder that is only watched; nothing is kept on disk."""
     from reward.embedding import EmbeddingStore  # benchmarks.gpu runs without an encoder's packages
     from reward.encoder import load_encoder
 
-    store = EmbeddingStore(load_encoder("use", cache or cache_dir(), compute.device), None)
+    store = EmbeddingStore(load_encoder("use", cache_dir(), compute.device), None)
     store.remember([REFERENCE])
     defaults = RewardConfig()
     config = RewardConfig(shown=tuple(name for name in defaults.shown if name != "cosine_held_out"))

@@ -41,7 +41,7 @@ class Chat:
                 f'prompt.template="chat": the tokenizer of {name} has no chat template; {advice}'
             )
         try:
-            chat = cls(tokenizer, settled(str(tokenizer.get_chat_template())))
+            chat = cls(tokenizer, fixed_template(str(tokenizer.get_chat_template())))
             chat.ids([{"role": "user", "content": MARK}])
         except Exception as error:  # Jinja's own errors, and whatever a template does
             cause = " ".join(str(error).split())[:200]
@@ -139,7 +139,7 @@ class Start:
         return text_ids(tokenizer, self.context + self.lead + text)[len(before) :]
 
 
-def settled(template: str) -> str:
+def fixed_template(template: str) -> str:
     """A chat template with thinking off unless it is asked for, and with a fixed date; the template itself where
     it has neither.
     """

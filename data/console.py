@@ -15,12 +15,12 @@ def silent(text: str) -> None:
 def say(text: str) -> None:
     """Print one line now. Where it cannot be printed, this line and all later ones are dropped."""
     try:
-        print(emphasised(text), flush=True)
+        print(terminal_text(text), flush=True)
     except OSError:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
-def emphasised(text: str) -> str:
+def terminal_text(text: str) -> str:
     """The text as a terminal shows it: in bold yellow where it begins with a word of LOUD, unless NO_COLOR is set
     (no-color.org).
     """

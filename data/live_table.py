@@ -75,7 +75,7 @@ class CountRow:
         return time_text(seconds) if seconds else ""
 
 
-def counted(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
+def with_count(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
     """Yield the items, and count them in a row of the table."""
     with live_table(is_transient=True) as table:
         row = CountRow(table, label, total)

@@ -135,7 +135,7 @@ class Prompt:
         names += ["a line end"] if lines else []
         return " or ".join(names)
 
-    def rendered(self, example: Example) -> str:
+    def visible_text(self, example: Example) -> str:
         """The prompt with its special tokens, line ends and other characters that nobody sees."""
         return visible(str(self.tokenizer.decode(self.encode_prompt(example), skip_special_tokens=False)))
 
@@ -149,7 +149,7 @@ class Prompt:
         )
         notes = [f"NOTE: {remark}" for remark in [*self.remarks, *([nameless] if codes else [])]]
         head = f"the first prompt, {count} tokens (\\n is a line end):"
-        return [head, self.rendered(example), f"a completion ends with {self.stops_in_words}", *notes]
+        return [head, self.visible_text(example), f"a completion ends with {self.stops_in_words}", *notes]
 
     @property
     def remarks(self) -> list[str]:

@@ -105,7 +105,7 @@ def hub_text(vectors: Vectors, texts: Sequence[str]) -> str:
 
 
 def items_of(
-    examples: Sequence[Example], vectors: Vectors, script: str, seed: int, language: str = ""
+    examples: Sequence[Example], vectors: Vectors, script: str, seed: int, language: str
 ) -> list[Item]:
     """An `Item` for each example; unrelated texts come from the other examples."""
     pool = sorted({example.reference for example in examples})

@@ -102,7 +102,7 @@ def shared_items(runs: Sequence[RunFolder], systems: Sequence[Json], test: str) 
     return sorted(ids)
 
 
-def restricted(system: Json, ids: Sequence[str], name: str) -> Json:
+def on_items(system: Json, ids: Sequence[str], name: str) -> Json:
     """A system on these items alone, called `name`."""
     by_id = {item["id"]: item for item in system["items"]}
     items = [by_id[key] for key in ids]
@@ -116,14 +116,14 @@ def compare_on(
     test: str,
     system: str,
     resamples: int,
-    by_document: bool = False,
+    by_document: bool,
 ) -> list[ComparedSystem]:
     """Each run on the shared items of a test set, with its change against the first, and its rank by each metric."""
     views = [views_of(run)[test] for run in runs]
     systems = [view.systems[compared_name(run, system)] for run, view in zip(runs, views, strict=True)]
     try:
         ids = shared_items(runs, systems, test)
-        own = [restricted(one, ids, name) for one, name in zip(systems, names, strict=True)]
+        own = [on_items(one, ids, name) for one, name in zip(systems, names, strict=True)]
         seed = int(runs[0].config.get("seed", 0))
         changes = [compare_systems(own[0], one, seed, resamples, by_document=by_document) for one in own[1:]]
         by_metric = rank_systems(own, seed, resamples, by_document=by_document)

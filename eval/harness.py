@@ -45,7 +45,7 @@ def harness() -> Any:
 
 
 def evaluate_folder(
-    folder: Path, tasks: list[str], limit: int | None, batch_size: int, device_name: str = "auto"
+    folder: Path, tasks: list[str], limit: int | None, batch_size: int, device_name: str
 ) -> dict[str, Any]:
     """Evaluate a model folder on `tasks`: figures, versions, and each item's answers. Raises InputError."""
     lm_eval = harness()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.metrics.ranking import macro_randomisation_p, random_swaps
-from eval.metrics.significance import RESAMPLES, Array, cluster_counts, macro_bootstrap, resample_counts
+from eval.metrics.significance import Array, cluster_counts, macro_bootstrap, resample_counts
 from eval.run_folder import SYSTEMS, Json, read_results, results_by_corpus, results_folder
 from eval.systems import PAIRS, groups_of, score_of, statistics, write_json
 
@@ -57,7 +57,7 @@ def compare_averages(
     before: Mapping[str, Json],
     after: Mapping[str, Json],
     seed: int,
-    resamples: int = RESAMPLES,
+    resamples: int,
     *,
     by_document: bool = False,
 ) -> Json:
@@ -88,7 +88,7 @@ def rows_of(result: Json) -> dict[str, Array]:
 
 
 def write_macro_comparison(
-    run: Path, corpora: Sequence[str], seed: int, resamples: int = RESAMPLES, *, by_document: bool = False
+    run: Path, corpora: Sequence[str], seed: int, resamples: int, *, by_document: bool = False
 ) -> Json:
     """Compare the averages of each pair of systems and write `eval/comparison.json`: several corpora have no test set
     that is the run's own.

@@ -123,7 +123,7 @@ def results_folder(run: Path, test: str = "") -> Path:
     return run / "eval" / test
 
 
-def added_folder(run: Path, test: str = "") -> Path:
+def added_folder(run: Path, test: str) -> Path:
     """Where the results of added systems on a test set are."""
     return run / ADDED / test
 
@@ -152,7 +152,7 @@ def read_results(run: Path, test: str = "") -> tuple[dict[str, Json], Json]:
     return systems | added_systems, {**more, **comparison, "pairs": pairs}
 
 
-def added_names(run: Path, test: str = "") -> list[str]:
+def added_names(run: Path, test: str) -> list[str]:
     """The names of the systems that were added on a test set."""
     names = {path.stem for path in added_folder(run, test).glob("[!.]*.json")}
     return sorted(names - {"comparison"})

@@ -272,7 +272,7 @@ def compare_systems(
 
 
 def rank_systems(
-    systems: Sequence[dict[str, Any]], seed: int, rounds: int = RESAMPLES, *, by_document: bool = False
+    systems: Sequence[dict[str, Any]], seed: int, rounds: int, *, by_document: bool = False
 ) -> dict[str, dict[str, int]]:
     """metric -> the rank of each system by name, on the same items (eval/metrics/ranking.py)."""
     items = systems[0]["items"]
@@ -320,7 +320,7 @@ def write_system(run: Path, system: dict[str, Any], test: str = "", place: Place
 
 
 def write_comparison(
-    run: Path, seed: int, resamples: int = RESAMPLES, test: str = "", *, by_document: bool = False
+    run: Path, seed: int, resamples: int, test: str = "", *, by_document: bool = False
 ) -> dict[str, Any]:
     """Compare the systems on a test set pair by pair and write its `comparison.json`."""
     folder = results_folder(run, test)
@@ -330,10 +330,10 @@ def write_comparison(
 
 
 def write_added_comparison(
-    run: Path, seed: int, resamples: int = RESAMPLES, test: str = "", *, by_document: bool = False
+    run: Path, seed: int, resamples: int, test: str, *, by_document: bool = False
 ) -> None:
     """Compare each added system on a test set with what the run has trained, and the untouched model with it: the
-    file `comparison.json` beside the added systems. None where there is no added system.
+    file `comparison.json` beside the added systems. Without an added system there is no file.
     """
     folder = added_folder(run, test)
     names = added_names(run, test)
@@ -346,7 +346,7 @@ def write_added_comparison(
     write_json(folder / "comparison.json", comparison)
 
 
-def own_results(run: Path, test: str = "") -> dict[str, Json]:
+def own_results(run: Path, test: str) -> dict[str, Json]:
     """The results of the run's own systems on a test set, in the order of SYSTEMS."""
     folder = results_folder(run, test)
     systems = {name: read_part(folder / f"{name}.json", SYSTEM_KEYS) for name in SYSTEMS}

@@ -18,7 +18,7 @@ from data.stream import PromptStream
 from grpo.engine.chunked_head import at_least_fp32, head_type, kl_to_base, kl_to_states
 from grpo.engine.logprob import CompletionLogps, logps_beside_texts
 from grpo.engine.model import output_weight, packed_hidden
-from grpo.engine.packing import Packed, by_budget, pack, row_tokens, sent
+from grpo.engine.packing import Packed, by_budget, pack, row_tokens, send
 from grpo.engine.products import format_of
 from grpo.engine.sharding import run_in, whole
 from grpo.optim import with_last
@@ -70,7 +70,7 @@ class FixedStates:
         empty = torch.empty(
             0, self.head.shape[1], dtype=at_least_fp32(self.head.dtype), device=self.head.device
         )
-        return torch.cat([empty, *(sent(self.known[text], self.head.device) for text in texts)])
+        return torch.cat([empty, *(send(self.known[text], self.head.device) for text in texts)])
 
     @torch.no_grad()
     def _compute(self, texts: list[Text]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from grpo.engine.logprob import CompletionLogps, completion_logps
-from grpo.engine.packing import Packed, by_budget, pack, row_tokens, sent
+from grpo.engine.packing import Packed, by_budget, pack, row_tokens, send
 from grpo.guide import Guidance
 from grpo.loss import token_weights
 from grpo.records import Experience, Rollout
@@ -30,7 +30,7 @@ class Texts(NamedTuple):
     def of(cls, ids: Sequence[Sequence[int]], device: torch.device) -> "Texts":
         """Texts that count nothing yet."""
         lengths = torch.tensor([len(text) for text in ids])
-        mask = sent(torch.arange(max(1, *map(len, ids))) < lengths[:, None], device)
+        mask = send(torch.arange(max(1, *map(len, ids))) < lengths[:, None], device)
         return cls(ids, mask, torch.zeros(mask.shape, dtype=torch.float64, device=device))
 
     def at(self, prompts: Tensor) -> "Texts":
@@ -104,7 +104,7 @@ def micro_batches(
             width,
         )
         yield (
-            sent(torch.tensor(rows, dtype=torch.int64), rollout.lengths.device),
+            send(torch.tensor(rows, dtype=torch.int64), rollout.lengths.device),
             packed.to(rollout.lengths.device),
         )
 
@@ -144,7 +144,7 @@ def score(
         for rows, packed in micro_batches(rollout, window[world.rank], max_tokens, share_prefix, world):
             logps[rows] = completion_logps(model, packed, temperature).logps.to(logps.dtype)
     by_process = [torch.cat(parts).sort().values for parts in zip(*shares, strict=True)]
-    own_rows = sent(rollout.rows_of(by_process[world.rank]), logps.device)
+    own_rows = send(rollout.rows_of(by_process[world.rank]), logps.device)
     return world.gather_shares(logps[own_rows], [prompts.tolist() for prompts in by_process])
 
 
@@ -206,14 +206,14 @@ def iter_minibatches(
         )
         for window in order.tolist():
             prompts = windows[window]
-            rows = sent(rollout.rows_of(prompts), mask.device)
+            rows = send(rollout.rows_of(prompts), mask.device)
             weights = torch.zeros(mask.shape, dtype=torch.float64, device=mask.device)
             texts = None
             if guide is None:
                 weights[rows] = token_weights(mask[rows], aggregation)
             else:
                 texts = Texts.of(guide.texts, mask.device)
-                there = sent(prompts, mask.device)
+                there = send(prompts, mask.device)
                 weights[rows], texts.weights[there] = guide.weights_of(
                     mask[rows], texts.mask[there], aggregation
                 )

@@ -64,9 +64,7 @@ def swapped_differences(before: Array, after: Array, swaps: Array, score: Score)
     return differences
 
 
-def ranks(
-    scores: Mapping[str, float], p_values: Mapping[frozenset[str], float], level: float = LEVEL
-) -> dict[str, int]:
+def ranks(scores: Mapping[str, float], p_values: Mapping[frozenset[str], float]) -> dict[str, int]:
     """The rank of each system, 1 = the best: a new rank begins where every system above is significantly better than
     every one below, as in WMT's tables (Barrault et al. 2019, section 3). `p_values` by pair.
 
@@ -80,7 +78,7 @@ def ranks(
     rank = 1
     for place, name in enumerate(order):
         pairs = (frozenset((upper, lower)) for upper in order[:place] for lower in order[place:])
-        if place and all(p_values[pair] < level for pair in pairs):
+        if place and all(p_values[pair] < LEVEL for pair in pairs):
             rank = place + 1
         result[name] = rank
     return result

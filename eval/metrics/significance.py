@@ -88,11 +88,10 @@ def resample_counts(n: int, generator: np.random.Generator, resamples: int = RES
     return generator.multinomial(n, np.full(n, 1.0 / n), size=resamples).astype(np.float64)
 
 
-def cluster_counts(
-    groups: NDArray[np.int64], generator: np.random.Generator, resamples: int = RESAMPLES
-) -> Array:
-    """(resamples, n): `resample_counts` of whole groups, for items that are not independent, as those of one document:
-    (n,) the group of each item, numbered from 0.
+def cluster_counts(groups: NDArray[np.int64], generator: np.random.Generator, resamples: int) -> Array:
+    """(resamples, n): `resample_counts` of whole groups, for items that are not independent, as those of one document.
+
+    `groups` (n,): the group of each item, numbered from 0.
     """
     counts: Array = resample_counts(int(groups.max()) + 1, generator, resamples)[:, groups]
     return counts
@@ -131,14 +130,14 @@ def macro_bootstrap(corpora: Sequence[tuple[Array, Array, Array]], score: Score)
     )
 
 
-def wilson_interval(successes: float, n: float, z: float = Z_95) -> tuple[float, float]:
-    """Interval of a share: 8 of 10 -> (0.490, 0.943). No items -> (0, 1)."""
+def wilson_interval(successes: float, n: float) -> tuple[float, float]:
+    """95 % interval of a share: 8 of 10 -> (0.490, 0.943). No items -> (0, 1)."""
     if n == 0:
         return 0.0, 1.0
     share = successes / n
-    spread = z * z / n
+    spread = Z_95 * Z_95 / n
     centre = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    half = Z_95 / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
     return max(0.0, centre - half), min(1.0, centre + half)
 
 

@@ -15,7 +15,6 @@ INTERPOLATED = "interpolated"
 STUDY_SETTINGS = ("seed", "run_dir", "checkpoint.snapshots", "eval.probes")
 RIVALS = ("sft", "best_of_group", "recovery", "self_distillation")  # kinds that GRPO is compared with
 KINDS = (UNTOUCHED, WARM_START, MAIN_KIND, *RIVALS, INTERPOLATED)
-ROLES = ("main", "start", "budget", "ablation", "control")
 DEFAULT = "(default)"
 
 
@@ -61,7 +60,7 @@ def differing_settings(point: Point, main: Point | None) -> tuple[str, ...]:
 
 
 def role(point: Point, main: Point | None) -> str:
-    """The kind of a point that is not of a GRPO arm, else one of ROLES."""
+    """The kind of a point that is not of a GRPO arm, else "main", "start", "budget", "ablation" or "control"."""
     if point.kind != MAIN_KIND:
         return point.kind
     if main is None or point.arm == main.arm:

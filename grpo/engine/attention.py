@@ -68,8 +68,8 @@ class Blocks:
         query, key, value = (round_operand(x, format) for x in (query, key, value))
         return attend(query, key, value, self, scale, window, format)
 
-    def hidden(self, window: int | None) -> Tensor:
-        """(P, 1, R, L + R) bool: may a completion's token not look at a place of its prompt and of itself?"""
+    def forbidden_pairs(self, window: int | None) -> Tensor:
+        """(P, 1, R, L + R) bool: places of its prompt and of itself that a token of a completion may not see."""
         _, prompt, _, completion = self.shape
         query = torch.arange(completion, device=self.lengths.device)[:, None]
         key = torch.arange(prompt, device=self.lengths.device)
@@ -78,10 +78,10 @@ class Blocks:
         )  # (P, R, L) positions from the prompt's token to the query
         own = (query - query.T).expand(len(self.lengths), -1, -1)
         beyond_prompt = (key >= self.lengths[:, None]).unsqueeze(1).expand_as(ahead)
-        hidden = torch.cat([beyond_prompt, own < 0], dim=-1)
+        forbidden = torch.cat([beyond_prompt, own < 0], dim=-1)
         if window is not None:
-            hidden = hidden | (torch.cat([ahead, own], dim=-1) >= window)
-        return hidden[:, None]
+            forbidden = forbidden | (torch.cat([ahead, own], dim=-1) >= window)
+        return forbidden[:, None]
 
 
 def blocks_of(packed: Packed) -> Blocks | None:
@@ -157,7 +157,7 @@ def attend(
         keys, values = (
             [at_prompt, rest.transpose(0, 1)] for at_prompt, rest in zip(shared, own, strict=True)
         )
-        arguments = folded, keys, values, blocks.hidden(window), scale, format
+        arguments = folded, keys, values, blocks.forbidden_pairs(window), scale, format
         behind = checkpoint(attend_completions, *arguments, use_reentrant=False, preserve_rng_state=False)
         behind = (
             behind.unflatten(3, (repeats, completion)).permute(1, 3, 0, 2, 4, 5).flatten(0, 1).flatten(1, 3)

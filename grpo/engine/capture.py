@@ -53,11 +53,11 @@ def fused_functions(format: Format) -> Functions:
     if format.pieces > 1:
         return PLAIN
 
-    def compiled(function: Any) -> Any:
+    def compile_one(function: Any) -> Any:
         own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
         return torch.compile(own, dynamic=False, fullgraph=True)
 
-    return Functions(*map(compiled, PLAIN))
+    return Functions(*map(compile_one, PLAIN))
 
 
 class Accelerator:

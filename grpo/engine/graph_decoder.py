@@ -95,7 +95,7 @@ class State:
 
 
 class GraphDecoder:
-    """The decoder of one model. It never holds the model, so both go together."""
+    """The decoder of one model. It keeps no reference to the model, so their memory is freed together."""
 
     def __init__(self, model: PreTrainedModel):
         self.signature = signature(model)

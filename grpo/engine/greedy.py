@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from data.examples import Example
-from data.live_table import counted
+from data.live_table import with_count
 from data.prompt import Prompt
 from grpo.engine.decode_step import FastDecoder
 from grpo.engine.gathering import has_fast_step
@@ -105,7 +105,7 @@ def greedy_outputs(
     prompts = [prompt.encode_prompt(example) for example in examples]
     outputs = [""] * len(prompts)
     with torch.inference_mode():
-        for i, ids in counted(greedy_ids(model, prompts, settings), "decoding", len(prompts)):
+        for i, ids in with_count(greedy_ids(model, prompts, settings), "decoding", len(prompts)):
             outputs[i] = prompt.decode_completion(ids)
     return outputs
 

@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.ends import text_ids as text_ids
-from data.live_table import counted
+from data.live_table import with_count
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
 from grpo.engine.sharding import in_step
@@ -59,7 +59,7 @@ def log_likelihoods(
     batches = [*by_budget(lengths, BATCH_TOKENS)]
     with torch.inference_mode():
         own = in_step(model, [*(team.part(batches) if team else batches)])
-        for batch in counted(own, "likelihoods", len(own)):
+        for batch in with_count(own, "likelihoods", len(own)):
             items = batch or [0]
             group_size = len(choices[items[0]])
             packed = pack(

@@ -25,7 +25,6 @@ from grpo.engine.source import ModelSource
 
 SINGLE = "model.safetensors"  # transformers' names of the weights and of the list of their parts
 INDEX = "model.safetensors.index.json"
-SETTINGS = "generation_config.json"
 TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 STAGING = 1 << 18  # bytes read at a time where a tensor has another type than its file, or another device
 
@@ -193,21 +192,14 @@ def replace_parameters(model: nn.Module, device: torch.device) -> None:
 
 
 @torch.no_grad()
-def read_parameter(
-    model: nn.Module, name: str, place: Stored, rows: slice | None = None, target: Tensor | None = None
-) -> None:
+def read_parameter(model: nn.Module, name: str, place: Stored) -> None:
     """Read a tensor of a file into the parameter `name`, in both halves where it is split; where it is shared out,
     only the rows of this process.
-
-    `target`: takes the numbers in place of the parameter; `rows`: only these rows, as many as it has.
     """
     parameter = model.get_parameter(name)
     module = model.get_submodule(name.rpartition(".")[0])
     low = getattr(module, LOW, None) if parameter is getattr(module, "weight", None) else None
-    if target is None:
-        read_tensor(place, own_share(parameter), low, rows or own_rows(parameter))
-    else:
-        read_tensor(place, target, rows=rows)
+    read_tensor(place, own_share(parameter), low, own_rows(parameter))
 
 
 def read_tensor(place: Stored, target: Tensor, low: Tensor | None = None, rows: slice | None = None) -> None:

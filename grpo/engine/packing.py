@@ -44,7 +44,7 @@ class Packed:
         if device.type == self.source.device.type:
             return self
         tensors = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "shape"}
-        parts = sent(torch.cat([x.flatten() for x in tensors.values()]), device).split(
+        parts = send(torch.cat([x.flatten() for x in tensors.values()]), device).split(
             [x.numel() for x in tensors.values()]
         )
         tensors_on_device = {
@@ -53,7 +53,7 @@ class Packed:
         return replace(self, **tensors_on_device)
 
 
-def sent(values: Tensor, device: torch.device) -> Tensor:
+def send(values: Tensor, device: torch.device) -> Tensor:
     """A tensor of the host on a device; the host goes on while it is copied."""
     if device.type == "cpu":
         return values.to(device)

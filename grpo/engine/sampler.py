@@ -144,10 +144,10 @@ def generate(
         return decode(model, prompts, settings, uniforms)
     starts = range(0, len(prompts), size)
     each = zip(starts, uniforms.split(size * settings.group_size), strict=True)
-    return joined([decode(model, prompts[start : start + size], settings, own) for start, own in each])
+    return whole_rollout([decode(model, prompts[start : start + size], settings, own) for start, own in each])
 
 
-def joined(rollouts: Sequence[Rollout]) -> Rollout:
+def whole_rollout(rollouts: Sequence[Rollout]) -> Rollout:
     """The rollouts of parts of the prompts as one."""
     prompt_ids = tuple(ids for rollout in rollouts for ids in rollout.prompt_ids)
     rows = {name: torch.cat([getattr(rollout, name) for rollout in rollouts]) for name in ROLLOUT_TENSORS}

@@ -17,6 +17,7 @@ from typing import Any
 
 LATIN_RANKS = 40_000  # ids below this keep their all-Latin pieces: common English stays whole
 TURN_TOKENS = frozenset({"<start_of_turn>", "<end_of_turn>", "<mask>"})
+EXAMPLES = 5  # differing texts that a comparison of two tokenizers shows
 CONTROL_IDS = 4  # pad, eos, bos, unk come first and keep their ids
 BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
@@ -117,10 +118,9 @@ def compare_pieces(
     trimmed: Callable[[list[str]], list[list[str]]],
     *,
     batch_size: int = 1000,
-    num_examples: int = 5,
 ) -> dict[str, Any]:
     """How often two tokenizers cut the same text into the same pieces; `full` and `trimmed` map texts to
-    their lists of pieces.
+    their lists of pieces. The report shows the first EXAMPLES that differ.
     """
     report: dict[str, Any] = {
         "texts": 0,
@@ -138,7 +138,7 @@ def compare_pieces(
             report["tokens_trimmed"] += len(after)
             if before != after:
                 report["differing"] += 1
-                if len(report["examples"]) < num_examples:
+                if len(report["examples"]) < EXAMPLES:
                     report["examples"].append({"text": text, "full": before, "trimmed": after})
         batch.clear()
 

@@ -59,7 +59,7 @@ def write_folder(
         {
             name: tensor
             for group in groups
-            for name, tensor in converted(model, source.headers, group).items()
+            for name, tensor in file_tensors(model, source.headers, group).items()
         },
         max_shard_size=most,
     )
@@ -87,12 +87,12 @@ def write_folder(
 
 def groups_of(model: PreTrainedModel, headers: Mapping[str, Header]) -> list[list[str]]:
     """Which tensors must be there together to be written: each alone, or all where the files of a family join some."""
-    names = converted(model, headers, headers).keys()
-    alone = {name for origin in headers for name in converted(model, headers, [origin])}
+    names = file_tensors(model, headers, headers).keys()
+    alone = {name for origin in headers for name in file_tensors(model, headers, [origin])}
     return [[name] for name in headers] if alone == names else [list(headers)]
 
 
-def converted(
+def file_tensors(
     model: PreTrainedModel, headers: Mapping[str, Header], names: Iterable[str]
 ) -> dict[str, Tensor]:
     """Tensors without content, as the files will hold them."""

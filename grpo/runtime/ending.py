@@ -15,7 +15,7 @@ from grpo.runtime.roll_call import AS_BEFORE
 
 
 @contextmanager
-def shared_ending(world: World, after_stop: str = "") -> Iterator[None]:
+def shared_ending(world: World, after_stop: str) -> Iterator[None]:
     """End all processes where the work of one ends. `after_stop`: what the same command does after a stop.
 
     Raises Interrupted in the first process and SystemExit in the others where they were stopped; by any other

@@ -42,11 +42,11 @@ class GatheredBytes(NamedTuple):
         biases = {id(layer.bias) for layer in model.modules() if isinstance(layer, nn.Linear)}
         norms = [weight for weight, _ in weights if weight.dim() == 1 and id(weight) not in biases]
         return cls(
-            sum(filled(p, p.dtype.itemsize, size) for p in parameters if id(p) in inside),
-            sum(filled(p, p.dtype.itemsize, size) for p in parameters if id(p) not in inside),
-            sum(filled(weight, dtype.itemsize, size) for weight, dtype in weights),
-            sum(filled(norm, norm.dtype.itemsize, size) for norm in norms),
-            0 if head is None else filled(head, head_type(head, format_of(model)).itemsize, size),
+            sum(filled_bytes(p, p.dtype.itemsize, size) for p in parameters if id(p) in inside),
+            sum(filled_bytes(p, p.dtype.itemsize, size) for p in parameters if id(p) not in inside),
+            sum(filled_bytes(weight, dtype.itemsize, size) for weight, dtype in weights),
+            sum(filled_bytes(norm, norm.dtype.itemsize, size) for norm in norms),
+            0 if head is None else filled_bytes(head, head_type(head, format_of(model)).itemsize, size),
         )
 
 
@@ -69,7 +69,7 @@ class Passes(NamedTuple):
     tokens: int = 0
 
 
-def filled(weight: Tensor, itemsize: int, size: int) -> int:
+def filled_bytes(weight: Tensor, itemsize: int, size: int) -> int:
     """Bytes of a weight whose rows are filled up to a multiple of `size`."""
     rows, *others = weight.shape
     return -(-rows // size) * size * prod(others) * itemsize

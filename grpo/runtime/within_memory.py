@@ -27,10 +27,10 @@ def within_memory(
         release_memory(compute)
 
 
-def halved(sizes: dict[str, int]) -> dict[str, int]:
+def half_sizes(sizes: dict[str, int]) -> dict[str, int]:
     """The settings of passes half as large.
 
-    >>> halved({"train.max_tokens_per_pass": 2048, "rollout.parts": 1})
+    >>> half_sizes({"train.max_tokens_per_pass": 2048, "rollout.parts": 1})
     {'train.max_tokens_per_pass': 1024, 'rollout.parts': 2}
     """
     return {

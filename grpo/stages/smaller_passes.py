@@ -19,7 +19,7 @@ from data.documents import read_object
 from data.errors import InputError
 from grpo.config import Config, value_of
 from grpo.runtime.device import release_memory
-from grpo.runtime.within_memory import Result, halved, within_memory
+from grpo.runtime.within_memory import Result, half_sizes, within_memory
 from grpo.stages.context import Run
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def with_smaller_passes(run: Run, stage: str, sizes: dict[str, int]) -> Run:
     """The run with `sizes` for the passes of `stage`, halved and said where the card ran out of memory before."""
     if run.world.from_first(lambda: are_too_large(run, stage)):
         before = in_words(sizes)
-        sizes = halved(sizes)
+        sizes = half_sizes(sizes)
         run.say(
             f"WARNING {stage}: the card had no memory for {before}, so this run goes on with {in_words(sizes)}; "
             "write these settings for the next run"
@@ -97,7 +97,7 @@ def note(run: Run, stage: str, error: torch.OutOfMemoryError, were_small: bool) 
     sizes = sizes_of(run.config, stage)
     if were_small:
         raise InputError(
-            f"{stage}: the card has no memory for passes of half the size either; write {in_words(halved(halved(sizes)))}, or "
+            f"{stage}: the card has no memory for passes of half the size either; write {in_words(half_sizes(half_sizes(sizes)))}, or "
             "save memory by engine.gradient_checkpointing=true (docs/memory.md), and run the same command, which goes on "
             "from what was last saved"
         ) from error

@@ -104,7 +104,7 @@ class Bill:
             *rows,
             self.summary(),
             *self.memory_lines(),
-            f"      {self.likely_hours()} (docs/training.md#how-long-it-takes)",
+            f"      {self.likely_hours()} (docs/publish.md#check)",
         ]
 
     def likely_hours(self) -> str:

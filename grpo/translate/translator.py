@@ -15,7 +15,7 @@ from data.examples import Example
 from data.live_table import CountRow, live_table
 from grpo.engine.graph_decoder import forget
 from grpo.runtime.device import Compute
-from grpo.runtime.within_memory import halved, within_memory
+from grpo.runtime.within_memory import half_sizes, within_memory
 from grpo.translate.choice import Term, choose
 from grpo.translate.decoding import BATCHES, Candidates, Decoding, candidates
 from grpo.translate.output import Output, Stream
@@ -52,16 +52,16 @@ class Translator:
 
         def halve(error: torch.OutOfMemoryError) -> None:
             nonlocal current
-            current = current.halved(error)
+            current = current.with_half_batches(error)
             count.done = start
 
         rows = within_memory(lambda: current.rows(lines, output, count), halve, self.compute)
         return current, rows
 
-    def halved(self, error: torch.OutOfMemoryError) -> "Translator":
+    def with_half_batches(self, error: torch.OutOfMemoryError) -> "Translator":
         """With batches of half the size. Raises InputError where they are that already."""
         settings = self.decoding.settings
-        size = halved({"--batch-size": settings.batch_size})["--batch-size"]
+        size = half_sizes({"--batch-size": settings.batch_size})["--batch-size"]
         if self.is_halved:
             raise InputError(
                 f"translate: the card has no memory for batches of {settings.batch_size} either; write --batch-size {size}"

@@ -64,6 +64,14 @@ def test_a_bare_machine_has_all_that_is_imported() -> None:
     assert {name: module for name, module in found.items() if name not in BARE} == {}
 
 
+@pytest.fixture
+def one_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A median of one: what is measured here does not count."""
+    for module in (gpu, gpu_rows):
+        monkeypatch.setattr(module, "REPEATS", 1)
+
+
+@pytest.mark.usefixtures("one_repeat")
 def test_tiny_size_runs_every_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu.main(["--size", "tiny", "--out", str(tmp_path), "--format", "bf16"]) == 0
     written = json.loads((tmp_path / "gpu.json").read_text())
@@ -88,6 +96,7 @@ def test_tiny_size_runs_every_row(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "tokens/s" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("one_repeat")
 def test_a_row_that_fails_is_reported_and_the_rest_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

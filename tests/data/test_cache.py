@@ -57,7 +57,7 @@ def kill_at_replace(number: int, after: bool) -> None:
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_kill_at_any_rename_leaves_the_old_or_the_new(number: int, after: bool, tmp_path: Path) -> None:
-    """Obituary: between the two renames there was nothing under the name, and what had been there stayed in a
+    """Past bug: between the two renames there was nothing under the name, and what had been there stayed in a
     hidden folder for good.
     """
     put_file(tmp_path / "x", "old")

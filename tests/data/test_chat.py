@@ -7,7 +7,7 @@ import tiny_tokenizers
 from chat_templates import EXAMPLE, FAMILIES, KINDS, SHOTS, with_template
 from transformers import PreTrainedTokenizerBase
 
-from data.chat import settled
+from data.chat import fixed_template
 from data.ends import text_ids
 from data.errors import InputError
 from data.examples import Example
@@ -41,7 +41,7 @@ def test_ids_are_those_of_the_template_with_one_start_token_at_most(
     switches = {"enable_thinking": False, "thinking": False}
     messages = prompt.wording.messages(EXAMPLE)
     expected = tokenizer.apply_chat_template(
-        messages, chat_template=settled(str(tokenizer.chat_template)), tokenize=True, add_generation_prompt=True, return_dict=False
+        messages, chat_template=fixed_template(str(tokenizer.chat_template)), tokenize=True, add_generation_prompt=True, return_dict=False
     )  # fmt: skip
     ids = prompt.encode_prompt(EXAMPLE)
     assert ids == expected
@@ -82,18 +82,18 @@ def test_an_answer_stands_where_the_prompt_ends_and_comes_back(kind: str, name: 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_system_text_stands_in_the_prompt_once(name: str) -> None:
     prompt = prompt_of(tokenizer_of("byte level", name, Path()), system="Be brief.")
-    assert prompt.rendered(EXAMPLE).count("Be brief.") == 1
+    assert prompt.visible_text(EXAMPLE).count("Be brief.") == 1
     assert len(prompt.remarks) == (not FAMILIES[name].takes_system)
 
 
 def test_thinking_is_off_where_there_is_a_switch_and_the_date_stands_still() -> None:
     thinks = prompt_of(tokenizer_of("byte level", "qwen3", Path()))
-    assert thinks.rendered(EXAMPLE).endswith("<think>\\n\n\\n\n</think>\\n\n\\n")
+    assert thinks.visible_text(EXAMPLE).endswith("<think>\\n\n\\n\n</think>\\n\n\\n")
     dated = prompt_of(tokenizer_of("byte level", "llama3.1, with a date", Path()))
-    assert "Today is 26 Jul 2024" in dated.rendered(EXAMPLE)
+    assert "Today is 26 Jul 2024" in dated.visible_text(EXAMPLE)
     template = FAMILIES["qwen3"].template
-    assert settled(settled(template)) == settled(template) != template
-    assert settled(FAMILIES["chatml"].template) == FAMILIES["chatml"].template
+    assert fixed_template(fixed_template(template)) == fixed_template(template) != template
+    assert fixed_template(FAMILIES["chatml"].template) == FAMILIES["chatml"].template
 
 
 def test_line_ends_stop_only_a_completion_of_one_line() -> None:

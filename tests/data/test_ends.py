@@ -40,7 +40,7 @@ def tokenizer_of(kind: str, folder: Path) -> PreTrainedTokenizerBase:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_line_end_ends_a_completion(kind: str, tmp_path: Path) -> None:
-    """Obituary: it was looked for by encoding one alone, with a word mark or as a space; outputs ran on."""
+    """Past bug: it was looked for by encoding one alone, with a word mark or as a space; outputs ran on."""
     tokenizer = tokenizer_of(kind, tmp_path)
     text = text_ids(tokenizer, "天地\nthe dog")
     stops = [token for token in text if token in Prompt.of(tokenizer).stops]
@@ -53,7 +53,7 @@ def test_a_line_end_ends_a_completion(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_spelling_of_a_special_token_is_text(kind: str, tmp_path: Path) -> None:
-    """Obituary: `</s>` in a reference taught an end in the middle of it, and the tag `<s>` of a source became
+    """Past bug: `</s>` in a reference taught an end in the middle of it, and the tag `<s>` of a source became
     a start token.
     """
     tokenizer = tokenizer_of(kind, tmp_path)
@@ -113,7 +113,7 @@ def test_a_half_character_before_a_line_end_stays_one_mark(tmp_path: Path) -> No
 
 
 def test_several_line_ends_in_one_added_token_end_a_completion() -> None:
-    """Obituary: of Gemma's tokens of 1 to 31 line ends only the first two ended one."""
+    """Past bug: of Gemma's tokens of 1 to 31 line ends only the first two ended one."""
     tokenizer = tiny_tokenizers.characters("ab", "\n", "\n\n", "\n\n\n")
     a, three = tokenizer.convert_tokens_to_ids(["a", "\n\n\n"])
     assert Prompt.of(tokenizer).stops == (
@@ -133,7 +133,7 @@ def test_the_letter_of_maltese_ends_nothing() -> None:
 
 
 def test_where_the_normaliser_eats_line_ends_only_the_end_token_ends(tmp_path: Path) -> None:
-    """Obituary: the line end became a space, the space a stop, and every output empty."""
+    """Past bug: the line end became a space, the space a stop, and every output empty."""
     tokenizer = tiny_tokenizers.t5(tmp_path)
     assert Prompt.of(tokenizer).stops == (tokenizer.eos_token_id,) and not ends_of(tokenizer).line_ends
     assert (

@@ -12,7 +12,7 @@ STAGE = """
 import sys, tempfile
 from pathlib import Path
 from data.console import say
-from data.live_table import counted, live_table
+from data.live_table import live_table, with_count
 from grpo.runtime.run_log import RunLog
 import data.live_table as module
 
@@ -20,7 +20,7 @@ module.time_text = lambda seconds: "1 s left"
 with live_table(), RunLog(Path(tempfile.mkdtemp()), "train", 0, 3, {"reward_mean": "reward", "gap": "gap"}, to=()) as log:
     for step, reward in enumerate((0.5, 0.75, 0.25)):
         log.put({"reward_mean": reward, "loss": 1.5})
-        assert [*counted(iter("abcd"), "decoding", 4)] == [*"abcd"]
+        assert [*with_count(iter("abcd"), "decoding", 4)] == [*"abcd"]
         log.write(step)
         say(f"WARNING: after step {step}, " + 4 * "words ")
     log.note("train_dev", 2, {"cosine": 0.125})

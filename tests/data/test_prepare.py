@@ -71,7 +71,7 @@ def test_a_changed_file_or_setting_is_a_new_corpus(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["test.jsonl", "warm_start.jsonl", "manifest.json", "checksums.json"])
 def test_a_prepared_file_that_was_changed_is_noticed(name: str, tmp_path: Path) -> None:
-    """Obituary: a manifest without its totals, and with the right hashes of the parts, ended in a
+    """Past bug: a manifest without its totals, and with the right hashes of the parts, ended in a
     KeyError.
     """
     config = DataConfig(corpus=str(corpus_file(tmp_path)))

@@ -60,7 +60,7 @@ def test_a_script_spelled_in_bytes_is_said(tiny_tokenizer: PreTrainedTokenizerFa
 def test_a_trimmed_vocabulary_that_spells_in_bytes_is_advised_against(
     tiny_tokenizer: PreTrainedTokenizerFast,
 ) -> None:
-    """Obituary: Amharic took 4.5 times the tokens with the trimmed vocabulary, and nothing said so."""
+    """Past bug: Amharic took 4.5 times the tokens with the trimmed vocabulary, and nothing said so."""
     report = token_report(Prompt.of(tiny_tokenizer), [SHORT], 100, 100)
     (line,) = concerns(report, {"tokens_trimmed": 450, "tokens_full": 100})
     assert (
@@ -80,7 +80,7 @@ def test_outputs_that_most_references_do_not_fit_are_said(tiny_tokenizer: PreTra
 
 
 def test_references_that_the_tokenizer_cannot_write_are_refused_above_a_share() -> None:
-    """Obituary: what the tokenizer did not know became <unk>, which no output can hold, and training went
+    """Past bug: what the tokenizer did not know became <unk>, which no output can hold, and training went
     on.
     """
     tokenizer = characters("甲乙ab")

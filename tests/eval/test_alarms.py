@@ -253,7 +253,7 @@ def test_a_new_start_says_again_what_still_is_wrong(
 
 
 def test_a_term_that_is_only_shown_is_no_cause() -> None:
-    """Obituary: with a reward of chrF alone the alarm blamed the script, which was no gate."""
+    """Past bug: with a reward of chrF alone the alarm blamed the script, which was no gate."""
     row = {
         "step": 0,
         "reward_mean": 0.0,

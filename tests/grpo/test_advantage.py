@@ -21,7 +21,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 @every_scale
 @pytest.mark.parametrize("size", range(2, 65))
 def test_constant_group_has_exactly_zero_advantage(size: int, scale: str, baseline: str) -> None:
-    """Obituary: the fp32 mean of equal rewards is inexact, and a tiny eps then blows round-off up to
+    """Past bug: the fp32 mean of equal rewards is inexact, and a tiny eps then blows round-off up to
     advantages near 1.
     """
     values = random(50, 1, seed=size).float().expand(50, size)

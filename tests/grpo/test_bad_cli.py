@@ -97,7 +97,7 @@ def test_any_arguments_of_the_other_commands(times: int) -> None:
     ],
 )
 def test_what_used_to_end_in_a_traceback(more: list[str], message: str) -> None:
-    """Obituary: names that are too long, a home folder of nobody, half a character, control characters on the
+    """Past bug: names that are too long, a home folder of nobody, half a character, control characters on the
     terminal.
     """
     code, said = outcome(main, ["--config", str(CONFIGS / "mt.toml"), "--check", *more])
@@ -126,7 +126,7 @@ TOKENS = [
 
 @pytest.mark.parametrize("content", ["[]", "{", "[" * 100_000, "\x00", *TOKENS])
 def test_a_damaged_run_folder_is_named_by_check(content: str, tmp_path: Path) -> None:
-    """Obituary: --check read corpus.json of the run folder and ended in a traceback."""
+    """Past bug: --check read corpus.json of the run folder and ended in a traceback."""
     (tmp_path / "corpus.json").write_text(content)
     code, said = outcome(main, ["--config", str(CONFIGS / "mt.toml"), "--check", f"run_dir={tmp_path}"])
     assert code == 2 and str(tmp_path / "corpus.json") in said
@@ -137,7 +137,7 @@ def test_a_damaged_run_folder_is_named_by_check(content: str, tmp_path: Path) ->
     [b"", b"\xff" * 8 + b"{}", (1 << 40).to_bytes(8, "little") + b"{}", b"\x02" + b"\0" * 7 + b"{}"],
 )
 def test_a_damaged_model_is_named_by_check(content: bytes, tmp_path: Path) -> None:
-    """Obituary: --check read the headers of the weights and ended in a traceback; and weights without any
+    """Past bug: --check read the headers of the weights and ended in a traceback; and weights without any
     embedding in another.
     """
     tiny_gemma().config.save_pretrained(tmp_path)

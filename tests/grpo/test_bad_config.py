@@ -136,7 +136,7 @@ def test_any_bytes_in_a_distillation(times: int, tmp_path: Path) -> None:
     ],
 )
 def test_what_used_to_pass_or_to_end_in_a_traceback(text: str, message: str, tmp_path: Path) -> None:
-    """Obituary: ZeroDivisionError, ValueError, OverflowError and RecursionError for a line of TOML; NaN and
+    """Past bug: ZeroDivisionError, ValueError, OverflowError and RecursionError for a line of TOML; NaN and
     negative numbers accepted.
     """
     (tmp_path / "c.toml").write_text(text)
@@ -150,7 +150,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
 
 
 def test_two_lines_are_not_one_value(tmp_path: Path) -> None:
-    """Obituary: an override's value was cut at its first line, and the rest forgotten."""
+    """Past bug: an override's value was cut at its first line, and the rest forgotten."""
     (tmp_path / "c.toml").write_text("")
     assert load_config(tmp_path / "c.toml", ['run_dir="a"\nb=1']).run_dir == '"a"\nb=1'
 

@@ -117,7 +117,7 @@ def test_version_is_that_of_the_package(tmp_path: Path) -> None:
 
 
 def test_python_m_runs_the_same_command(tmp_path: Path) -> None:
-    """Obituary: it printed nothing."""
+    """Past bug: it printed nothing."""
     done = python(tmp_path, "-m", "grpo.command", "--version")
     assert (done.returncode, done.stdout) == (0, f"semantic-grpo {grpo.__version__}\n")
     done = python(tmp_path, "-m", "grpo.command", "run", "--config", "nowhere.toml")
@@ -161,7 +161,7 @@ def test_the_script_does_what_python_m_does_also_beside_foreign_files(
 
 @pytest.mark.parametrize("module", ["grpo.run", "grpo.study", "eval.judge", "reward.distil"])
 def test_python_m_beside_a_foreign_data_says_one_sentence(module: str, foreign: Path) -> None:
-    """Obituary: an ImportError's traceback, or one of a missing data.documents."""
+    """Past bug: an ImportError's traceback, or one of a missing data.documents."""
     for name in ("eval.py", "reward.py"):
         (foreign / name).unlink()
     done = python(foreign, "-m", module, "--help")
@@ -206,7 +206,7 @@ def test_the_wheel_has_every_package_and_the_script() -> None:
 
 
 def test_a_module_that_runs_has_all_its_definitions_before_it_runs() -> None:
-    """Obituary: grpo.study.points ran before its last function was defined, so a child could not
+    """Past bug: grpo.study.points ran before its last function was defined, so a child could not
     interpolate.
     """
     seen = 0
@@ -238,7 +238,7 @@ def test_cache_of_a_checkout_and_of_an_installed_package(
 def test_an_installed_package_does_not_record_the_commit_it_happens_to_lie_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Obituary: an environment inside a user's repository gave that repository's commit as ours."""
+    """Past bug: an environment inside a user's repository gave that repository's commit as ours."""
     git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.com"]
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
         subprocess.run([*git, *command], check=True)

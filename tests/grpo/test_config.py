@@ -47,7 +47,7 @@ def test_override_wins_over_file_and_file_over_default(written) -> None:
 
 
 def test_file_keeps_the_other_defaults_of_a_nested_section(written) -> None:
-    """Obituary: a section given in part must not fall back to another class's defaults."""
+    """Past bug: a section given in part must not fall back to another class's defaults."""
     config = load_config(written("[sft.optim]\nwarmup_steps = 3\n"))
     assert (config.sft.optim.lr, config.sft.optim.schedule, config.sft.optim.warmup_steps) == (
         1e-4,

@@ -12,6 +12,7 @@ import torch
 from processes import run_processes
 from safetensors.torch import load_file
 from tiny import byte_tokenizer, tiny_gemma, tiny_gpt2, tiny_llama
+from tiny_hooks import stop_after
 from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM
 
@@ -29,7 +30,6 @@ from grpo.run import main
 from grpo.runtime.device import choose
 from grpo.runtime.parallel import World
 from grpo.runtime.run_log import RunLog
-from grpo.stages.hooks import UpdateHook
 from grpo.stages.self_distillation import DemonstratedPrompts, nearest_pairs
 from grpo.training import Training
 
@@ -182,13 +182,8 @@ def test_a_stopped_run_ends_bit_equal(
 ) -> None:
     """Recovery also brings the policy back to the untouched model, which the warm start has left."""
     assert go("whole", *settings) == 0
-    real = UpdateHook.__call__
     with monkeypatch.context() as patched:
-        patched.setattr(
-            UpdateHook,
-            "__call__",
-            lambda self, state: real(self, state) or (self.stage == "train" and state.step == 3),
-        )
+        stop_after(patched, 3)
         assert go("parts", *settings) != 0
     assert go("parts", *settings) == 0
     whole, parts = (tmp_path / name / "run" for name in ("whole", "parts"))

@@ -163,7 +163,7 @@ def test_a_program_error_is_not_taken_for_the_machine(start: Callable[..., tuple
 def test_a_driver_that_is_too_old_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Obituary: torch only warned, and a run on a machine with a card went to the CPU without a word."""
+    """Past bug: torch only warned, and a run on a machine with a card went to the CPU without a word."""
 
     def is_available() -> bool:
         device.warnings.warn(DRIVER, stacklevel=1)

@@ -89,7 +89,7 @@ def test_k2_and_k3_are_never_negative_in_fp32() -> None:
 @pytest.mark.parametrize("name", KL_ESTIMATORS)
 @pytest.mark.parametrize("log_ratio", [-80.0, -15.0, 15.0, 80.0])
 def test_gradient_neither_vanishes_nor_overflows(name: str, log_ratio: float) -> None:
-    """Obituary: continuing k3's exponential by adding a line to it lost the gradient's -1 beside 4.9e8 in
+    """Past bug: continuing k3's exponential by adding a line to it lost the gradient's -1 beside 4.9e8 in
     fp32.
     """
     policy = torch.tensor([[log_ratio]], requires_grad=True)

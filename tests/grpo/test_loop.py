@@ -34,7 +34,7 @@ def test_constant_reward_leaves_the_policy_where_it_is(
 ) -> None:
     """No advantage and no KL yet: the gradient is exactly zero, and Adam without decay moves nothing.
 
-    Obituary: scored in other cuts than it was updated in, the KL was 1e-7 instead of 0, of which Adam made a
+    Past bug: scored in other cuts than it was updated in, the KL was 1e-7 instead of 0, of which Adam made a
     nat within a step.
     """
 

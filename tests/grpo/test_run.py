@@ -103,7 +103,7 @@ def test_terms_stand_on_the_scale_of_dev(corpus: Path, tiny_folder: Path, tmp_pa
 def test_a_reward_changed_on_the_way_is_refused(
     corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Obituary: a weight taken out of the table was not noticed, for only what the new configuration has was
+    """Past bug: a weight taken out of the table was not noticed, for only what the new configuration has was
     compared.
     """
     run = tmp_path / "run"

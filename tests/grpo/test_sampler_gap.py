@@ -55,7 +55,7 @@ def test_a_stale_sampler_stops_the_run_before_its_first_update(
 def test_rounding_of_one_token_stops_nothing_and_is_logged(
     tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Obituary: in bf16 one token of some 5,000 a step is off by more than a nat in one of 50 steps, and runs
+    """Past bug: in bf16 one token of some 5,000 a step is off by more than a nat in one of 50 steps, and runs
     that learnt well were ended by it.
     """
     monkeypatch.setattr(grpo.samples, "generate", coarse)

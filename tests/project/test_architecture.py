@@ -125,7 +125,7 @@ NOT_EVERYWHERE = {
 
 
 def test_only_system_calls_what_not_every_operating_system_has() -> None:
-    """Obituary: data/clusters.py asked for the cores that a process may use, which macOS does not tell."""
+    """Past bug: data/clusters.py asked for the cores that a process may use, which macOS does not tell."""
     calling = {
         module
         for module, path in sources()

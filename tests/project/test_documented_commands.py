@@ -344,7 +344,7 @@ WITH_SETTINGS = {
 
 
 def test_settings_may_stand_on_both_sides_of_an_option() -> None:
-    """Obituary: `run --config c eval.probes=false --stages report threads=2` was refused."""
+    """Past bug: `run --config c eval.probes=false --stages report threads=2` was refused."""
     sources = [path for folder in (*OURS, "benchmarks") for path in python_files(folder, at_least=10)]
     found = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")

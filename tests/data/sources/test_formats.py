@@ -224,7 +224,7 @@ def test_parquet_with_nested_and_with_plain_columns(tmp_path: Path) -> None:
 
 
 def test_a_column_of_parquet_whose_name_is_not_utf8_is_one_sentence(tmp_path: Path) -> None:
-    """Obituary: a damaged file ended in a traceback."""
+    """Past bug: a damaged file ended in a traceback."""
     path = tmp_path / "a.parquet"
     parquet.write_table(pa.table({"NAMEX": [BO], "reference": ["甲乙"]}), path, store_schema=False)
     write(path, path.read_bytes().replace(b"NAMEX", b"\xff\xff\xff\xff\xff"))

@@ -81,7 +81,7 @@ def test_any_country(count: int, tmp_path: Path) -> None:
 
 
 def test_region_with_too_few_capitals_asks_nothing(tmp_path: Path) -> None:
-    """Obituary: `random.sample` raised where a region has fewer than four."""
+    """Past bug: `random.sample` raised where a region has fewer than four."""
     (tmp_path / "data").mkdir()
     for name in ("albania.json", "b.json"):
         (tmp_path / "data" / name).write_text(

@@ -160,7 +160,7 @@ def test_the_number_format_of_a_run_changes_no_bit() -> None:
 
 
 def test_an_attention_for_16_bits_is_not_measured_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Obituary: every evaluation on a card ended with "out of resource", as the kernel met fp32."""
+    """Past bug: every evaluation on a card ended with "out of resource", as the kernel met fp32."""
 
     def kernel(*_: Any, **__: Any) -> Any:
         raise RuntimeError("out of resource: shared memory")

@@ -135,7 +135,7 @@ UNTOUCHED, MEMORY = "by Held-out cosine the untouched model", "by chrF the trans
 def test_a_warm_start_below_a_simpler_system_is_not_kept(
     whole: RunFolder, gain: dict[str, str], rival: str, better: str, text: str
 ) -> None:
-    """Obituary: of two models at chrF 0 the report kept one, beside a translation memory at chrF 25."""
+    """Past bug: of two models at chrF 0 the report kept one, beside a translation memory at chrF 25."""
     run = changed(whole, {}, warm_start=gain, **RIVALS)
     kept = answer(run).text
     rival_pair = run.pair(rival, "warm_start")

@@ -85,7 +85,7 @@ def test_any_damage(times: int, name: str, model: Path) -> None:
 def test_settings_that_do_not_fit_the_weights(
     changes: dict[str, Any], message: str, model: Path, tmp_path: Path
 ) -> None:
-    """Obituary: lacking tensors were filled with random numbers; huge sizes took all memory; TypeErrors; a
+    """Past bug: lacking tensors were filled with random numbers; huge sizes took all memory; TypeErrors; a
     question about running code.
     """
     (model / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
@@ -133,7 +133,7 @@ def test_a_pickle_beside_the_weights_is_not_opened(model: Path, tmp_path: Path) 
 
 
 def test_an_adapter_is_refused(model: Path) -> None:
-    """Obituary: the base model was loaded and the adapter left out without a word."""
+    """Past bug: the base model was loaded and the adapter left out without a word."""
     (model / "adapter_config.json").write_text('{"base_model_name_or_path": "hub/other"}')
     with pytest.raises(
         InputError, match=r"is an adapter \(adapter_config\.json\); merge it into its base model"
@@ -183,7 +183,7 @@ def test_damaged_weights(damage: str, model: Path) -> None:
 
 
 def test_a_tokenizer_of_another_model(model: Path) -> None:
-    """Obituary: a token without a row in the model ended in an IndexError in the middle of the first step."""
+    """Past bug: a token without a row in the model ended in an IndexError in the middle of the first step."""
     change(model / "config.json", vocab_size=200)
     with pytest.raises(
         InputError, match=r"config\.json: vocab_size = 200, but the tokenizer beside it gives the token 258"
@@ -192,7 +192,7 @@ def test_a_tokenizer_of_another_model(model: Path) -> None:
 
 
 def test_a_model_without_a_tokenizer(model: Path) -> None:
-    """Obituary: transformers made one without a vocabulary, or gave a page of advice on its own packages."""
+    """Past bug: transformers made one without a vocabulary, or gave a page of advice on its own packages."""
     for file in model.glob("*token*"):
         file.unlink()
     with pytest.raises(InputError, match=r": no tokenizer beside the model; copy tokenizer\.json and"):
@@ -207,7 +207,7 @@ def test_a_folder_where_a_file_should_be(name: str, model: Path) -> None:
 
 
 def test_a_panic_becomes_a_sentence_and_an_interrupt_does_not() -> None:
-    """Obituary: tokenizers' PanicException is no Exception, and passed every `except Exception`."""
+    """Past bug: tokenizers' PanicException is no Exception, and passed every `except Exception`."""
     panic = type("PanicException", (BaseException,), {})
     with (
         pytest.raises(InputError, match=r"x: no tokenizer \(PanicException: no entry"),

@@ -50,7 +50,7 @@ def folder_of(family: str, folders: Path) -> Path:
 
 @pytest.mark.parametrize("family", RUNS)
 def test_each_way_of_computing_gives_the_same(family: str, tmp_path: Path) -> None:
-    """Obituary: Gemma 2 and XGLM were said to be no causal LMs; Nemotron failed on a size of tensors."""
+    """Past bug: Gemma 2 and XGLM were said to be no causal LMs; Nemotron failed on a size of tensors."""
     model = load_policy(made(family, tmp_path / "model"), CPU)
     assert way_of(model) == FAMILIES[family][2]
     assert check_packing(model) < 1e-4
@@ -147,7 +147,7 @@ CAUSES = {
 
 @pytest.mark.parametrize("family", names_of(REFUSED))
 def test_refused_with_the_cause(family: str, tmp_path: Path) -> None:
-    """Obituary: an IndexError, a size of tensors, or that this were no causal LM, was the reason given."""
+    """Past bug: an IndexError, a size of tensors, or that this were no causal LM, was the reason given."""
     model = load_policy(made(family, tmp_path / "model"), CPU)
     cause = rf"model: {model.config.model_type} cannot be trained: it {CAUSES[family]}.*docs/models\.md"
     with pytest.raises(InputError, match=cause) as refused:
@@ -174,7 +174,7 @@ def test_a_model_of_another_kind_is_refused_as_such(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["GPT-2", "OPT", "XGLM", "GPT-J", "GPT-Neo"])
 def test_positions_that_a_table_lacks_are_refused(family: str, folders: Path) -> None:
-    """Obituary: an index out of range in the middle of training."""
+    """Past bug: an index out of range in the middle of training."""
     model = load_policy(folder_of(family, folders), CPU)
     assert check_positions(model, [Need(64, "prompts", "lower them"), Need(3, "texts", "leave them")]) == ""
     with pytest.raises(InputError, match="has 64 positions, and prompts need 65; lower them"):

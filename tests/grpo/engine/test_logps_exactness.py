@@ -173,7 +173,7 @@ def test_log_softmax_of_bf16_logits_is_taken_in_fp32() -> None:
 
 
 def test_backward_pass_sees_the_logits_of_the_forward_pass_in_bf16() -> None:
-    """Obituary: the backward pass ran outside of autocast, so it made the logits again in fp32 and
+    """Past bug: the backward pass ran outside of autocast, so it made the logits again in fp32 and
     subtracted the bf16 normaliser.
 
     With logits as large as those of a real model (28) that was wrong by 2.5 % of the gradient.

@@ -59,7 +59,7 @@ def over_tokens(model: PreTrainedModel) -> list[torch.Tensor]:
     "family", ["Llama 2", "Qwen 2.5", "GPT-2", "Cohere", "Gemma 2", "BLOOM"]
 )  # untied, tied, own forward, scaled, capped, padded
 def test_a_row_without_a_token_is_never_sampled_and_gets_no_probability(family: str, tmp_path: Path) -> None:
-    """Obituary: 300 rows of a model had no token; their ids were sampled, and decoding them gave nothing."""
+    """Past bug: 300 rows of a model had no token; their ids were sampled, and decoding them gave nothing."""
     model = load_policy(padded_folder(family, tmp_path), CPU)
     assert check_packing(model) < 1e-4 and check_packing(model, fast=False) < 1e-4
     for temperature in (0.0, 1.0):

@@ -14,8 +14,6 @@ from tiny_faults import at_call, send
 from tiny_run import arguments, metrics, quick, weights, write_corpus
 from tiny_team import PATIENCE, start_team
 
-NAMED = "(process id {pid}; last at: "
-
 
 class Job:
     """The tiny run by two processes in a folder of its own."""

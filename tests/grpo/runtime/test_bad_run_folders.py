@@ -115,7 +115,7 @@ def test_any_damage_to_the_log_of_a_run_that_goes_on(times: int, run: Path) -> N
 
 @times
 def test_any_damage_to_what_the_reward_was_measured_by(times: int, tmp_path: Path) -> None:
-    """Obituary: a NaN for tau in reward.json went into every reward."""
+    """Past bug: a NaN for tau in reward.json went into every reward."""
     path = tmp_path / "reward.json"
 
     def holds(content: bytes) -> None:
@@ -130,7 +130,7 @@ def test_any_damage_to_what_the_reward_was_measured_by(times: int, tmp_path: Pat
 
 
 def test_the_last_line_alone_may_be_unfinished(run: Path) -> None:
-    """Obituary: every unreadable line of the log was dropped without a word, and one that was no object was a
+    """Past bug: every unreadable line of the log was dropped without a word, and one that was no object was a
     traceback.
     """
     path = run / "metrics.jsonl"
@@ -175,7 +175,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 )
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_report_names_what_is_damaged(name: str, damage: str, run: Path, tiny_folder: Path) -> None:
-    """Obituary: config.json and timings.json were read unchecked; RecursionError for deep ones,
+    """Past bug: config.json and timings.json were read unchecked; RecursionError for deep ones,
     UnicodeEncodeError for half a character.
     """
     arguments = command(run, tiny_folder)

@@ -182,7 +182,7 @@ def test_progress_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_what_was_measured_for_other_settings_is_measured_again(tmp_path: Path) -> None:
-    """Obituary: reward.json of a start that was killed before its first checkpoint kept its threshold."""
+    """Past bug: reward.json of a start that was killed before its first checkpoint kept its threshold."""
     folder = folder_in("sft done", tmp_path / "run", Config())
     files = {
         "corpus.json": {"manifest": {"splits": {}}, "tokens": {"p50": 3}},

@@ -9,6 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from explore import flip, truncate
 from safetensors import SafetensorError
 from tiny import tiny_gemma, tiny_llama
 
@@ -116,16 +117,6 @@ def test_a_damaged_best_is_set_aside_and_said(target: str, tmp_path: Path) -> No
     assert checkpoint.newest(tmp_path, said.append) == tmp_path / "step-000002"
     assert len(said) == 1 and "the best checkpoint is chosen anew" in said[0]
     assert checkpoint.best(tmp_path) is None
-
-
-def flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    file.write_bytes(content)
-
-
-def truncate(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-1])
 
 
 @pytest.mark.parametrize("spoil", [flip, truncate, Path.unlink])

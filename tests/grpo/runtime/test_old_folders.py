@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from command_line import outcome
 from earlier_version import give_old_names, write_old_settings
+from tiny_hooks import invent_scores, stop_after
 from tiny_run import arguments, metrics, quick, weights
 
 from grpo.run import main
 from grpo.runtime.old_folders import update_names
-from grpo.stages.hooks import UpdateHook
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 METHODS = ["grpo", "sft", "best_of_group"]
@@ -38,28 +38,6 @@ def fingerprints(run: Path) -> dict[str, str]:
     written = ("report.html", "report.md", "summary.json", "environment.json", "events.out")
     files = (path for path in run.rglob("*") if path.is_file() and not path.name.startswith(written))
     return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def invent_scores(monkeypatch: pytest.MonkeyPatch, scores: dict[int, float]) -> None:
-    """The reward on the dev set after each step is that of `scores`."""
-    real = UpdateHook._score_dev_set
-
-    def score(hook: UpdateHook) -> float | None:
-        value = scores[hook.state.step]
-        hook.score = lambda: {"reward_mean": value, "cosine_held_out": value}
-        return real(hook)
-
-    monkeypatch.setattr(UpdateHook, "_score_dev_set", score)
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """As Ctrl-C in that step of the stage train."""
-    real = UpdateHook.__call__
-    monkeypatch.setattr(
-        UpdateHook,
-        "__call__",
-        lambda self, state: real(self, state) or (self.stage == "train" and state.step == step),
-    )
 
 
 @pytest.mark.parametrize("method", METHODS)

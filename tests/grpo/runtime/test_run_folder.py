@@ -105,7 +105,7 @@ def test_without_work_the_inputs_may_change(tmp_path: Path) -> None:
 def test_a_corpus_or_a_model_that_changes_between_two_starts(
     corpus: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    """Obituary: the split of a longer corpus is another one, and the run went on with test items that it had
+    """Past bug: the split of a longer corpus is another one, and the run went on with test items that it had
     trained on.
     """
     pairs = tmp_path / "pairs.tsv"
@@ -158,7 +158,7 @@ def test_without_a_warm_start_training_begins_from_the_untouched_model(
 
 
 def test_the_same_text_on_both_sides_is_refused(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    """Obituary: both columns were one, the pairs fitted perfectly, and copying was the task."""
+    """Past bug: both columns were one, the pairs fitted perfectly, and copying was the task."""
     column = ["data.source_column=reference", "data.source_language=zh"]
     code, said = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run", "--stages", "data", *column))
     assert (
@@ -203,7 +203,7 @@ def test_a_signal_in_the_last_stage_that_ends_it_is_no_stop(
 def test_a_run_without_test_items_ends_without_an_evaluation(
     corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Obituary: a traceback after all training."""
+    """Past bug: a traceback after all training."""
     assert main(arguments(corpus, tiny_folder, tmp_path / "run", "data.test_size=0")) == 0
     assert "no test items, so there is no evaluation" in capsys.readouterr().out
     assert "Not evaluated: " in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")

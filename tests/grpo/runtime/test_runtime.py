@@ -57,7 +57,7 @@ def test_means_are_sums_over_counts_and_peaks_are_peaks(tmp_path: Path) -> None:
 def test_peak_memory_is_in_bytes_whatever_the_system_counts_in(
     system: str, unit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Obituary: macOS gives bytes, and a peak was said to be 1,024 times what it was."""
+    """Past bug: macOS gives bytes, and a peak was said to be 1,024 times what it was."""
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=5_000_000))
     assert device.peak_memory_bytes() == 5_000_000 * unit

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from explore import flip, truncate
 from ranks import run_ranks
 from safetensors.torch import load_file
 from sharded import (
@@ -125,16 +126,6 @@ def test_nothing_pickled_is_read(saved: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_save_takes_the_memory_of_a_file_of_it_and_not_of_a_share(tmp_path: Path) -> None:
     assert run_ranks(2, memory_of_a_save, tmp_path) == [0, 0]
-
-
-def flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    file.write_bytes(content)
-
-
-def truncate(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-1])
 
 
 @pytest.mark.parametrize("spoil", [flip, truncate, Path.unlink])

@@ -50,7 +50,7 @@ def largest_jump(shares: list[float]) -> float:
     ("steps", "error"), [(steps_of(GRPO, {20: 9.7}), 0.1), (steps_of(SFT, {20: 9.1, 40: 6.9}), 0.2)]
 )
 def test_the_end_moves_little_from_step_to_step(steps: Steps, error: float) -> None:
-    """Obituary of the last step times the steps left, which said 104.7, 8.9, 18.0, 7.6 and 15.4 minutes."""
+    """Past bug: the last step times the steps left said 104.7, 8.9, 18.0, 7.6 and 15.4 minutes."""
     found = ends(steps, seconds_left)[4:]
     assert largest_jump(found) < 0.06
     assert max(abs(share - 1) for share in found) < error

@@ -55,7 +55,7 @@ def test_without_model_or_corpus_nothing_is_counted(corpus: Path, tiny_folder: P
 def test_the_range_of_a_studys_bill_is_as_narrow_as_a_runs(
     corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Obituary: its ends lay 12 times apart, though the corpus was there."""
+    """Past bug: its ends lay 12 times apart, though the corpus was there."""
     assert study_main([*write_study(tmp_path, corpus, tiny_folder), "--check"]) == 0
     found = re.search(r"^ +([\d.]+) to ([\d.]+) hours are likely", capsys.readouterr().out, re.MULTILINE)
     assert found is not None

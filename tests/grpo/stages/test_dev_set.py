@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_hooks import invent_scores, stop_after
 from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM
 
@@ -50,19 +51,6 @@ def test_it_changes_nothing_and_is_logged(corpus: Path, tiny_folder: Path, tmp_p
     assert 0 <= dev_rows(runs[1])[0]["reward_mean"] <= 1
 
 
-def scores(monkeypatch: pytest.MonkeyPatch, values: dict[int, float]) -> None:
-    """Let the dev set say these scores after these steps."""
-
-    def invented(between: UpdateHook) -> float | None:
-        assert between.score is not None
-        score = values[between.state.step]
-        between.score = lambda: {"reward_mean": score, "cosine_held_out": score}
-        return real(between)
-
-    real = UpdateHook._score_dev_set
-    monkeypatch.setattr(UpdateHook, "_score_dev_set", invented)
-
-
 def test_an_earlier_step_that_did_better_is_saved_too(
     corpus: Path,
     tiny_folder: Path,
@@ -82,7 +70,7 @@ def test_an_earlier_step_that_did_better_is_saved_too(
         )
         == 0
     )
-    scores(monkeypatch, {1: 0.1, 2: 0.4, 3: 0.2, 4: 0.3})
+    invent_scores(monkeypatch, {1: 0.1, 2: 0.4, 3: 0.2, 4: 0.3})
     assert main([*arguments(corpus, tiny_folder, run, *quick(tiny_folder)), *constant]) == 0
     assert (
         "step-000002 did better on the dev set (0.400, the end 0.300); it is saved as policy_best/"
@@ -209,7 +197,7 @@ def test_the_last_step_is_no_best_of_its_own(
     corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    scores(monkeypatch, {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4})
+    invent_scores(monkeypatch, {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4})
     assert main([*arguments(corpus, tiny_folder, run, *quick(tiny_folder)), "eval.every=1"]) == 0
     assert not (run / "policy_best").exists()
 
@@ -228,17 +216,12 @@ def test_the_best_survives_pruning_and_a_restart(
         "checkpoint.keep=1",
     ]
     with monkeypatch.context() as patched:
-        scores(patched, {1: 0.9, 2: 0.2, 3: 0.3})
-        real = UpdateHook.__call__
-        patched.setattr(
-            UpdateHook,
-            "__call__",
-            lambda self, state: real(self, state) or (self.stage == "train" and state.step == 3),
-        )
+        invent_scores(patched, {1: 0.9, 2: 0.2, 3: 0.3})
+        stop_after(patched, 3)
         assert main(command) != 0
     kept = sorted(path.name for path in (run / "checkpoints" / "train").glob("step-*"))
     assert kept == ["step-000001", "step-000003"]
-    scores(monkeypatch, {4: 0.4})
+    invent_scores(monkeypatch, {4: 0.4})
     assert main(command) == 0
     assert (run / "policy_best").exists()
     assert [row["reward_mean"] for row in dev_rows(run)] == [0.9, 0.2, 0.3, 0.4]

@@ -42,12 +42,6 @@ def bad_lines(path: Path) -> None:
     )
 
 
-def other_columns(path: Path) -> None:
-    path.write_text(
-        path.read_text(encoding="utf-8").replace("source\treference", "one\ttwo"), encoding="utf-8"
-    )
-
-
 def no_tokenizer(path: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (path.parent / "model" / name).unlink()
@@ -138,7 +132,7 @@ ABSENT = {  # a setting that names nothing -> the beginning of the sentence, whi
 def test_what_is_absent_is_named_by_its_own_setting(
     setting: str, corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Obituary: an absent data.test was called data.corpus, an absent reward.held_out reward.encoder, and a run_dir
+    """Past bug: an absent data.test was called data.corpus, an absent reward.held_out reward.encoder, and a run_dir
     that cannot be written passed.
     """
     monkeypatch.chdir(tmp_path)
@@ -214,7 +208,7 @@ def test_a_missing_package_is_said_with_its_command(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_corpus_that_is_older_than_a_setting_is_found() -> None:
-    """Obituary: a corpus in the cache was said to be not prepared yet, because its manifest lacked newer settings."""
+    """Past bug: a corpus in the cache was said to be not prepared yet, because its manifest lacked newer settings."""
     settings = json.loads(json.dumps(asdict(DataConfig(test_size=7))))
     older = {name: value for name, value in settings.items() if name not in ("tests", "task", "prompts")}
     assert is_manifest_of({"config": older, "rules": RULES}, DataConfig(test_size=7))

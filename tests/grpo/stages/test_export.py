@@ -39,7 +39,7 @@ def change(path: Path, **values: Any) -> None:
 def test_the_end_token_of_the_tokenizer_is_named_with_those_before(
     generation: dict[str, Any], config: Any, ends: Any, model: Path
 ) -> None:
-    """Obituary: generate() never stopped, for generation_config.json named the end tokens of a chat and not
+    """Past bug: generate() never stopped, for generation_config.json named the end tokens of a chat and not
     the one that was trained.
     """
     (model / "generation_config.json").write_text(

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from tiny_hooks import stop_after
 from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -26,7 +27,6 @@ from grpo.stages import imitation as imitate
 from grpo.stages import prepare, reinforcement, warm_start
 from grpo.stages import train as stages
 from grpo.stages.context import Run
-from grpo.stages.hooks import UpdateHook
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 SFT = "train.method=sft"
@@ -53,16 +53,6 @@ def lines(run: Path) -> list[dict[str, Any]]:
     return [
         json.loads(line) for line in (run / "best_of_group.jsonl").read_text(encoding="utf-8").splitlines()
     ]
-
-
-def stopped_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """As Ctrl-C in that step of the stage train."""
-    real = UpdateHook.__call__
-    monkeypatch.setattr(
-        UpdateHook,
-        "__call__",
-        lambda self, state: real(self, state) or (self.stage == "train" and state.step == step),
-    )
 
 
 def test_every_method_has_a_stage() -> None:
@@ -242,7 +232,7 @@ def test_a_stopped_run_ends_bit_equal(
     more = [method, "eval.every=2", "train.optim.schedule=linear"]
     assert main(command("whole", *more)) == 0
     with monkeypatch.context() as patched:
-        stopped_after(patched, 3)
+        stop_after(patched, 3)
         assert main(command("parts", *more)) != 0
     assert main(command("parts", *more)) == 0
     assert "resuming train at step 3" in capsys.readouterr().out

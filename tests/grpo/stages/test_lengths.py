@@ -60,7 +60,7 @@ def test_what_fits_is_kept_in_order_and_the_rest_counted_by_its_cause(
 def test_where_nothing_fits_the_setting_and_the_value_that_keeps_99_per_cent_are_named(
     tiny_tokenizer: PreTrainedTokenizerFast,
 ) -> None:
-    """Obituary: a run on a script spelled in bytes ended with "no examples", and no word of the limit that
+    """Past bug: a run on a script spelled in bytes ended with "no examples", and no word of the limit that
     had kept all of them out.
     """
     given = examples(200)

@@ -201,17 +201,6 @@ def test_the_cheapest_mode_that_fits() -> None:
     assert cheapest_fit(SIZES, WORK, FP16, least - 1) is None
 
 
-GiB = 2**30
-QWEN = {"model_type": "qwen3", "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8}
-QWEN |= {"head_dim": 128, "vocab_size": 151936}
-QWEN_4B = ModelSizes.of(
-    QWEN | {"hidden_size": 2560, "intermediate_size": 9728}, 4_022_468_096, 151936 * 2560, tied=True
-)
-QWEN_8B = ModelSizes.of(
-    QWEN | {"hidden_size": 4096, "intermediate_size": 12288}, 8_190_735_360, 151936 * 4096, tied=False
-)
-
-
 def gemma(layers: int) -> tuple[PreTrainedModel, dict[str, Any]]:
     """A quarter of the width of Gemma 3 270M."""
     settings = {"num_hidden_layers": layers, "hidden_size": 160, "intermediate_size": 512, "vocab_size": 300}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_hooks import stop_after
 from tiny_run import arguments, metrics, quick, weights
 
 from grpo.engine.model import parameter_hash
@@ -118,13 +119,8 @@ def test_a_run_stopped_in_a_window_ends_bit_equal(
     go: Go, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its samples are on disk already. Without them it cannot go on."""
-    real = UpdateHook.__call__
     with monkeypatch.context() as patched:
-        patched.setattr(
-            UpdateHook,
-            "__call__",
-            lambda self, state: real(self, state) or (self.stage == "train" and state.step == 3),
-        )
+        stop_after(patched, 3)
         assert go("parts") != 0
     run = tmp_path / "parts" / "run"
     content = (run / imitation.FILE).read_bytes()

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_hooks import stop_after
 from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from grpo.config import Config, GuideConfig, RolloutConfig, TrainConfig
 from grpo.run import main
 from grpo.runtime import checkpoint
-from grpo.stages.hooks import UpdateHook
 from grpo.stages.snapshots import cost as step_cost
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -52,12 +52,7 @@ def test_they_are_the_policy_of_their_step_also_after_a_restart(
     assert main(command(corpus, tiny_folder, whole, f"train.method={method}")) == 0
     assert main(command(corpus, tiny_folder, short, f"train.method={method}", "train.num_steps=2")) == 0
     with monkeypatch.context() as patched:
-        real = UpdateHook.__call__
-        patched.setattr(
-            UpdateHook,
-            "__call__",
-            lambda self, state: real(self, state) or (self.stage == "train" and state.step == 3),
-        )
+        stop_after(patched, 3)
         assert main(command(corpus, tiny_folder, parts, f"train.method={method}")) != 0
     written = (parts / "snapshots" / "step-000002" / "model.safetensors").stat().st_mtime_ns
     assert main(command(corpus, tiny_folder, parts, f"train.method={method}")) == 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_hooks import stop_after
 from tiny_run import arguments, metrics, quick, weights
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -253,12 +254,7 @@ def test_other_texts_in_the_middle_of_a_run_are_refused(
     go: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patched:
-        real = UpdateHook.__call__
-        patched.setattr(
-            UpdateHook,
-            "__call__",
-            lambda self, state: real(self, state) or (self.stage == "train" and state.step == 3),
-        )
+        stop_after(patched, 3)
         assert go("run", f"tax.budget={BUDGET}") != 0
     (tmp_path / "own.txt").write_text("Quite another text.", encoding="utf-8")
     assert go("run", f"tax.budget={BUDGET}") == 2

@@ -61,7 +61,7 @@ def written_tokens(example: Example) -> int:
 def test_a_corpus_of_long_sentences_needs_no_setting(
     tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Obituary: sentences of news lost 42 % of their pairs to limits for interface texts. Here one outlier of tokens
+    """Past bug: sentences of news lost 42 % of their pairs to limits for interface texts. Here one outlier of tokens
     goes, and the pairs of more words than 99 % have; the model writes as much as it needs.
     """
     sentences = write_sentences(tmp_path / "news.tsv")

@@ -78,7 +78,7 @@ def reader(argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_edit_during_a_study_changes_no_later_arm_and_no_point(
     argv: list[str], reader: Reader, tmp_path: Path
 ) -> None:
-    """Obituary: each arm read the base again, so that one edited on the way gave later arms other settings
+    """Past bug: each arm read the base again, so that one edited on the way gave later arms other settings
     without a word.
     """
     assert main([*argv, "--only", "train,evaluate"]) == 0
@@ -150,7 +150,7 @@ def test_another_base_of_the_transfer_is_refused(argv: list[str], tmp_path: Path
 
 
 def test_points_are_not_measured_by_other_settings_than_the_warm_start_was_made_with(argv: list[str]) -> None:
-    """Obituary: with --only evaluate, settings that had changed gave points that compare with nothing."""
+    """Past bug: with --only evaluate, settings that had changed gave points that compare with nothing."""
     study = load_study(argv[1])
     folder = study.warm_start_folder(0)
     (folder / "warm_start").mkdir(parents=True)

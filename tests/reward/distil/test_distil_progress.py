@@ -8,7 +8,7 @@ from reward.encoders.student import Student
 
 
 def test_a_long_training_says_one_line_after_each_tenth() -> None:
-    """Obituary: 150 epochs were 150 lines."""
+    """Past bug: 150 epochs were 150 lines."""
     items = invented_items(40, seed=7)
     targets = LetterTeacher().encode([item.chinese[0] for item in items])
     student = Student(24, 48, torch.Generator().manual_seed(0))

@@ -138,7 +138,10 @@ def test_a_teacher_that_is_blind_to_the_sources_is_refused(run: str, tmp_path: P
         check_teacher("mine", Blind(), pairs, quiet)
 
 
-def test_the_command_says_how_to_use_it(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_how_to_use_it(
+    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "DistilConfig", lambda pairs: settings(pairs.run))  # smaller and sooner done
     assert command.main(["--run", run]) == 0
     (folder,) = (tmp_path / "cache" / "encoders").iterdir()
     assert capsys.readouterr().out.splitlines()[-1] == f'to use it: reward.encoder = "{folder}"'

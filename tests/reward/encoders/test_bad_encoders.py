@@ -138,7 +138,7 @@ def test_settings_that_used_to_end_in_a_traceback(
 
 
 def test_what_is_no_file_does_not_shape_the_fingerprint(tmp_path: Path) -> None:
-    """Obituary: a folder called x.json inside an encoder's folder was opened, and ended in
+    """Past bug: a folder called x.json inside an encoder's folder was opened, and ended in
     IsADirectoryError.
     """
     folder = make_encoder("pooled", tmp_path / "encoder")
@@ -173,7 +173,7 @@ def test_what_is_no_file_does_not_shape_the_fingerprint(tmp_path: Path) -> None:
 def test_static_matrices_that_cannot_be(
     name: str, tensors: dict[str, torch.Tensor], message: str, tmp_path: Path
 ) -> None:
-    """Obituary: a negative row of a mapping gave another token's vector; the other ones IndexError and
+    """Past bug: a negative row of a mapping gave another token's vector; the other ones IndexError and
     RuntimeError.
     """
     with pytest.raises(InputError, match=message):
@@ -219,7 +219,7 @@ def test_a_damaged_vector_file_never_gives_a_wrong_vector(times: int, name: str,
     ],
 )
 def test_an_own_term_that_is_none(text: str, message: str, tmp_path: Path) -> None:
-    """Obituary: sys.exit() in the file ended the run with exit code 0 and no word; a function of Python's own
+    """Past bug: sys.exit() in the file ended the run with exit code 0 and no word; a function of Python's own
     in a ValueError.
     """
     (tmp_path / "t.py").write_text(text)
@@ -241,7 +241,7 @@ def test_any_own_term(times: int, tmp_path: Path) -> None:
 
 @times
 def test_any_facts_of_a_student(times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Obituary: another width or height in student.json ended in RuntimeError or took all memory."""
+    """Past bug: another width or height in student.json ended in RuntimeError or took all memory."""
     monkeypatch.setattr(student, "load_use", lambda device: LetterTeacher())
     student.save_student(student.Student(2, 4), LetterTeacher(), {}, tmp_path)  # type: ignore[arg-type]
     path = tmp_path / student.FACTS_FILE
