@@ -167,14 +167,22 @@ def numbers(compared: Sequence[ComparedSystem], best: str) -> tuple[Number, ...]
 
 
 def reasons(
-    runs: Sequence[RunFolder], systems: Sequence[str], compared: Sequence[ComparedSystem], best: str
+    runs: Sequence[RunFolder],
+    systems: Sequence[str],
+    compared: Sequence[ComparedSystem],
+    best: str,
+    test: str,
 ) -> tuple[str, ...]:
-    """The difference of the scores, and what the best run lost elsewhere; at most one sentence each."""
+    """The difference of the scores on a test set, "" for the own one, and what the best run lost elsewhere; at most one sentence each."""
     other = shown_pair(compared, best)
     scores = [change for change in main_changes(compared, other) if change.metric in DECIDING]
     count = len(other.system["items"])
     parts = " and ".join(f"{change.label} {change.change} ({change.interval})" for change in scores)
-    sentences = [f"{other.name} against {compared[0].name}: {parts}, n = {count}."] if scores else []
+    sentences = (
+        [f"{other.name} against {compared[0].name}: {parts}, n = {count}{f' of {test}' if test else ''}."]
+        if scores
+        else []
+    )
     names = [one.name for one in compared]
     place = names.index(best or other.name)
     changes = probe_changes(runs[place].main.pair("untouched", systems[place]), MAIN_PROBES)
