@@ -80,26 +80,25 @@ def deciding_metrics(compared: Sequence[ComparedSystem]) -> list[Metric]:
     return [metric for metric in DECIDING if all(metric.key in keys for keys in same)]
 
 
-def ranks_by(compared: Sequence[ComparedSystem], metric: Metric) -> dict[str, int]:
-    """The rank of each run; of two runs by the interval of their difference, which the page shows."""
-    first, *others = compared
-    if len(others) > 1 or others[0].change is None:
-        return {one.name: one.ranks[metric.key] for one in compared}
-    sense = score_change(others[0].change, metric.key).sense
-    return {first.name: 1 + (sense > 0), others[0].name: 1 + (sense < 0)}
+def is_better(a: ComparedSystem, b: ComparedSystem, metric: Metric) -> bool:
+    """Whether `a` is clearly better than `b`: against the first run by the interval that the page shows, else by rank."""
+    for change, sense in ((a.change, 1), (b.change, -1)):
+        other = b if sense > 0 else a
+        if change is not None and other.change is None:
+            return score_change(change, metric.key).sense == sense
+    return a.ranks[metric.key] < b.ranks[metric.key]
 
 
 def best_ones(compared: Sequence[ComparedSystem], metrics: Sequence[Metric]) -> tuple[list[str], str]:
     """The names of the runs that no metric tells apart from the best, one metric after the other, and why."""
-    names = [one.name for one in compared]
     why = f"{' and '.join(metric.label for metric in metrics)} cannot tell them apart"
+    best = [*compared]
     for metric in metrics:
-        ranks = ranks_by(compared, metric)
-        leaders = [name for name in names if ranks[name] == min(ranks[one] for one in names)]
-        if len(leaders) < len(names):
+        leaders = [one for one in best if not any(is_better(other, one, metric) for other in best)]
+        if 0 < len(leaders) < len(best):
             why = f"by {metric.label} {'they are' if len(leaders) > 1 else 'it is'} clearly better"
-        names = leaders
-    return names, why
+            best = leaders
+    return [one.name for one in best], why
 
 
 def cheapest(
@@ -122,8 +121,8 @@ def cheapest(
 
 def better_by(compared: Sequence[ComparedSystem], best: str, metric: Metric) -> str:
     """The first run that is clearly better than `best` by a metric; "" for none."""
-    ranks = ranks_by(compared, metric)
-    return next((name for name, rank in ranks.items() if rank < ranks[best]), "")
+    (own,) = (one for one in compared if one.name == best)
+    return next((one.name for one in compared if is_better(one, own, metric)), "")
 
 
 def with_own_verdict(

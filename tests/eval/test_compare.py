@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from browser import measure
+from earlier_version import give_old_names
 from invented_run import write_run
 
 from data.documents import read_object
@@ -183,6 +184,20 @@ def test_a_folder_without_results_is_named_by_what_it_is(
     assert f"is the folder of a model; give the run folder {runs[0]} that it comes" in capsys.readouterr().err
     assert main([str(arm), str(runs[1])]) == 2
     assert "is an arm of a study, whose report compares its arms: semantic-grpo" in capsys.readouterr().err
+
+
+def test_a_run_of_an_earlier_version_is_compared_by_what_it_has_trained(
+    runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Obituary: its trained model had another name, and its warm start was compared without a word."""
+    now = page(runs, capsys, "--resamples", "100")
+    for name in ("timings.json", "metrics.jsonl", "rollouts.jsonl"):
+        (runs[1] / name).touch()
+    (runs[1] / "timings.json").write_text('{"stages": {}}', encoding="utf-8")
+    give_old_names(runs[1], "grpo")
+    assert (runs[1] / "eval" / "grpo.json").exists()
+    before, after = (text.partition("## Cost")[0] for text in (now, page(runs, capsys, "--resamples", "100")))
+    assert before == after and "two: GRPO." in after
 
 
 def test_tokens_are_counted_from_the_log(runs: list[Path]) -> None:
