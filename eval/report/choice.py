@@ -59,18 +59,15 @@ def choice(runs: Sequence[RunFolder], systems: Sequence[str], compared: Sequence
         labels = " and ".join(metric.label for metric in DECIDING)
         return Choice(f"No verdict: {labels} do not mean the same in all runs.", "", "")
     leaders, why = best_ones(compared, metrics)
+    if rival := better_by_chrf(compared, leaders, metrics):
+        are = "are" if len(leaders) > 1 else "is"
+        text = f"{names_of(leaders)} {are} better by {metrics[0].label}, {rival} by {metrics[1].label}"
+        return Choice(f"No clear choice: {text}.", "", "caution")
     if len(leaders) > 1:
         leaders, why = cheapest(runs, compared, leaders, why)
     if len(leaders) > 1:
         return Choice(f"Ship either of {names_of(leaders)}: {why}, so take what costs less.", "", "caution")
-    (best,) = leaders
-    if len(metrics) == 2 and (rival := better_by(compared, best, metrics[1])):
-        return Choice(
-            f"No clear choice: {best} is better by {metrics[0].label}, {rival} by {metrics[1].label}.",
-            "",
-            "caution",
-        )
-    return with_own_verdict(runs, systems, compared, best, why)
+    return with_own_verdict(runs, systems, compared, leaders[0], why)
 
 
 def deciding_metrics(compared: Sequence[ComparedSystem]) -> list[Metric]:
@@ -119,10 +116,13 @@ def cheapest(
     )
 
 
-def better_by(compared: Sequence[ComparedSystem], best: str, metric: Metric) -> str:
-    """The first run that is clearly better than `best` by a metric; "" for none."""
-    (own,) = (one for one in compared if one.name == best)
-    return next((one.name for one in compared if is_better(one, own, metric)), "")
+def better_by_chrf(
+    compared: Sequence[ComparedSystem], leaders: Sequence[str], metrics: Sequence[Metric]
+) -> str:
+    """The first run that is clearly better than every leader by the second metric; "" for none."""
+    best = [one for one in compared if one.name in leaders]
+    others = (one for one in compared if all(is_better(one, own, metrics[-1]) for own in best))
+    return next((one.name for one in others), "") if len(metrics) > 1 else ""
 
 
 def with_own_verdict(

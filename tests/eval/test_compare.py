@@ -237,6 +237,9 @@ CHOICES: dict[str, tuple[list[ComparedSystem], tuple[float | None, ...], str, st
     "they disagree": (
         [compared("a", 1, 2), compared("b", 2, 1)], (), "No clear choice: a is better by Held-out cosine, b by chrF", "",
     ),
+    "two against one": (
+        [compared("a", 1, 2), compared("b", 1, 2), compared("c", 2, 1)], (), "No clear choice: a and b are better by", "",
+    ),
     "too few": ([compared("a", 1, 1, 29), compared("b", 2, 1, 29)], (), "No verdict: 29 shared items are too few", ""),
     "another encoder": ([compared("a", 1, 2), compared("b", 2, 1, 60, "ex")], (), "Ship b: by chrF it is", "b"),
     "nothing in common": ([compared("a", 1, 2), compared("b", 2, 1, 60, "x")], (), "No verdict: Held-out cosine", ""),
