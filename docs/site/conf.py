@@ -50,7 +50,9 @@ for package in (grpo, reward):  # a name is imported when it is first used, and 
 
 def pages() -> list[str]:
     """The pages in the order in which the tables of docs/index.md link to them."""
-    links = re.findall(r"\]\(([^)#]+)\.(?:md|ipynb)[)#]", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"))
+    links = re.findall(
+        r"\]\(([^)#]+)\.(?:md|ipynb)[)#]", (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    )
     names = [posixpath.normpath(f"docs/{link}") for link in links]
     return [name for name in dict.fromkeys(["docs/index", *names]) if name != root_doc]
 
@@ -67,7 +69,9 @@ def notebook_as_markdown(app: Any, docname: str, content: list[str]) -> None:
     if path.suffix != ".ipynb":
         return
     cells = [
-        f"```python\n{''.join(cell['source'])}\n```" if cell["cell_type"] == "code" else "".join(cell["source"])
+        f"```python\n{''.join(cell['source'])}\n```"
+        if cell["cell_type"] == "code"
+        else "".join(cell["source"])
         for cell in json.loads(content[0])["cells"]
     ]
     cells.insert(1, f"{{download}}`{path.name} <{path.name}>` is this page as a notebook.")
