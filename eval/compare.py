@@ -1,7 +1,8 @@
 """`python -m eval.compare RUN RUN ...`: several runs on one page, each against the first: settings that differ, scores
 with paired intervals, tax, cost.
 
-Only items that all runs were tested on count. Nothing is written into a run folder.
+Only items that all runs were tested on count. Nothing is written into a run folder, but one of an earlier version gets its
+present names.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from eval.report.html import html_page
 from eval.report.markdown import markdown
 from eval.run_folder import DAMAGE, Json, RunFolder, read_run, references_of
 from eval.systems import compare_systems, metrics, rank_systems
+from grpo.runtime.old_folders import update_names
 
 
 def compared_name(run: RunFolder, system: str) -> str:
@@ -158,7 +160,10 @@ def work(options: argparse.Namespace) -> None:
         raise InputError("name two runs or more; the others are compared with the first")
     if options.resamples < 1:
         raise InputError(f"--resamples {options.resamples}: a number from 1 is needed")
-    runs = [read_run(user_path(path)) for path in options.runs]
+    folders = [user_path(path) for path in options.runs]
+    for folder in folders:
+        update_names(folder)
+    runs = [read_run(folder) for folder in folders]
     names = short_names(runs)
     tests = {
         test: compare_on(runs, names, test, options.system, options.resamples, options.by == "document")

@@ -17,6 +17,7 @@ from eval.report.markdown import escape
 from eval.report.write import make_or_name_damage
 from eval.run_folder import RunFolder, read_run
 from grpo.engine.licences import GEMMA, NOTICE, NOTICE_FILE, TERMS_FILE
+from grpo.runtime.old_folders import update_names
 
 CARD = "README.md"
 MARK = "<!-- written by semantic-grpo card -->"
@@ -62,6 +63,7 @@ def write_card(folder: Path, name: str) -> Path:
     """Write the card of a run's model, and Gemma's notice where the model is a Gemma without one. Raises InputError
     where there is no such model, or a README.md that was written by someone else.
     """
+    update_names(folder)
     run = read_run(folder)
     policy = folder / name
     if not (policy / "config.json").is_file():

@@ -74,18 +74,15 @@ def choice(runs: Sequence[RunFolder], systems: Sequence[str], compared: Sequence
         labels = " and ".join(metric.label for metric in DECIDING)
         return Choice(f"No verdict: {labels} do not mean the same in all runs.", "", "")
     leaders, why = best_ones(compared, metrics)
+    if rival := better_by_chrf(compared, leaders, metrics):
+        are = "are" if len(leaders) > 1 else "is"
+        text = f"{names_of(leaders)} {are} better by {metrics[0].label}, {rival} by {metrics[1].label}"
+        return Choice(f"No clear choice: {text}.", "", "caution")
     if len(leaders) > 1:
         leaders, why = cheapest(runs, compared, leaders, why)
     if len(leaders) > 1:
         return Choice(f"Ship either of {names_of(leaders)}: {why}, so take what costs less.", "", "caution")
-    (best,) = leaders
-    if len(metrics) == 2 and (rival := better_by(compared, best, metrics[1])):
-        return Choice(
-            f"No clear choice: {best} is better by {metrics[0].label}, {rival} by {metrics[1].label}.",
-            "",
-            "caution",
-        )
-    return with_own_verdict(runs, systems, compared, best, why)
+    return with_own_verdict(runs, systems, compared, leaders[0], why)
 
 
 def deciding_metrics(compared: Sequence[ComparedSystem]) -> list[Metric]:
@@ -95,26 +92,25 @@ def deciding_metrics(compared: Sequence[ComparedSystem]) -> list[Metric]:
     return [metric for metric in DECIDING if all(metric.key in keys for keys in same)]
 
 
-def ranks_by(compared: Sequence[ComparedSystem], metric: Metric) -> dict[str, int]:
-    """The rank of each run; of two runs by the interval of their difference, which the page shows."""
-    first, *others = compared
-    if len(others) > 1 or others[0].change is None:
-        return {one.name: one.ranks[metric.key] for one in compared}
-    sense = score_change(others[0].change, metric.key).sense
-    return {first.name: 1 + (sense > 0), others[0].name: 1 + (sense < 0)}
+def is_better(a: ComparedSystem, b: ComparedSystem, metric: Metric) -> bool:
+    """Whether `a` is clearly better than `b`: against the first run by the interval that the page shows, else by rank."""
+    for change, sense in ((a.change, 1), (b.change, -1)):
+        other = b if sense > 0 else a
+        if change is not None and other.change is None:
+            return score_change(change, metric.key).sense == sense
+    return a.ranks[metric.key] < b.ranks[metric.key]
 
 
 def best_ones(compared: Sequence[ComparedSystem], metrics: Sequence[Metric]) -> tuple[list[str], str]:
     """The names of the runs that no metric tells apart from the best, one metric after the other, and why."""
-    names = [one.name for one in compared]
     why = f"{' and '.join(metric.label for metric in metrics)} cannot tell them apart"
+    best = [*compared]
     for metric in metrics:
-        ranks = ranks_by(compared, metric)
-        leaders = [name for name in names if ranks[name] == min(ranks[one] for one in names)]
-        if len(leaders) < len(names):
+        leaders = [one for one in best if not any(is_better(other, one, metric) for other in best)]
+        if 0 < len(leaders) < len(best):
             why = f"by {metric.label} {'they are' if len(leaders) > 1 else 'it is'} clearly better"
-        names = leaders
-    return names, why
+            best = leaders
+    return [one.name for one in best], why
 
 
 def cheapest(
@@ -135,10 +131,13 @@ def cheapest(
     )
 
 
-def better_by(compared: Sequence[ComparedSystem], best: str, metric: Metric) -> str:
-    """The first run that is clearly better than `best` by a metric; "" for none."""
-    ranks = ranks_by(compared, metric)
-    return next((name for name, rank in ranks.items() if rank < ranks[best]), "")
+def better_by_chrf(
+    compared: Sequence[ComparedSystem], leaders: Sequence[str], metrics: Sequence[Metric]
+) -> str:
+    """The first run that is clearly better than every leader by the second metric; "" for none."""
+    best = [one for one in compared if one.name in leaders]
+    others = (one for one in compared if all(is_better(one, own, metrics[-1]) for own in best))
+    return next((one.name for one in others), "") if len(metrics) > 1 else ""
 
 
 def with_own_verdict(
@@ -182,14 +181,22 @@ def numbers(compared: Sequence[ComparedSystem], best: str) -> tuple[Number, ...]
 
 
 def reasons(
-    runs: Sequence[RunFolder], systems: Sequence[str], compared: Sequence[ComparedSystem], best: str
+    runs: Sequence[RunFolder],
+    systems: Sequence[str],
+    compared: Sequence[ComparedSystem],
+    best: str,
+    test: str,
 ) -> tuple[str, ...]:
-    """The difference of the scores, and what the best run lost elsewhere; at most one sentence each."""
+    """The difference of the scores on a test set, "" for the own one, and what the best run lost elsewhere; at most one sentence each."""
     other = shown_pair(compared, best)
     scores = [change for change in main_changes(compared, other) if change.metric in DECIDING]
     count = len(other.system["items"])
     parts = " and ".join(f"{change.label} {change.change} ({change.interval})" for change in scores)
-    sentences = [f"{other.name} against {compared[0].name}: {parts}, n = {count}."] if scores else []
+    sentences = (
+        [f"{other.name} against {compared[0].name}: {parts}, n = {count}{f' of {test}' if test else ''}."]
+        if scores
+        else []
+    )
     names = [one.name for one in compared]
     place = names.index(best or other.name)
     changes = probe_changes(runs[place].main.pair("untouched", systems[place]), MAIN_PROBES)

@@ -50,7 +50,7 @@ def comparison_document(
     )
     settings = settings_table(runs, names)
     tax = tax_table(runs, names, systems, tests)
-    first = next(iter(tests.values()))
+    test, first = next(iter(tests.items()))
     text, best, tone = choice(runs, systems, first)
     sentences = (f"{which}.", *(verdict(compared, test) for test, compared in tests.items()))
     sections = (
@@ -65,7 +65,7 @@ def comparison_document(
         text,
         (),
         tuple(section for section in sections if section.blocks),
-        reasons=reasons(runs, systems, first, best),
+        reasons=reasons(runs, systems, first, best, test),
         tone=tone,
         numbers=numbers(first, best),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from browser import measure
+from earlier_version import give_old_names
 from invented_run import write_run
 
 from data.documents import read_object
@@ -185,6 +186,20 @@ def test_a_folder_without_results_is_named_by_what_it_is(
     assert "is an arm of a study, whose report compares its arms: semantic-grpo" in capsys.readouterr().err
 
 
+def test_a_run_of_an_earlier_version_is_compared_by_what_it_has_trained(
+    runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Obituary: its trained model had another name, and its warm start was compared without a word."""
+    now = page(runs, capsys, "--resamples", "100")
+    for name in ("timings.json", "metrics.jsonl", "rollouts.jsonl"):
+        (runs[1] / name).touch()
+    (runs[1] / "timings.json").write_text('{"stages": {}}', encoding="utf-8")
+    give_old_names(runs[1], "grpo")
+    assert (runs[1] / "eval" / "grpo.json").exists()
+    before, after = (text.partition("## Cost")[0] for text in (now, page(runs, capsys, "--resamples", "100")))
+    assert before == after and "two: GRPO." in after
+
+
 def test_tokens_are_counted_from_the_log(runs: list[Path]) -> None:
     rows = [
         {"stage": "sft", "step": 0, "tokens": 100},
@@ -221,6 +236,9 @@ CHOICES: dict[str, tuple[list[ComparedSystem], tuple[float | None, ...], str, st
     "nothing tells": ([compared("a", 1, 1), compared("b", 1, 1)], (), "Ship either of a and b: Held-out cosine and", ""),
     "they disagree": (
         [compared("a", 1, 2), compared("b", 2, 1)], (), "No clear choice: a is better by Held-out cosine, b by chrF", "",
+    ),
+    "two against one": (
+        [compared("a", 1, 2), compared("b", 1, 2), compared("c", 2, 1)], (), "No clear choice: a and b are better by", "",
     ),
     "too few": ([compared("a", 1, 1, 29), compared("b", 2, 1, 29)], (), "No verdict: 29 shared items are too few", ""),
     "another encoder": ([compared("a", 1, 2), compared("b", 2, 1, 60, "ex")], (), "Ship b: by chrF it is", "b"),
