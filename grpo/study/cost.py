@@ -97,7 +97,7 @@ class Bill:
             *rows,
             self.summary(),
             *self.memory_lines(),
-            f"      {low:.1f} to {high:.1f} hours are likely (docs/training.md#how-long-it-takes)",
+            f"      {low:.1f} to {high:.1f} hours are likely (docs/publish.md#check)",
         ]
 
     def memory_lines(self) -> list[str]:
