@@ -35,6 +35,19 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_pages_that_the_code_names_have_that_heading() -> None:
+    """A message of the program says where to read on. Obituary: docs/training.md#how-long-it-takes."""
+    texts = [
+        path.read_text(encoding="utf-8")
+        for name in ("grpo", "data", "eval", "reward")
+        for path in (ROOT / name).rglob("*.py")
+    ]
+    links = {found for text in texts for found in re.findall(r"(docs/[\w/-]+\.md)(?:#([\w-]+))?", text)}
+    assert len(links) > 5
+    for path, anchor in links:
+        assert (ROOT / path).is_file() and (not anchor or anchor in anchors(ROOT / path)), (path, anchor)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):

@@ -53,10 +53,10 @@ def cut_weights(path: Path) -> None:
 
 
 def few_positions(path: Path) -> None:
-    """A model with a table of 8 positions."""
+    """A model with a table of 40 positions."""
     folder = path.parent / "model"
     shape = GPT2Config(
-        vocab_size=259, n_positions=8, n_embd=8, n_layer=1, n_head=1, eos_token_id=1, pad_token_id=0
+        vocab_size=259, n_positions=40, n_embd=8, n_layer=1, n_head=1, eos_token_id=1, pad_token_id=0
     )
     GPT2LMHeadModel(shape).save_pretrained(folder)
 
@@ -77,7 +77,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "no general text": (nothing, ["tax.text=nowhere.txt"], "tax.text = nowhere.txt: cannot be read"),
     "limits too short": (nothing, ["model.max_prompt_tokens=3"], "model.max_prompt_tokens = "),
     "no tokenizer": (no_tokenizer, [], "no tokenizer beside the model"),
-    "few positions": (few_positions, [], "gpt2 has 8 positions, and "),
+    "few positions": (few_positions, [], "gpt2 has 40 positions, and "),
     "weights cut off": (cut_weights, [], "model.safetensors: not a readable safetensors file"),
 }  # fmt: skip
 
