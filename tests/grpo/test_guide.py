@@ -5,6 +5,7 @@ passes, and whole runs.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,9 @@ from grpo.guide import guidance, reference_loss
 from grpo.loop import accumulate, collect, guide_of, minibatches_of
 from grpo.minibatch import iter_minibatches
 from grpo.records import Experience, Rollout
+from grpo.runtime.parallel import SINGLE_PROCESS
 from grpo.runtime.run_log import RunLog
+from grpo.samples import reward_texts
 
 ADVANTAGE = AdvantageConfig(std_floor=1e-4)
 REWARDS = torch.tensor([[0.0, 0.2, 0.1], [0.5, 0.5, 0.9]])
@@ -237,6 +240,16 @@ def test_a_guided_run_learns_the_texts(mode: str, tmp_path: Path) -> None:
     second.run()
     for own, other in zip(second.policy.parameters(), whole.policy.parameters(), strict=True):
         assert torch.equal(own, other)
+
+
+def test_the_reward_of_a_text_that_is_too_long_is_missing() -> None:
+    """So it is in no mean of its group."""
+    config = replace(
+        CONFIG, guide=GuideConfig("member"), sft=replace(CONFIG.sft, max_completion_tokens=3)
+    )  # fmt: skip
+    task: Any = SimpleNamespace(prompt=Prompt.of(byte_tokenizer()), reward=variety)
+    found = reward_texts(config, task, [replace(EXAMPLES[0], reference="ab"), EXAMPLES[1]], SINGLE_PROCESS)
+    assert found is not None and found.isnan().tolist() == [[False], [True]]
 
 
 @pytest.mark.parametrize(

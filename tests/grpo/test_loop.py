@@ -2,6 +2,7 @@
 test_toy_task.py.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,13 @@ import pytest
 import torch
 from ranks import run_ranks
 from tiny import byte_tokenizer
-from tiny_session import CONFIG, TWO_PASSES, Rewards, Session, variety
+from tiny_session import CONFIG, EXAMPLES, TWO_PASSES, Rewards, Session, variety
 from transformers import PreTrainedTokenizerFast
 
 from grpo.config import Config, LossConfig
 from grpo.engine.model import parameter_hash
 from grpo.runtime.parallel import World
+from grpo.training import reward_examples
 
 
 def test_first_step_has_no_kl_no_clip_and_no_gap(
@@ -51,6 +53,12 @@ def test_nor_does_it_move_the_policy_of_two_processes(config: Config, tmp_path: 
     """
     config = replace(config, loss=LossConfig(kl_coef=0.1), train=replace(config.train, num_steps=2))
     assert run_ranks(2, run_with_constant_reward, config, tmp_path) == [0, 0]
+
+
+def test_an_infinite_reward_is_a_missing_one() -> None:
+    values = torch.tensor([[1.0, math.inf, -math.inf, math.nan]])
+    rewards, _ = reward_examples(lambda *_: (values, {}), EXAMPLES[:4], ["a"] * 4, 4)
+    assert rewards.isnan().tolist() == [[False, True, True, True]]
 
 
 def test_a_run_whose_completions_are_all_cut_learns_nothing(

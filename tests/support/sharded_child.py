@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -142,10 +143,11 @@ def samples(world: World, _folder: Path) -> dict[str, Tensor]:
         free = 0 if name == "cramped" and world.rank == 1 else math.inf
         with in_slots, mock.patch.object(gathering, "free_bytes", return_value=free):
             rollout = generate(model, [PROMPTS[i] for i in own], settings, (0, 7), own)
+        rollout = rollout.map_tensors(partial(world.gather_shares, shares=shares), PROMPTS)
         logps = score(model, rollout, 1.0, TOKENS, world=world)
         parts = {"ids": rollout.completion_ids * rollout.completion_mask, "lengths": rollout.lengths, "sampler": rollout.sampling_logps,
                  "trainer": logps}  # fmt: skip
-        result |= {f"{name}:{part}": world.gather_shares(x, shares) for part, x in parts.items()}
+        result |= {f"{name}:{part}": x for part, x in parts.items()}
         examples = [Example(f"e{i}", "s" * (1 + i % 5), "r", "", "", "", "") for i in range(7)]
         settings_of_greedy = DecodeSettings(5, (1,), 3, is_fast)
         prompt = Prompt.of(byte_tokenizer())
