@@ -224,8 +224,8 @@ def read_tokenizer(folder: Path, lower_case: bool = False) -> PreTrainedTokenize
 
 
 def read_model(folder: Path, optional: Collection[str]) -> PreTrainedModel:
-    """Read the model in fp32 and eval mode without gradients. Raises InputError for missing tensors, those of the
-    parts named in `optional` aside.
+    """Read the model in fp32 and eval mode without gradients. Raises InputError for tensors of another shape and for
+    missing ones, those of the parts named in `optional` aside.
 
     transformers fills missing tensors with random numbers and goes on: a reward from them would be noise.
     """
@@ -242,6 +242,13 @@ def read_model(folder: Path, optional: Collection[str]) -> PreTrainedModel:
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below
+        )
+    if info["mismatched_keys"]:
+        name, *shapes = sorted(info["mismatched_keys"])[0]
+        own, asked = map(tuple, shapes)
+        raise InputError(
+            f"{folder}: {name} has shape {own}, and config.json asks for {asked}; take both files from one model"
         )
     missing = sorted(name for name in info["missing_keys"] if name.split(".")[0] not in optional)
     if missing:

@@ -9,6 +9,7 @@ from data.errors import InputError
 from data.settings import Rule
 
 if TYPE_CHECKING:
+    from reward.learned.folder import Facts
     from reward.learned.scores import Metrics
 
 PLACE = "reward.metrics."
@@ -72,18 +73,26 @@ def _has_good_ends(settings: Mapping[str, Any]) -> bool:
 
 
 def check_metric(name: str, folder: str) -> None:
-    """Raises InputError for a folder that is no metric, and for a metric under the name of another family."""
-    from reward.learned.folder import FAMILIES, metric_folder, read_facts  # they load transformers
+    """Raises InputError for a folder that is no metric or lacks a part, and for a metric under the name of another family.
+    Loads no weights.
+    """
+    from reward.learned.folder import FAMILIES, check_parts, metric_folder  # it loads transformers
 
-    facts = read_facts(metric_folder(folder, f"{PLACE}{name} ="))
+    facts = facts_of(name, folder)
     if name in FAMILIES and name != facts.family:
         raise InputError(
             f"{PLACE}{name}: {folder} is a {facts.family} metric; name it so, or give another folder"
         )
+    check_parts(metric_folder(folder))
 
 
 def needs_reference(name: str, folder: str) -> bool:
     """Whether the metric `name` in a folder cannot score without a reference text. Raises InputError."""
+    return facts_of(name, folder).needs_reference
+
+
+def facts_of(name: str, folder: str) -> "Facts":
+    """metric.json of the folder that `reward.metrics` names."""
     from reward.learned.folder import metric_folder, read_facts
 
-    return read_facts(metric_folder(folder, f"{PLACE}{name} =")).needs_reference
+    return read_facts(metric_folder(folder, f"{PLACE}{name} ="))

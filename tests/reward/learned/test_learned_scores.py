@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from benchmarks.metrics import LARGEST_GAP, PEERS, gaps, named_metrics
 from benchmarks.tiny_metrics import NAMES, segments, write_checkpoint
+from data.errors import InputError
 from reward.learned.heads import mixed_states, sparsemax
 from reward.learned.scores import Metrics, Scorer, open_scorer
 from reward.learned.unified import error_spans, in_characters, joined_ids
@@ -250,6 +252,16 @@ def test_judgements_are_the_scores_with_the_errors_of_the_best_reference_text(tm
 def test_joined_texts_are_cut_at_the_last_position() -> None:
     assert joined_ids([[0, 5, 2], [0, 6, 2], [0, 7, 8, 2]], 99) == [0, 5, 2, 2, 6, 2, 2, 7, 8, 2]
     assert joined_ids([[0, 5, 2], [0, 6, 2], [0, 7, 8, 2]], 8) == [0, 5, 2, 2, 6, 2, 2, 7]
+
+
+def test_weights_of_another_metric_are_one_sentence(place: Path, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed"
+    shutil.copytree(metric_folder(place, "comet"), mixed)
+    shutil.copyfile(metric_folder(place, "bleurt") / "model.safetensors", mixed / "model.safetensors")
+    with pytest.raises(
+        InputError, match=r"has shape \(.*\), and config\.json asks for \(.*; take both files"
+    ):
+        open_scorer(str(mixed), CPU).scores(["a"], ["b"], [["c"]])
 
 
 def test_the_folder_says_what_it_is(place: Path) -> None:

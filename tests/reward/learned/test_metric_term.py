@@ -1,5 +1,6 @@
 """Learned metrics as terms, gates and held-out scores of a reward."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,15 @@ def test_a_metric_under_the_name_of_another_is_refused(folders: dict[str, str]) 
         check(RewardConfig(metrics={"bleurt": folders["comet"]}), "zh")
     with pytest.raises(InputError, match="there is no folder"):
         check(RewardConfig(metrics={"kiwi": "/nowhere"}), "zh")
+
+
+def test_a_metric_without_a_tokenizer_is_refused_before_anything_is_trained(
+    folders: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "comet"
+    shutil.copytree(folders["comet"], folder)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(
+        InputError, match=r"has no tokenizer\.json; copy that of the metric's base model there"
+    ):
+        check(RewardConfig(metrics={"comet": str(folder)}, weights={"comet": 1.0}), "zh")
