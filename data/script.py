@@ -10,6 +10,7 @@ punctuation included. A language is a tag: an ISO 639 code, with or without a sc
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import takewhile
 from typing import NamedTuple
 
 import regex
@@ -41,6 +42,7 @@ TIBETAN_BLOCK = r"\u0f00-\u0fff"  # letters, signs, digits and marks
 TIBETAN_SYLLABLE = re.compile(
     "[\u0f40-\u0fbc]+"
 )  # letters, vowel signs and subjoined letters; tsheg and shad lie outside
+ETHIOPIC_WORDSPACE = "\u1361"  # stands between words in the place of a space, in Amharic and Tigrinya
 # no spaces between words: counted by the character, since where a word ends is a matter of a dictionary
 UNSPACED = {
     "Bali",
@@ -79,7 +81,10 @@ def parse_tag(language: str) -> Tag:
     """
     import langcodes  # here and below, because `make bench-gpu` runs without it
 
-    first, *others = re.split("[-_]", language)
+    first, *parts = re.split("[-_]", language)
+    others = [
+        *takewhile(lambda part: len(part) > 1, parts)
+    ]  # "-x-" and "-u-" begin what is no script or region
     try:
         code = langcodes.Language.get(first.lower()).language or first.lower()
     except ValueError:  # no code at all
@@ -282,12 +287,15 @@ def isolate(text: str) -> str:
 def count_units(text: str, script: str | None) -> int:
     """Length of a text: Tibetan syllables, characters of an unspaced script, words between spaces for every
     other.
+
+    >>> count_units("\u1230\u120b\u121d\u1361\u1208\u12d3\u1208\u121d", "Ethi")
+    2
     """
     if script == "Tibt":
         return tibetan_syllables(text)
     if script is not None and is_unspaced(script):
         return sum(is_script(character, script) for character in text)
-    return len(text.split())
+    return len(text.replace(ETHIOPIC_WORDSPACE, " ").split())
 
 
 def unit_name(script: str | None) -> str:

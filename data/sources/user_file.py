@@ -5,7 +5,7 @@ again. A bad line is recorded with file, line and reason, and reading continues;
 are too many. InputError means that the file is no corpus at all.
 """
 
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -136,11 +136,8 @@ def read(corpus: UserCorpus, examples: MutableSequence[Example] | None = None) -
                 reading.num_swapped += not _problem(example) and not script_problem(_swap_texts(example))
             else:
                 reading.examples.append(example)
-    if num_joined and LINE_ENDS not in corpus.steps:
-        reading.remarks.append(
-            f"{corpus.paths[0]}: {num_joined:,} texts have line ends, which become spaces; where a completion has many "
-            f"lines (prompt.lines), data.normalise={[*DEFAULT, LINE_ENDS]} keeps them"
-        )
+    if num_joined:
+        reading.remarks.append(f"{corpus.paths[0]}: {num_joined:,} texts {line_words(corpus.steps)}")
     if undecoded:
         reading.encoding = likely_encoding(undecoded, (corpus.source_language, corpus.target_language))
         reading.command = command_to_convert(corpus.paths[0], reading.encoding or "ENCODING")
@@ -176,6 +173,16 @@ def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
         key = place if number == 1 else f"{place}#{number}"
         languages = (corpus.source_language, corpus.target_language)
         yield Example(key, source, reference, ORIGIN, LICENCE, *languages, corpus.task)
+
+
+def line_words(steps: Sequence[str]) -> str:
+    """What becomes of the line ends within texts, after the number of those texts."""
+    if LINE_ENDS in steps:
+        return "have several lines, which they keep (data.normalise has line_ends)"
+    return (
+        'have line ends, which become spaces; with prompt.lines="many" and no data.normalise of your own '
+        "they stay"
+    )
 
 
 def has_line_end(text: str) -> bool:

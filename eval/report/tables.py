@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from data.language_names import language_name
+from data.language_names import short_name
 from data.script import script_of, unit_name
 from eval.report.blocks import Table
 from eval.report.changes import Change, probe_changes, score_changes
@@ -72,7 +72,7 @@ def overall_table(run: RunFolder, title: str = "Results on the test set") -> Tab
     )
     languages = {system["target_language"] for system in run.systems.values()}
     units = tuple(
-        f"Units of {language_name(language)}: {unit_name(script_of(language))}."
+        f"Units of {short_name(language)}: {unit_name(script_of(language))}."
         for language in sorted(languages)
     )
     return Table(title, RESULT_HEADER, rows, (*SCORE_NOTES, *units, *signature_notes(run.systems)))

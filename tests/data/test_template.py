@@ -40,7 +40,11 @@ def test_prompt_says_the_language_without_script_and_region(language: str, label
         ("zho_Hans", "zho_Hant", "", ("Chinese (Simplified)", "Chinese (Traditional)")),
         ("ks_Arab", "ks_Deva", "", ("Kashmiri (Arabic)", "Kashmiri (Devanagari)")),
         ("ks_Arab", "ks", "", ("Kashmiri (Arabic)", "Kashmiri")),
-        ("zho_Hant", "zho_Hant", "中文", ("Chinese", "Chinese")),
+        ("zho_Hant", "zho_Hant", "中文", ("Chinese (Traditional)", "Chinese (Traditional)")),
+        ("en", "zh-TW", "英文", ("English", "Chinese (Traditional)")),
+        ("pt-BR", "pt-PT", "pt", ("Portuguese", "Portuguese (Portugal)")),
+        ("kmr", "cnr", "ku", ("Northern Kurdish", "Montenegrin")),
+        ("eng_Latn", "sr-Latn", "英文", ("English", "Serbian (Latin)")),
         ("sr_Cyrl", "hr_Latn", "sr", ("Serbian", "Croatian")),
     ],
 )
