@@ -46,7 +46,7 @@ def short_name(code: str) -> str:
     if not name or "+" in tag.script:
         return name or primary(code)
     usual = langcodes.Language.get(tag.language, normalize=False).maximize()
-    script = tag.script or langcodes.Language.make(tag.language, territory=tag.region).maximize().script
+    script = tag.script or langcodes.Language.make(tag.language, territory=tag.region).maximize().script or ""
     region = langcodes.Language.make(tag.language, script=script).maximize().territory
     is_usual = not script or script == usual.script or parts_of(script) < parts_of(usual.script)
     details = [] if is_usual else [script_label(script, name)]

@@ -142,7 +142,7 @@ class Prompt:
     def lines(self, example: Example) -> list[str]:
         """A prompt and what ends a completion, for a reader."""
         count = len(self.encode_prompt(example))
-        notes = [f"NOTE: {remark}" for remark in self.remarks]
+        notes = [f"NOTE: {remark}" for remark in (*self.remarks, *self.wording.nameless(example))]
         head = f"the first prompt, {count} tokens (\\n is a line end):"
         return [head, self.rendered(example), f"a completion ends with {self.stops_in_words}", *notes]
 

@@ -9,6 +9,8 @@ punctuation included. A language is a tag: an ISO 639 code, with or without a sc
 
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import takewhile
 from typing import NamedTuple
@@ -60,6 +62,7 @@ UNSPACED = {
     "Thai",
     "Yiii",
 }
+LETTERS = 4000  # characters that show the script of texts
 RIGHT_TO_LEFT = {"Adlm", "Arab", "Hebr", "Mand", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa"}
 SHARED_MARK = regex.compile(r"\p{Inherited}|(?=[\p{M}\p{Lm}])\p{Common}")
 
@@ -250,6 +253,19 @@ def script_share(text: str, script: str) -> float:
 def _runs(script: str) -> regex.Pattern[str]:
     """Characters of a script, each with the shared marks behind it."""
     return regex.compile(rf"(?:{character_class(script)}(?:{SHARED_MARK.pattern})*+)++")
+
+
+def script_in(texts: Iterable[str]) -> str:
+    """The script of most letters among the first 4,000 characters; "" where there are none.
+
+    >>> script_in(["\u0f40\u0f41 a", "bcd e"])
+    'Latn'
+    """
+    letters = Counter(character for character in "".join(texts)[:LETTERS] if character.isalpha())
+    shares = {
+        script: sum(n for one, n in letters.items() if is_script(one, script)) for script in SCRIPT_NAMES
+    }
+    return max(shares, key=lambda script: shares[script]) if any(shares.values()) else ""
 
 
 def tibetan_syllables(text: str) -> int:

@@ -112,6 +112,19 @@ class Wording:
         full = language_name(source), language_name(target)
         return full if full[0] != full[1] else names
 
+    def nameless(self, example: Example) -> list[str]:
+        """A sentence for each language that an instruction says by its code, as it has no name. The plain wording says
+        most languages so.
+        """
+        text = (self.instruction or of_task(INSTRUCTIONS, example)) if self.is_chat else self.template
+        sides = {"source": example.source_language, "target": example.target_language}
+        return [
+            f'{code} has no English name, so the prompt says the code; write prompt.{side}_label="NAME"'
+            for side, code in sides.items()
+            if f"{{{side}_language}}" in text
+            and self.label(code, getattr(self, f"{side}_label")) == primary(code)
+        ]
+
     def fields(self, example: Example) -> dict[str, str]:
         """What stands for each field of FIELDS but {examples}."""
         source, target = self.labels(example.source_language, example.target_language)

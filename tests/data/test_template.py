@@ -57,6 +57,16 @@ def test_one_language_in_two_scripts_is_named_with_them(
     assert "from X to X. " in Wording("chat", source_label="X", target_label="X").request(example)
 
 
+def test_a_language_without_a_name_is_told() -> None:
+    example = replace(EXAMPLE, target_language="qaa-Latn-x-mine")
+    sentence = (
+        'qaa-Latn-x-mine has no English name, so the prompt says the code; write prompt.target_label="NAME"'
+    )
+    assert Wording("chat").nameless(example) == [sentence]
+    assert Wording("chat", target_label="Mine").nameless(example) == Wording().nameless(example) == []
+    assert "to Mine. " in Wording("chat", target_label="Mine").request(example)
+
+
 def test_prompt_of_a_headline_asks_for_one() -> None:
     assert (
         Wording().text(replace(EXAMPLE, task="headline", target_language="dz"))
