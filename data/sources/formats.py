@@ -80,10 +80,10 @@ def _aligned_rows(*paths: Path) -> Iterator[Row]:
     InputError where their numbers differ.
     """
     files = [file_lines(path) for path in paths]
-    for path, lines in zip(paths, files, strict=True):
-        if len(lines) != len(files[0]):
+    for path, own in zip(paths, files, strict=True):
+        if len(own) != len(files[0]):
             raise InputError(
-                f"{paths[0]} has {len(files[0])} lines and {path} has {len(lines)}: aligned files need equally many"
+                f"{paths[0]} has {len(files[0])} lines and {path} has {len(own)}: aligned files need equally many"
             )
     for number, lines in enumerate(zip(*files, strict=True), start=1):
         yield _aligned_row(paths, number, lines)

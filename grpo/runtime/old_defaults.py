@@ -5,6 +5,7 @@ Limits had numbers. Line ends of a corpus became spaces for every prompt.
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from data.documents import read_object
 from data.normalise import LINE_ENDS
@@ -29,7 +30,7 @@ def with_old_defaults(config: Config, folder: Path) -> Config:
     path = folder / CONFIG
     if not holds_work(folder) or not path.exists():
         return config
-    old = ADDED | current_keys(flat(read_object(path)))
+    old: dict[str, Any] = ADDED | current_keys(flat(read_object(path)))
     config = with_numbers(config, {name: old[name] for name in LIMITS if isinstance(old.get(name), int)})
     steps = old["data.normalise"]
     if isinstance(steps, list) and [*config.data.normalise] == [*steps, LINE_ENDS]:
