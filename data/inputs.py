@@ -160,5 +160,5 @@ def hashes_of(corpus: user_file.UserCorpus) -> dict[str, str]:
         return {str(path): sha256_of(path) for path in corpus.paths}
     except OSError as error:
         raise InputError(
-            f"{corpus.setting}: {error.filename} cannot be read ({error.strerror}); give {corpus.choices}"
+            f"{corpus.setting}: {error.filename} cannot be read ({error.strerror}); give {user_file.choices(corpus.setting)}"
         ) from error

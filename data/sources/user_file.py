@@ -71,7 +71,7 @@ class UserCorpus:
         paths = tuple(user_path(name.strip()) for name in names)
         for path in paths:
             if not _is_file(path, self.setting):
-                raise InputError(f"{self.setting}: {path} is not a file; give {self.choices}")
+                raise InputError(f"{self.setting}: {path} is not a file; give {choices(self.setting)}")
             if not str(path).isprintable():
                 raise InputError(
                     f"{self.setting}: {str(path)!r} has a character that cannot be shown; rename the file"
@@ -82,11 +82,6 @@ class UserCorpus:
         if INSTEAD.keys() & set(kinds) or (len(paths) == 1 and kinds[0] not in formats.KINDS):
             raise InputError(f"{self.setting}={self.location}: unknown kind of corpus; {advice}")
         return paths
-
-    @property
-    def choices(self) -> str:
-        """What the setting takes."""
-        return f"{BUILT_IN}, {FILES}" if self.setting in CORPUS else FILES
 
     @property
     def sides(self) -> str:
@@ -228,16 +223,25 @@ def _problem(example: Example) -> str:
     return "damaged characters" if DAMAGED.search(example.source + example.reference) else ""
 
 
+def choices(setting: str) -> str:
+    """What a setting takes that names a corpus or a set."""
+    return f"{BUILT_IN}, {FILES}" if setting in CORPUS else FILES
+
+
 def _folder_files(path: Path, setting: str) -> list[Path]:
     """The files of a folder of datasets; none where the path is no such folder."""
     try:
         return files_of_folder(path) if path.is_dir() else []
     except OSError as error:
-        raise InputError(f"{setting}: {path} cannot be read ({error.strerror}); give {FILES}") from error
+        raise InputError(
+            f"{setting}: {path} cannot be read ({error.strerror}); give {choices(setting)}"
+        ) from error
 
 
 def _is_file(path: Path, setting: str) -> bool:
     try:
         return path.is_file()
     except OSError as error:  # a name that is too long, a folder that may not be looked into
-        raise InputError(f"{setting}: {path} cannot be read ({error.strerror}); give {FILES}") from error
+        raise InputError(
+            f"{setting}: {path} cannot be read ({error.strerror}); give {choices(setting)}"
+        ) from error
