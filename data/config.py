@@ -65,7 +65,9 @@ class DataConfig:
     warm_start_share: float = 0.35  # share of the rest that the warm start learns from
     max_examples: int = 0  # pairs to use; 0 = all
     seed: int = 0  # of the split
-    normalise: tuple[str, ...] = DEFAULT  # steps of normalisation (docs/languages.md)
+    normalise: tuple[str, ...] = (
+        DEFAULT  # steps; "line_ends" too where a completion has many lines (docs/languages.md)
+    )
     corpora: dict[str, CorpusConfig] = field(default_factory=dict)  # several corpora in place of one, by name
     temperature: float = 1.0  # of the shares of several corpora: in proportion to size ** (1 / temperature)
 

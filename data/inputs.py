@@ -13,7 +13,7 @@ from data.config import BUILT_IN, DataConfig
 from data.errors import InputError
 from data.examples import Example
 from data.interface_text import interface_problem
-from data.normalise import DEFAULT, LINE_ENDS
+from data.normalise import LINE_ENDS, default_steps
 from data.progress import Say
 from data.records import Store
 from data.script import script_of
@@ -142,7 +142,7 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
 def user_corpus(config: DataConfig, location: str, setting: str) -> user_file.UserCorpus:
     """A file of the user's, which `setting` names, with the languages and columns of the corpus."""
     columns = (str(config.source_column), str(config.reference_column))
-    steps = (*DEFAULT, LINE_ENDS) if LINE_ENDS in config.normalise else DEFAULT
+    steps = default_steps(LINE_ENDS not in config.normalise)
     return user_file.UserCorpus(
         location,
         *config.column_languages,
@@ -160,5 +160,5 @@ def hashes_of(corpus: user_file.UserCorpus) -> dict[str, str]:
         return {str(path): sha256_of(path) for path in corpus.paths}
     except OSError as error:
         raise InputError(
-            f"{corpus.setting}: {error.filename} cannot be read ({error.strerror}); give {user_file.KINDS}"
+            f"{corpus.setting}: {error.filename} cannot be read ({error.strerror}); give {user_file.choices(corpus.setting)}"
         ) from error

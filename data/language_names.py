@@ -7,12 +7,13 @@ import re
 from difflib import get_close_matches
 from functools import cache
 
-from data.script import SCRIPT_NAMES, STYLES, parse_tag, primary, script_name
+from data.script import SCRIPT_NAMES, STYLES, known_code, parse_tag, primary, script_name
 
 # letters of an ISO 639 code; how alike a name and what was written are, of 1
 LONGEST_CODE = 3
 NEAR = 0.75
 OTHER_NAMES = {"mandarin": "zh", "sorani": "ckb"}
+PRIVATE = "qaa"  # the first code of ISO 639 for a language without one
 USUAL_NAMES = {  # where CLDR's name, or that of the larger language, is not the one in use
     "lzh": "Classical Chinese", "kmr": "Northern Kurdish", "cnr": "Montenegrin", "tw": "Twi", "twi": "Twi", "prs": "Dari",
 }  # fmt: skip
@@ -25,13 +26,50 @@ def language_name(code: str) -> str:
     >>> [language_name(code) for code in ("bo", "swh", "ks_Deva", "zho_Hans", "qaa")]
     ['Tibetan', 'Swahili', 'Kashmiri (Devanagari)', 'Chinese (Simplified)', 'qaa']
     """
-    tag = parse_tag(code)
-    own = re.split("[-_]", code)[0].lower()
-    name = USUAL_NAMES.get(own) or name_of_code(primary(code)) or name_of_code(tag.language)
-    if not name or not tag.script or "+" in tag.script:
+    name, script = plain_name(code), parse_tag(code).script
+    if not name or not script or "+" in (known_code(script) or ""):
         return name or code
-    style = {"Hans": "Simplified", "Hant": "Traditional"}.get(tag.script)
-    return f"{name} ({style or script_name(tag.script)})"
+    return f"{name} ({script_label(script, name)})"
+
+
+@cache
+def short_name(code: str) -> str:
+    """The English name of a language, with script and region where the tag has others than CLDR expects of the language;
+    its code alone where it has no name.
+
+    >>> [short_name(code) for code in ("bod_Tibt", "zh-CN", "zh-TW", "pt-PT", "jv-Java", "kor_Hang", "qaa-x-mine")]
+    ['Tibetan', 'Chinese', 'Chinese (Traditional)', 'Portuguese (Portugal)', 'Javanese (Javanese script)', 'Korean', 'qaa']
+    """
+    import langcodes
+
+    tag, name = parse_tag(code), plain_name(code)
+    if not name or "+" in tag.script:
+        return name or primary(code)
+    usual = langcodes.Language.get(tag.language, normalize=False).maximize()
+    script = tag.script or langcodes.Language.make(tag.language, territory=tag.region).maximize().script or ""
+    region = langcodes.Language.make(tag.language, script=script).maximize().territory
+    is_usual = not script or script == usual.script or parts_of(script) < parts_of(usual.script)
+    details = [] if is_usual else [script_label(script, name)]
+    if tag.region and tag.region not in (region, usual.territory):
+        details.append(langcodes.Language.make(territory=tag.region).territory_name("en"))
+    return f"{name} ({', '.join(details)})" if details else name
+
+
+def parts_of(script: str | None) -> set[str]:
+    """The scripts that a code stands for: two of Kore, which is Hangul with Han characters."""
+    return set((known_code(script or "") or "").split("+"))
+
+
+def plain_name(code: str) -> str:
+    """The English name of a language without its script; "" where there is none."""
+    own = re.split("[-_]", code)[0].lower()
+    return USUAL_NAMES.get(own) or name_of_code(primary(code)) or name_of_code(parse_tag(code).language)
+
+
+def script_label(script: str, language: str) -> str:
+    """What stands in brackets behind the name of a language."""
+    label = {"Hans": "Simplified", "Hant": "Traditional"}.get(script) or script_name(script)
+    return f"{label} script" if label == language else label
 
 
 def name_of_code(code: str) -> str:
@@ -69,6 +107,8 @@ def language_meant(text: str) -> str:
     first = re.split("[-_]", text)[0].lower()
     if is_language(first):
         return ""
+    if len(first) == 1 and text != first:  # "x-" is of private use, "i-" of a list that has ended
+        return PRIVATE if first == "x" else ""
     if len(first) > LONGEST_CODE:
         longer = [name for name in codes_by_name() if name.startswith(first)]
         near = sorted(longer, key=len) or get_close_matches(first, codes_by_name(), 1, NEAR)

@@ -1,7 +1,7 @@
 """Normalises a text by the steps of `data.normalise`, in the order of STEPS; white space is always made single.
 LINE_ENDS among them keeps the lines of a text: the others are then done line by line.
 
-The default steps are those of every corpus so far. The others are for texts of mixed make: digits of two scripts,
+DEFAULT holds the steps of a corpus whose completions have one line. The others are for texts of mixed make: digits of two scripts,
 Arabic letters stored as the shapes of old fonts, spaces where Tibetan has none.
 """
 
@@ -71,6 +71,11 @@ STEPS: dict[str, Step] = {
 }
 DEFAULT = ("invisible", "tsheg", "nfc")
 NAMES = (*STEPS, LINE_ENDS)
+
+
+def default_steps(is_one_line: bool) -> tuple[str, ...]:
+    """The steps where data.normalise is left out; line ends stay where a completion may have them."""
+    return DEFAULT if is_one_line else (*DEFAULT, LINE_ENDS)
 
 
 def normalise(

@@ -80,7 +80,7 @@ def read_sets(
         examples = Mapped(reading.examples, swap_sides) if config.reverse else reading.examples
         own, remarks = limits_of(limits, examples, f"data.{name}")
         tally = clean(examples, own, rule, config.normalise, Tally(store))
-        sets.append(OwnSet(name, store, tally, remarks))
+        sets.append(OwnSet(name, store, tally, [*reading.remarks, *remarks]))
     return sets
 
 

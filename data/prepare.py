@@ -21,7 +21,7 @@ import numpy as np
 from data import user_checks
 from data.cache import atomic_folder, atomic_write_text, scratch_folder
 from data.checksums import damage, sha256_of, write_checksums
-from data.clean import OTHER_REFERENCE, Limits, Rule, Tally, clean
+from data.clean import OTHER_REFERENCE, Limits, Tally, clean
 from data.clusters import Clusters, Labels, near_duplicate_labels
 from data.config import TESTS, DataConfig, settings_of_old
 from data.documents import read_object
@@ -45,7 +45,7 @@ from data.manifest import (
 from data.mixture import identity, mixture_lines, write_mixture
 from data.own_sets import NEAR, OwnSet, common_items, read_sets, set_hashes, warm_start_file, without_near
 from data.progress import Say, with_progress
-from data.records import Chain, Records, Selection, Store
+from data.records import Chain, Mapped, Records, Selection, Store
 from data.source_texts import PROMPTS, read_source_texts, source_texts_path
 from data.sources import user_file
 from data.split import LARGE_CLUSTER, PARTS, Languages, split
@@ -54,7 +54,7 @@ LISTING = "rejected.jsonl"
 TOGETHER = 10_000  # lines of it that are written at once
 # raise it when the code would make another corpus: the corpora are then made again
 # (tests/project/test_code_numbers.py)
-RULES = 4  # near-duplicates of large corpora are found by sketches
+RULES = 5  # words of Ethiopic script end at its sign between words
 
 
 @dataclass(frozen=True)
@@ -149,30 +149,18 @@ def load(folder: Path) -> Corpus:
 
 
 def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
-    """Read, swap the sides if `reverse` is set, clean, split, and write the folder."""
+    """Read, clean and split a corpus, and write its folder."""
     listing = listing_of(folder)
     with scratch_folder(folder.parent) as scratch:
-        reading = inputs.read(scratch / "read")
         store = Store(scratch / "pairs")
         drops = Listing(scratch / LISTING)
-        is_reverse = config.reverse
-        limits, fitted = limits_of(
-            config.limits, map(swap_sides, reading.examples) if is_reverse else reading.examples
-        )
-        tally = _clean(reading, config, limits, inputs.rule, Tally(store, drops), say)
-        drops.flush()
-        shutil.copyfile(drops.path, listing)
-        bad_lines = bad_line_facts(reading.bad_lines)
-        for line in bad_line_words(bad_lines, listing):
-            say(line)
-        _check_bad_lines(reading, config, listing)
-        remarks = [*reading.remarks, *inputs.check(reading.examples), *fitted, *limit_remarks(tally, limits)]
-        del reading  # memory holds the places of what was kept only
+        tally = Tally(store, drops)
+        limits, bad_lines, remarks = _fill(tally, drops, config, inputs, listing, say)
         sets = read_sets(config, scratch, config.sets)
         sample = _sample(len(tally.pairs), config.max_examples, config.seed)
         more = read_sets(config, scratch, warm_start_file(config), config.limits, inputs.rule)
         more += [read_source_texts(config, config.limits, scratch)] if config.prompts else []
-        remarks += [remark for one in more for remark in one.remarks]
+        remarks += [remark for one in [*sets, *more] for remark in one.remarks]
         candidates = Chain([Selection(store, sample), *(one.store for one in [*sets, *more])])
         for remark in remarks:
             say(f"data: {remark}")
@@ -191,24 +179,45 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
         drops.flush()
         os.replace(drops.path, listing)
         _check_parts(parts, tally, clusters, config)
-        with atomic_folder(folder) as work:
-            hashes = {name: _write_part(work / f"{name}.jsonl", part) for name, part in parts.items()}
-            facts = {
-                "config": asdict(config),
-                "corpus": config.pairs,
-                "seed": config.seed,
-                **inputs.facts,
-                "rules": RULES,
-            }
-            facts |= {"near_duplicate_threshold": config.near_duplicate, "sampled": len(sample)}
-            facts |= {"bad_lines": bad_lines, "remarks": remarks, "losses": losses(tally, limits)}
-            facts |= counts(tally) | {"clusters": cluster_facts(clusters)}
-            facts |= {"splits": split_facts(parts, hashes)}
-            facts |= {one.name: dropped_facts(one.tally) for one in more}
-            atomic_write_text(
-                work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-            )
-            write_checksums(work)
+        facts = {"config": asdict(config), "corpus": config.pairs, "seed": config.seed, **inputs.facts}
+        facts |= {"rules": RULES, "near_duplicate_threshold": config.near_duplicate, "sampled": len(sample)}
+        facts |= {"bad_lines": bad_lines, "remarks": remarks, "losses": losses(tally, limits)}
+        facts |= counts(tally) | {"clusters": cluster_facts(clusters)}
+        _write_corpus(folder, parts, facts | {one.name: dropped_facts(one.tally) for one in more})
+
+
+def _fill(
+    tally: Tally, drops: "Listing", config: DataConfig, inputs: Inputs, listing: Path, say: Say
+) -> tuple[Limits, list[dict[str, Any]], list[str]]:
+    """Read the corpus, swap its sides if `reverse` is set, and put what cleaning makes of it into `tally`, whose drops
+    are `drops`. Returns the limits, the facts of the bad lines and the remarks; memory then holds the places of what was
+    kept only.
+    """
+    reading = inputs.read(drops.path.with_name("read"))
+    examples = Mapped(reading.examples, swap_sides) if config.reverse else reading.examples
+    limits, fitted = limits_of(config.limits, examples)
+    told = with_progress(examples, f"cleaning {len(examples):,} pairs", say)
+    clean(told, limits, inputs.rule, config.normalise, tally)
+    tally.add_bad_lines(user_file.ORIGIN, reading.bad_lines, reading.samples)
+    drops.flush()
+    shutil.copyfile(drops.path, listing)
+    bad_lines = bad_line_facts(reading.bad_lines)
+    for line in bad_line_words(bad_lines, listing):
+        say(line)
+    _check_bad_lines(reading, config, listing)
+    remarks = [*reading.remarks, *inputs.check(reading.examples), *fitted, *limit_remarks(tally, limits)]
+    return limits, bad_lines, remarks
+
+
+def _write_corpus(folder: Path, parts: Mapping[str, Part], facts: dict[str, Any]) -> None:
+    """Write the parts, the manifest with `facts`, and the checksums."""
+    with atomic_folder(folder) as work:
+        hashes = {name: _write_part(work / f"{name}.jsonl", part) for name, part in parts.items()}
+        facts |= {"splits": split_facts(parts, hashes)}
+        atomic_write_text(
+            work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+        )
+        write_checksums(work)
 
 
 def listing_of(folder: Path) -> Path:
@@ -234,17 +243,6 @@ def free_parts(more: Sequence[OwnSet], labels: Labels, learned: Ints) -> dict[st
 def dropped_facts(tally: Tally) -> dict[str, Any]:
     """What the manifest says of a further file to learn from."""
     return {"read": tally.num_read.total(), "dropped": tally.num_dropped}
-
-
-def _clean(
-    reading: user_file.Reading, config: DataConfig, limits: Limits, rule: Rule, tally: Tally, say: Say
-) -> Tally:
-    """Fill `tally` with what cleaning keeps and drops of what was read."""
-    examples = with_progress(reading.examples, f"cleaning {len(reading.examples):,} pairs", say)
-    examples = map(swap_sides, examples) if config.reverse else examples
-    clean(examples, limits, rule, config.normalise, tally)
-    tally.add_bad_lines(user_file.ORIGIN, reading.bad_lines, reading.samples)
-    return tally
 
 
 class Listing:
@@ -317,7 +315,8 @@ def _check_parts(parts: dict[str, Part], tally: Tally, clusters: Clusters, confi
                 f"{config.pairs_setting}={config.pairs}: there is no pair in it; write a line for each pair: "
                 "its source, a tab, its reference"
             )
-        usable = f"{len(tally.pairs)} of {len(tally.pairs) + drops.total()} pairs are usable"
+        num_kept = len(tally.pairs) - len(tally.removed)
+        usable = f"{num_kept} of {num_kept + drops.total()} pairs are usable"
         if others := tally.num_dropped[OTHER_REFERENCE]:
             usable += (
                 f", {others} more have the source text of one of them and give it further reference texts"

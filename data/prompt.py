@@ -147,7 +147,8 @@ class Prompt:
             f'prompt.template="plain" is in Chinese and says only the code of {codes}; write prompt.source_label and '
             "prompt.target_label, or a template of your own (docs/prompts.md)"
         )
-        notes = [f"NOTE: {remark}" for remark in [*self.remarks, *([nameless] if codes else [])]]
+        lines = [*self.remarks, *([nameless] if codes else []), *self.wording.nameless(example)]
+        notes = [f"NOTE: {remark}" for remark in lines]
         head = f"the first prompt, {count} tokens (\\n is a line end):"
         return [head, self.visible_text(example), f"a completion ends with {self.stops_in_words}", *notes]
 

@@ -5,7 +5,7 @@ trained.
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +81,21 @@ def load_wording(folder: Path) -> Wording:
             raise KeyError(", ".join(values))
         if not all(isinstance(value, str) for value in values.values()):
             raise TypeError("a setting is not text")
-        return Wording(**values, shots=shots)
+        return with_recorded_labels(Wording(**values, shots=shots), read_object(path)["kinds"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: is no record of a prompt ({error}); restore the file") from error
+
+
+def with_recorded_labels(wording: Wording, kinds: list[dict[str, Any]]) -> Wording:
+    """The wording with the names of the languages that prompt.json records, where this version would say others. Several
+    kinds have no names of their own in a wording.
+    """
+    if len(kinds) != 1 or wording.source_label or wording.target_label:
+        return wording
+    recorded = kinds[0].get("source_label", ""), kinds[0].get("target_label", "")
+    names = wording.labels(kinds[0]["source_language"], kinds[0]["target_language"])
+    own = ["" if one == name else one for one, name in zip(recorded, names, strict=True)]
+    return replace(wording, source_label=own[0], target_label=own[1])
 
 
 def load_kinds(folder: Path) -> list[Kind]:

@@ -9,7 +9,10 @@ punctuation included. A language is a tag: an ISO 639 code, with or without a sc
 
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
+from itertools import takewhile
 from typing import NamedTuple
 
 import regex
@@ -41,6 +44,7 @@ TIBETAN_BLOCK = r"\u0f00-\u0fff"  # letters, signs, digits and marks
 TIBETAN_SYLLABLE = re.compile(
     "[\u0f40-\u0fbc]+"
 )  # letters, vowel signs and subjoined letters; tsheg and shad lie outside
+ETHIOPIC_WORDSPACE = "\u1361"  # stands between words in the place of a space, in Amharic and Tigrinya
 # no spaces between words: counted by the character, since where a word ends is a matter of a dictionary
 UNSPACED = {
     "Bali",
@@ -58,6 +62,7 @@ UNSPACED = {
     "Thai",
     "Yiii",
 }
+LETTERS = 4000  # characters that show the script of texts
 RIGHT_TO_LEFT = {"Adlm", "Arab", "Hebr", "Mand", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa"}
 SHARED_MARK = regex.compile(r"\p{Inherited}|(?=[\p{M}\p{Lm}])\p{Common}")
 
@@ -79,7 +84,10 @@ def parse_tag(language: str) -> Tag:
     """
     import langcodes  # here and below, because `make bench-gpu` runs without it
 
-    first, *others = re.split("[-_]", language)
+    first, *parts = re.split("[-_]", language)
+    others = [
+        *takewhile(lambda part: len(part) > 1, parts)
+    ]  # "-x-" and "-u-" begin what is no script or region
     try:
         code = langcodes.Language.get(first.lower()).language or first.lower()
     except ValueError:  # no code at all
@@ -247,6 +255,19 @@ def _runs(script: str) -> regex.Pattern[str]:
     return regex.compile(rf"(?:{character_class(script)}(?:{SHARED_MARK.pattern})*+)++")
 
 
+def script_in(texts: Iterable[str]) -> str:
+    """The script of most letters among the first 4,000 characters; "" where there are none.
+
+    >>> script_in(["\u0f40\u0f41 a", "bcd e"])
+    'Latn'
+    """
+    letters = Counter(character for character in "".join(texts)[:LETTERS] if character.isalpha())
+    shares = {
+        script: sum(n for one, n in letters.items() if is_script(one, script)) for script in SCRIPT_NAMES
+    }
+    return max(shares, key=lambda script: shares[script]) if any(shares.values()) else ""
+
+
 def tibetan_syllables(text: str) -> int:
     """The number of runs of Tibetan letters.
 
@@ -282,12 +303,15 @@ def isolate(text: str) -> str:
 def count_units(text: str, script: str | None) -> int:
     """Length of a text: Tibetan syllables, characters of an unspaced script, words between spaces for every
     other.
+
+    >>> count_units("\u1230\u120b\u121d\u1361\u1208\u12d3\u1208\u121d", "Ethi")
+    2
     """
     if script == "Tibt":
         return tibetan_syllables(text)
     if script is not None and is_unspaced(script):
         return sum(is_script(character, script) for character in text)
-    return len(text.split())
+    return len(text.replace(ETHIOPIC_WORDSPACE, " ").split())
 
 
 def unit_name(script: str | None) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
 from data.examples import Example
-from data.language_names import language_name
+from data.language_names import language_name, short_name
 from data.script import primary
 
 if TYPE_CHECKING:
@@ -65,15 +65,6 @@ def fill(text: str, fields: Mapping[str, str]) -> str:
     return FIELD.sub(lambda found: fields.get(found[1], found[0]), text)
 
 
-def english_name(code: str) -> str:
-    """The English name of a language; its code where the name is not known.
-
-    >>> [english_name(code) for code in ("sw", "zh-CN", "bod_Tibt", "qaa")]
-    ['Swahili', 'Chinese', 'Tibetan', 'qaa']
-    """
-    return language_name(primary(code))
-
-
 @dataclass(frozen=True)
 class Wording:
     """What every prompt of a run says: the settings of [prompt], and the examples that stand in each prompt."""
@@ -107,11 +98,11 @@ class Wording:
 
     def label(self, code: str, own_label: str) -> str:
         """The name of a language in the prompt. The plain wording says a language without a label in LABELS
-        by its code, any other wording by its English name.
+        by its code, any other wording by its English name (`data.language_names.short_name`).
         """
         if own_label:
             return own_label
-        return LABELS.get(primary(code), primary(code)) if self.template == PLAIN else english_name(code)
+        return LABELS.get(primary(code), primary(code)) if self.template == PLAIN else short_name(code)
 
     def codes_as_names(self, example: Example) -> list[str]:
         """The languages of an example that the plain wording says by their codes, for lack of a name."""
@@ -122,12 +113,25 @@ class Wording:
         return [name for name, code, own in labels if name == primary(code) and not own]
 
     def labels(self, source: str, target: str) -> tuple[str, str]:
-        """The names of both languages, with their scripts where they would be one name otherwise."""
+        """The names of both languages; of one language in two scripts with both scripts."""
         names = self.label(source, self.source_label), self.label(target, self.target_label)
-        if names[0] != names[1] or self.source_label or self.target_label:
+        if primary(source) != primary(target) or self.source_label or self.target_label:
             return names
         full = language_name(source), language_name(target)
         return full if full[0] != full[1] else names
+
+    def nameless(self, example: Example) -> list[str]:
+        """A sentence for each language that an instruction says by its code, as it has no name. The plain wording says
+        most languages so.
+        """
+        text = (self.instruction or of_task(INSTRUCTIONS, example)) if self.is_chat else self.template
+        sides = {"source": example.source_language, "target": example.target_language}
+        return [
+            f'{code} has no English name, so the prompt says the code; write prompt.{side}_label="NAME"'
+            for side, code in sides.items()
+            if f"{{{side}_language}}" in text
+            and self.label(code, getattr(self, f"{side}_label")) == primary(code)
+        ]
 
     def fields(self, example: Example) -> dict[str, str]:
         """What stands for each field of FIELDS but {examples}."""

@@ -14,7 +14,7 @@ from data.clean import NOT_IN, describe_pair
 from data.errors import InputError
 from data.examples import Example
 from data.extras import check_extra
-from data.script import script_of
+from data.script import script_name, script_of, with_script
 from data.sources.line import NOT_UTF8
 from data.sources.table import is_quoted
 from data.sources.user_file import Reading
@@ -199,7 +199,7 @@ def advice(reading: Reading, languages: tuple[str, str]) -> str:
     )
     if reading.num_swapped > HALF * len(reading.bad_lines):
         all_are = reading.num_swapped > MOST * (reading.num_swapped + len(reading.examples))
-        what = "data.source_language and data.target_language" if all_are else "the sides of these lines"
+        what = reading.sides if all_are else "the sides of these lines"
         return f"in {reading.num_swapped:,} of them each side is in the script of the other language: exchange {what}"
     return _cure(reason, reading, languages) if count > HALF * len(reading.bad_lines) else ""
 
@@ -209,9 +209,15 @@ def _cure(reason: str, reading: Reading, languages: tuple[str, str]) -> str:
     side, is_script, script = reason.partition(NOT_IN)
     if is_script:
         language = dict(zip(SIDES, languages, strict=True))[side]
-        return "; ".join(
-            part for part in (f"{side} is{NOT_IN}{script} ({SIDES[side]}={language})", reading.layout) if part
+        found = reading.scripts.get(reason, "")
+        parts = (
+            f"{side} is{NOT_IN}{script} ({SIDES[side]}={language})",
+            reading.layout,
+            found
+            and f"most of these texts are in {script_name(found)} script: write the code of their language, or "
+            f'"{with_script(language, found)}"',
         )
+        return "; ".join(part for part in parts if part)
     if reason in ("not JSON", "not a JSON object") or reason.startswith("longer than"):
         return 'a line is one pair, and in JSONL one object a line: {"source": ..., "reference": ...}'
     if reason.startswith("no field") or "is not text" in reason or "is neither text" in reason:

@@ -17,6 +17,8 @@ from typing import Any
 from data.arguments import nearest
 from data.documents import check_settings, read_toml
 from data.errors import InputError
+from data.normalise import default_steps
+from data.template import Wording
 from grpo.config import Config
 from grpo.config_check import check
 from grpo.old_names import current_overrides, current_table
@@ -34,7 +36,8 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
     for override in current_overrides(overrides, COMMAND_LINE):
         apply_override(values, override)
     check_settings(values, str(path))
-    config = build_from(current_table(values, COMMAND_LINE), read_current_toml(path), str(path))
+    values = current_table(values, COMMAND_LINE)
+    config = with_default_steps(build_from(values, read_current_toml(path), str(path)), values)
     check(config)
     return config
 
@@ -42,6 +45,14 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
 def read_current_toml(path: str | Path) -> dict[str, Any]:
     """The settings in a TOML file with their names of now. Raises InputError."""
     return current_table(read_toml(Path(path)), str(path))
+
+
+def with_default_steps(config: Config, values: dict[str, Any]) -> Config:
+    """The configuration with the steps of data.normalise that its prompt leads to, where `values` have none."""
+    if "normalise" in values.get("data", {}):
+        return config
+    steps = default_steps(Wording.of(config.prompt).is_one_line)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, normalise=steps))
 
 
 def build_from(values: dict[str, Any], of_file: dict[str, Any], path: str) -> Config:

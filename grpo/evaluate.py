@@ -18,7 +18,7 @@ from eval.run_folder import results_folder
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.run import go_offline, open_run
-from grpo.runtime.old_limits import with_old_limits
+from grpo.runtime.old_defaults import with_old_defaults
 from grpo.runtime.run_folder import check_settings, policy_in
 
 
@@ -58,7 +58,7 @@ def check_folder(config: Config) -> None:
 
 def work(options: argparse.Namespace) -> None:
     config = load_config(options.config, options.overrides)
-    config = with_old_limits(config, Path(config.run_dir))
+    config = with_old_defaults(config, Path(config.run_dir))
     go_offline(config)
     check_folder(config)
     from grpo.stages.added_system import add_model, add_outputs, check_name, chosen_set, write_sources

@@ -25,8 +25,8 @@ from grpo.config_file import load_config
 from grpo.runtime import device
 from grpo.runtime.ending import shared_ending
 from grpo.runtime.interrupt import StopRequest
+from grpo.runtime.old_defaults import with_old_defaults
 from grpo.runtime.old_folders import COMMAND_STAGES, update_names
-from grpo.runtime.old_limits import with_old_limits
 from grpo.runtime.parallel import connect, meet
 from grpo.runtime.run_folder import add_timing, claim_folder, environment, sole_process, timings_of
 from grpo.runtime.trackers import check_installed
@@ -121,7 +121,7 @@ def open_run(config: Config) -> Iterator["Run"]:
 
         print_line = say if world.is_first else silent
         with sole_process(folder, print_line) if world.is_first else nullcontext():
-            own = with_old_limits(config, folder)
+            own = with_old_defaults(config, folder)
             yield Run(own, folder, cache_dir(), compute, stop, print_line, world)
 
 
@@ -209,7 +209,7 @@ def command(options: argparse.Namespace) -> None:
     check_installed(config.log.to)
     go_offline(config)
     if options.check or options.json:
-        print_plan(config, is_json=options.json)
+        print_plan(with_old_defaults(config, Path(config.run_dir)), is_json=options.json)
         return
     try:
         with open_run(config) as run:

@@ -13,7 +13,7 @@ from pathlib import Path
 from data.sources.line import MAX_LINE_BYTES, BadLineError, Columns, Line
 from data.sources.table import Places, Table, find_places, lenient_text, whole_cell
 
-DIVIDERS = (",", ";")
+DIVIDERS = (",", ";", "\t")
 FIRST_ROWS = 100  # that show what divides the cells
 
 Cells = list[str] | BadLineError

@@ -75,23 +75,26 @@ def _rows(
             yield Row(f"{path}:{number}", text, line)
 
 
-def _aligned_rows(source: Path, *references: Path) -> Iterator[Row]:
-    """A row for each line of a file and those with its reference texts; an empty line is half a pair. Raises
+def _aligned_rows(*paths: Path) -> Iterator[Row]:
+    """A row for each line of the files: the source and its reference texts; an empty line is half a pair. Raises
     InputError where their numbers differ.
     """
-    lines = file_lines(source)
-    others = [file_lines(path) for path in references]
-    for path, own in zip(references, others, strict=True):
-        if len(lines) != len(own):
+    files = [file_lines(path) for path in paths]
+    for path, own in zip(paths, files, strict=True):
+        if len(own) != len(files[0]):
             raise InputError(
-                f"{source} has {len(lines)} lines and {path} has {len(own)}: aligned files need equally many"
+                f"{paths[0]} has {len(files[0])} lines and {path} has {len(own)}: aligned files need equally many"
             )
-    for number, (line, *texts) in enumerate(zip(lines, *others, strict=True), start=1):
-        yield Row(f"{source}:{number}", line, _aligned_pair(line, texts))
+    for number, lines in enumerate(zip(*files, strict=True), start=1):
+        yield _aligned_row(paths, number, lines)
 
 
-def _aligned_pair(line: bytes, others: Sequence[bytes]) -> Line | BadLineError:
-    try:
-        return check_one_line(decode_line(line)), tuple(check_one_line(decode_line(text)) for text in others)
-    except BadLineError as error:
-        return error
+def _aligned_row(paths: Sequence[Path], number: int, lines: Sequence[bytes]) -> Row:
+    """The lines of this number as a pair, or the first that is no text, with its file."""
+    texts = list[str]()
+    for path, line in zip(paths, lines, strict=True):
+        try:
+            texts.append(check_one_line(decode_line(line)))
+        except BadLineError as error:
+            return Row(f"{path}:{number}", line, error)
+    return Row(f"{paths[0]}:{number}", lines[0], (texts[0], tuple(texts[1:])))

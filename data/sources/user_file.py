@@ -5,16 +5,17 @@ again. A bad line is recorded with file, line and reason, and reading continues;
 are too many. InputError means that the file is no corpus at all.
 """
 
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from data.clean import DAMAGED, clean_text, describe_pair, script_problem, shorten
+from data.clean import DAMAGED, NOT_IN, clean_text, describe_pair, script_problem, shorten
 from data.documents import user_path
 from data.errors import InputError
 from data.examples import Example
 from data.interface_text import without_accelerators
 from data.normalise import DEFAULT, LINE_ENDS
+from data.script import script_in
 from data.sources import formats
 from data.sources.arrow_tables import files_of_folder
 from data.sources.encoding import command_to_convert, likely_encoding
@@ -29,7 +30,8 @@ FILES = (
     f"a {', '.join(formats.KINDS)} file (also as .gz, .xz, .bz2 or .zst), a folder of datasets, or two "
     "or more aligned text files as SOURCE.txt,REFERENCE.txt"
 )
-KINDS = f"{BUILT_IN}, {FILES}"
+LANGUAGES = "data.source_language and data.target_language"
+CORPUS = ("data.corpus", "data.train")  # settings that take a built-in corpus too
 INSTEAD = {
     ".json": "save it as .jsonl, one object a line",
     ".xlsx": "save it as .csv",
@@ -37,7 +39,7 @@ INSTEAD = {
     ".arrow": "give its folder",
 }  # by what a file is named
 SHOWN_LINE = 80  # characters of a line that is no pair
-NUM_SAMPLES = 200  # lines that show the encoding
+NUM_SAMPLES = 200  # lines that show the encoding, texts that show the script
 
 BadLine = tuple[str, str]  # (file:line, reason)
 
@@ -45,7 +47,7 @@ BadLine = tuple[str, str]  # (file:line, reason)
 @dataclass(frozen=True)
 class UserCorpus:
     """The location of the corpus, its languages and the names (or, for TSV, 1-based numbers) of its two columns. In
-    refusals `setting` names what gave the location, and `kinds` what it may be.
+    refusals `setting` names what gave the location.
     """
 
     location: str
@@ -56,7 +58,6 @@ class UserCorpus:
     is_catalogue: bool = False
     setting: str = "data.corpus"
     steps: tuple[str, ...] = DEFAULT  # of normalisation, before those of data.normalise
-    kinds: str = KINDS
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -76,7 +77,8 @@ class UserCorpus:
                     f"{self.setting}: {str(path)!r} has a character that cannot be shown; rename the file"
                 )
         kinds = [kind_of(path) for path in paths]
-        advice = next((INSTEAD[kind] for kind in kinds if kind in INSTEAD), f"give {self.kinds}")
+        other = f"a text file is one side, so give it with its other side as SOURCE,REFERENCE, or {FILES}"
+        advice = next((INSTEAD[kind] for kind in kinds if kind in INSTEAD), other)
         if INSTEAD.keys() & set(kinds) or (len(paths) == 1 and kinds[0] not in formats.KINDS):
             raise InputError(f"{self.setting}: {self.location}: unknown kind of corpus; {advice}")
         return paths
@@ -88,7 +90,15 @@ class UserCorpus:
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if kind_of(file) in formats.KINDS)
             return f" but a folder; name a file in it{f', such as {files[0]}' if files else ''}"
-        return f"; give {self.kinds}"
+        return f"; give {choices(self.setting)}"
+
+    @property
+    def sides(self) -> str:
+        """What to exchange where each side is in the script of the other language."""
+        if len(self.paths) > 1 and kind_of(self.paths[0]) not in formats.ARROW:
+            return "the two files"
+        is_corpus = self.setting in CORPUS
+        return LANGUAGES if is_corpus else "the two columns of this file"
 
     @property
     def candidates(self) -> tuple[Columns, ...]:
@@ -107,7 +117,9 @@ class Reading:
 
     `encoding` is the likely one of the lines that are not UTF-8, and `command` converts the file;
     `num_swapped` counts the pairs that would be right with their sides exchanged; `names` are those that
-    the columns or languages can be chosen from; `layout` says in words which are read and which there are.
+    the columns or languages can be chosen from; `layout` says in words which are read and which there are;
+    `sides` is what to exchange where the two are; `scripts`, by reason, the script of most texts that are in another
+    one than their language's.
     """
 
     examples: MutableSequence[Example] = field(default_factory=list)
@@ -116,9 +128,11 @@ class Reading:
     remarks: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     layout: str = ""
+    sides: str = LANGUAGES
     num_swapped: int = 0
     encoding: str = ""
     command: str = ""
+    scripts: dict[str, str] = field(default_factory=dict)
 
     def add_bad_line(self, place: str, reason: str, sample: str) -> None:
         """Count a line that is no pair."""
@@ -128,13 +142,14 @@ class Reading:
 
 def read(corpus: UserCorpus, examples: MutableSequence[Example] | None = None) -> Reading:
     """Read the pairs of a corpus, cleaned, into the list `examples`, and its bad lines. Raises InputError."""
-    reading = Reading() if examples is None else Reading(examples)
-    undecoded: list[bytes] = []
+    reading = Reading([] if examples is None else examples, sides=corpus.sides)
+    undecoded = dict[bytes, str]()  # a line and its file
+    other_scripts = dict[str, list[str]]()
     num_joined = 0
     for place, text, line in _rows(corpus, reading):
         if isinstance(line, BadLineError):
             if str(line) == NOT_UTF8 and len(undecoded) < NUM_SAMPLES:
-                undecoded.append(text)
+                undecoded[text] = place.rpartition(":")[0]
             reading.add_bad_line(
                 place, str(line), f"{place}: {shorten(text.decode('utf-8', 'replace'), SHOWN_LINE)}"
             )
@@ -144,17 +159,19 @@ def read(corpus: UserCorpus, examples: MutableSequence[Example] | None = None) -
             reason = _problem(example) or script_problem(example)
             if reason:
                 reading.add_bad_line(example.id, reason, describe_pair(example))
+                side, is_script, _ = reason.partition(NOT_IN)
+                if is_script and len(texts := other_scripts.setdefault(reason, [])) < NUM_SAMPLES:
+                    texts.append(getattr(example, side))
                 reading.num_swapped += not _problem(example) and not script_problem(_swap_texts(example))
             else:
                 reading.examples.append(example)
-    if num_joined and LINE_ENDS not in corpus.steps:
-        reading.remarks.append(
-            f"{corpus.paths[0]}: {num_joined:,} texts have line ends, which become spaces; where a completion has many "
-            f"lines (prompt.lines), data.normalise={[*DEFAULT, LINE_ENDS]} keeps them"
-        )
+    if num_joined:
+        reading.remarks.append(f"{corpus.paths[0]}: {num_joined:,} texts {line_words(corpus.steps)}")
+    reading.scripts = {reason: script_in(texts) for reason, texts in other_scripts.items()}
     if undecoded:
         reading.encoding = likely_encoding(undecoded, (corpus.source_language, corpus.target_language))
-        reading.command = command_to_convert(corpus.paths[0], reading.encoding or "ENCODING")
+        path = Path(next(iter(undecoded.values())))
+        reading.command = command_to_convert(path, reading.encoding or "ENCODING")
     return reading
 
 
@@ -189,6 +206,16 @@ def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
         yield Example(key, source, reference, ORIGIN, LICENCE, *languages, corpus.task)
 
 
+def line_words(steps: Sequence[str]) -> str:
+    """What becomes of the line ends within texts, after the number of those texts."""
+    if LINE_ENDS in steps:
+        return "have several lines, which they keep (data.normalise has line_ends)"
+    return (
+        'have line ends, which become spaces; with prompt.lines="many" and no data.normalise of your own '
+        "they stay"
+    )
+
+
 def has_line_end(text: str) -> bool:
     """Whether a text has a line end between other characters."""
     return len(text.strip().splitlines()) > 1
@@ -205,16 +232,25 @@ def _problem(example: Example) -> str:
     return "damaged characters" if DAMAGED.search(example.source + example.reference) else ""
 
 
+def choices(setting: str) -> str:
+    """What a setting takes that names a corpus or a set."""
+    return f"{BUILT_IN}, {FILES}" if setting in CORPUS else FILES
+
+
 def _folder_files(path: Path, setting: str) -> list[Path]:
     """The files of a folder of datasets; none where the path is no such folder."""
     try:
         return files_of_folder(path) if path.is_dir() else []
     except OSError as error:
-        raise InputError(f"{setting}: {path} cannot be read ({error.strerror}); give {KINDS}") from error
+        raise InputError(
+            f"{setting}: {path} cannot be read ({error.strerror}); give {choices(setting)}"
+        ) from error
 
 
 def _is_file(path: Path, setting: str) -> bool:
     try:
         return path.is_file()
     except OSError as error:  # a name that is too long, a folder that may not be looked into
-        raise InputError(f"{setting}: {path} cannot be read ({error.strerror}); give {KINDS}") from error
+        raise InputError(
+            f"{setting}: {path} cannot be read ({error.strerror}); give {choices(setting)}"
+        ) from error

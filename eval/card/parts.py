@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data.documents import read_object
-from data.language_names import language_name
+from data.language_names import short_name
 from data.saved_prompt import FILE as PROMPT_FILE
 from data.saved_prompt import load_wording as wording_of
 from eval.card.head import base_of, licence_of_model, views
@@ -49,9 +49,9 @@ def about(run: RunFolder, system: str) -> Iterator[str]:
     facts = run.systems.get(system) or next(iter(run.main.systems.values()), {})
     splits = run.corpus.get("manifest", {}).get("splits", {})
     sources = sorted({name for part in splits.values() for name in part["languages"]})
-    names = ", ".join(map(language_name, sources))
+    names = ", ".join(map(short_name, sources))
     if names and facts:
-        yield f"A language model for short texts, from {names} to {language_name(facts['target_language'])}."
+        yield f"A language model for short texts, from {names} to {short_name(facts['target_language'])}."
     else:
         yield "The run folder does not say for which languages: it has no corpus.json or no evaluation."
     base = base_of(run)
@@ -138,9 +138,7 @@ def takes_vectors(term: str) -> bool:
 
 def encoder_words(reward: dict[str, Any]) -> str:
     """The encoder, and those of some target languages."""
-    own = (
-        f"{shown_name(name)} for {language_name(code)}" for code, name in reward.get("encoders", {}).items()
-    )
+    own = (f"{shown_name(name)} for {short_name(code)}" for code, name in reward.get("encoders", {}).items())
     return ", ".join([shown_name(reward["encoder"]), *own])
 
 

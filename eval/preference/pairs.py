@@ -11,7 +11,7 @@ from typing import Any
 
 from data.documents import parse_json, parse_object, read_bytes, user_path
 from data.errors import InputError
-from data.language_names import language_name
+from data.language_names import short_name
 from eval.run_folder import references_of, results_by_corpus
 
 ITEM_KEYS = ("id", "source_language", "source", "reference", "output")
@@ -163,7 +163,7 @@ def destination(text: str) -> Path:
 
 def language_label(code: str) -> str:
     """'bo' -> 'Tibetan'; the code of a language without a name."""
-    name = language_name(code)
+    name = short_name(code)
     return name if name != code else f"the language {code!r}"
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from data.language_names import language_name
+from data.language_names import short_name
 from data.script import script_of, unit_name
 from eval.forgetting.collections import shared_words
 from eval.report.blocks import Table
@@ -79,7 +79,7 @@ def overall_table(run: RunFolder, title: str = "Results on the test set") -> Tab
     )
     languages = {system["target_language"] for system in run.systems.values()}
     units = tuple(
-        f"Units of {language_name(language)}: {unit_name(script_of(language))}."
+        f"Units of {short_name(language)}: {unit_name(script_of(language))}."
         for language in sorted(languages)
     )
     rewarded = rewarded_scores(run.config)

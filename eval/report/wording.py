@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from data.language_names import language_name
+from data.language_names import short_name
 
 ALL = "all"  # the slice of every item; also the code of a language
 ABSENT = "-"
@@ -133,7 +133,7 @@ def share_of_resamples(p: float) -> str:
 
 def place_label(name: str) -> str:
     """'bo' -> 'Tibetan (bo)', 'origin:mediawiki' -> 'mediawiki', 'all' -> 'all'."""
-    language = name if name == ALL or ":" in name else language_name(name)
+    language = name if name == ALL or ":" in name else short_name(name)
     return f"{language} ({name})" if language != name else name.removeprefix("origin:")
 
 

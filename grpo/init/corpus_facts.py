@@ -1,7 +1,6 @@
 """What a user's parallel file says by itself: columns, languages, lengths. Only its first rows are read."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,14 +11,13 @@ import numpy as np
 from data.clean import clean_text
 from data.errors import InputError
 from data.language_names import is_language, language_meant, language_name
-from data.script import SCRIPT_NAMES, count_units, is_script, parse_tag, primary, script_of
+from data.script import SCRIPT_NAMES, count_units, parse_tag, primary, script_in, script_of
 from data.sources.formats import TABLES, UNITS, read_content
 from data.sources.line import BadLineError, Columns
 from data.sources.packed_file import kind_of
-from data.sources.user_file import BUILT_IN, DEFAULT_COLUMNS, FILES, UserCorpus
+from data.sources.user_file import BUILT_IN, DEFAULT_COLUMNS, UserCorpus
 
 ROWS = 2000  # that are looked at
-LETTERS = 4000  # characters that show the script of a side
 LONGEST_CODE = 8  # letters of "zho_Hans"
 ENOUGH = 99  # per cent of the texts that a length limit keeps
 SIDES = ("source", "reference")
@@ -71,7 +69,7 @@ def look(location: str, languages: tuple[str, str], columns: Columns | None) -> 
         raise InputError(
             f"init: {location!r} is a corpus of this project; write data.corpus={location}, as in semantic-grpo run --config mt"
         )
-    corpus = UserCorpus(location, "und", "und", setting="init", kinds=FILES)
+    corpus = UserCorpus(location, "und", "und", setting="init")
     paths = corpus.paths
     names = column_names(paths)
     names_to_read = columns or found_columns(paths, names, languages)
@@ -216,15 +214,6 @@ def language_of(name: str, texts: Sequence[str], choice: str, hint: str) -> tupl
         )
     doubt = "; many languages have it, so look at this" if script in SHARED else ""
     return guess, f"{language_name(guess)}, by its {words} script{doubt}"
-
-
-def script_in(texts: Sequence[str]) -> str:
-    """The script of most letters."""
-    letters = Counter(character for character in "".join(texts)[:LETTERS] if character.isalpha())
-    shares = {
-        script: sum(n for one, n in letters.items() if is_script(one, script)) for script in SCRIPT_NAMES
-    }
-    return max(shares, key=lambda script: shares[script]) if any(shares.values()) else ""
 
 
 def likely_language(script: str) -> str:

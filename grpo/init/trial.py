@@ -8,7 +8,7 @@ from data.errors import InputError
 from data.manifest import size_lines
 from data.prepare import prepare
 from grpo.config import Config
-from grpo.config_file import build
+from grpo.config_file import build, with_default_steps
 from grpo.init.corpus_facts import CorpusFacts
 from grpo.init.model_facts import ModelFacts
 from grpo.init.text import Answers, config_text
@@ -41,7 +41,8 @@ def remarks(text: str) -> list[str]:
     """Prepare the corpus as the run does, and ask the model for a prompt where its folder is here; which parts are
     smaller than the text wants. Raises InputError.
     """
-    config: Config = build(Config, tomllib.loads(text), "init", "")
+    values = tomllib.loads(text)
+    config = with_default_steps(build(Config, values, "init", ""), values)
     corpus = prepare(config.data, cache_dir(), say=silent)
     prompt_lines(config, Inputs(known_model(config), corpus))
     return size_lines(corpus.manifest)

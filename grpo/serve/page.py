@@ -4,7 +4,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from data.language_names import language_name
+from data.language_names import short_name
 from eval.report.cards import attributes
 from eval.report.page_files import CSS, source_hash
 from grpo.serve.served import Served
@@ -23,7 +23,7 @@ NO_COSINE = "There is no cosine: "
 def page(served: Served, most_samples: int, no_encoder: str) -> str:
     """The page of a policy. `no_encoder` says why there is no cosine, "" where there is one."""
     source, target, _ = served.policy.kind
-    pair = f"{language_name(source)} to {language_name(target)}" if source else ""
+    pair = f"{short_name(source)} to {short_name(target)}" if source else ""
     return HTML.substitute(
         css=CSS + MORE_CSS,
         script=SCRIPT,

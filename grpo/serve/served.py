@@ -11,9 +11,9 @@ from data.prompt import Prompt
 from data.saved_prompt import load_kinds, model_ends
 from data.template import CHAT, Message, Wording
 from grpo.engine.model import load_tokenizer
-from grpo.runtime.run_folder import policy_in, run_of, settings_in
+from grpo.runtime.run_folder import policy_in, run_of
 from grpo.serve.refusal import RequestError
-from grpo.translate.policy import Policy, open_policy, with_known_limits
+from grpo.translate.policy import Policy, open_policy, settings_of
 
 FREE = ("", "", "free")  # kind of what a model is asked that no run has trained: the text as it is
 USUAL_OUTPUT = 256  # tokens that such a model may write where a request does not say
@@ -29,7 +29,7 @@ def open_any(path: Path, source_language: str = "", target_language: str = "") -
     tokenizer = load_tokenizer(folder)
     wording = Wording(template=CHAT) if tokenizer.chat_template else Wording(lines="many")
     prompt = Prompt.of(tokenizer, wording, model_ends(folder, tokenizer))
-    settings = with_known_limits(settings_in(None), None) | {"eval.max_new_tokens": USUAL_OUTPUT}
+    settings = settings_of(None, prompt) | {"eval.max_new_tokens": USUAL_OUTPUT}
     return Policy(folder, None, settings, prompt, FREE, [FREE])
 
 

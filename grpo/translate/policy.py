@@ -8,6 +8,7 @@ from typing import Any
 from data.clean import clean_text
 from data.errors import InputError
 from data.examples import Example
+from data.normalise import default_steps
 from data.prompt import Prompt
 from data.saved_prompt import Kind, example_of, load, load_kinds
 from grpo.config import Config
@@ -57,7 +58,15 @@ def open_policy(path: Path, source_language: str = "", target_language: str = ""
     kinds = load_kinds(folder)
     kind = chosen_kind(folder, kinds, source_language, target_language)
     prompt = load(folder, load_tokenizer(folder))
-    return Policy(folder, run, with_known_limits(settings_in(run), run), prompt, kind, kinds)
+    return Policy(folder, run, settings_of(run, prompt), prompt, kind, kinds)
+
+
+def settings_of(run: Path | None, prompt: Prompt) -> dict[str, Any]:
+    """The settings of a run; of a folder alone the defaults for its prompt."""
+    if run:
+        return with_known_limits(settings_in(run), run)
+    steps = [*default_steps(prompt.wording.is_one_line)]
+    return with_known_limits(settings_in(None) | {"data.normalise": steps}, None)
 
 
 def with_known_limits(settings: dict[str, Any], run: Path | None) -> dict[str, Any]:

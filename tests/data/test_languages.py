@@ -4,8 +4,8 @@ import pytest
 
 from data.config import DataConfig, check
 from data.errors import InputError
-from data.language_names import is_language, language_meant, language_name
-from data.script import is_script, known_code, known_script, primary, script_of, unit_name
+from data.language_names import is_language, language_meant, language_name, short_name
+from data.script import is_script, known_code, known_script, parse_tag, primary, script_of, unit_name
 
 
 def listed(text: str) -> list[str]:
@@ -124,6 +124,27 @@ def test_synonyms_are_one_language() -> None:
     assert {primary(tag) for tag in tags} == {"bo"} and {language_name(tag) for tag in tags[:3]} == {
         "Tibetan"
     }
+
+
+def test_what_follows_a_single_letter_is_no_script_and_no_region() -> None:
+    assert script_of("qaa-Latn-x-mine") == "Latn" and script_of("qaa-x-mine") is None
+    assert parse_tag("de-u-co-phonebk") == ("de", "", "") and parse_tag("sr-Latn-RS-x-us") == (
+        "sr",
+        "Latn",
+        "RS",
+    )
+    assert (
+        not is_language("x-mine") and language_meant("x-mine") == "qaa" and language_meant("i-klingon") == ""
+    )
+
+
+def test_a_short_name_says_what_is_not_expected_of_the_language() -> None:
+    names = {tag: short_name(tag) for tag in FLORES}
+    assert len(set(names.values())) == len(FLORES)
+    assert [names[tag] for tag in ("bod_Tibt", "tzm_Tfng", "jpn_Jpan", "kor_Hang", "yue_Hant", "zho_Hant", "min_Arab")] == [
+        "Tibetan", "Central Atlas Tamazight (Tifinagh)", "Japanese", "Korean", "Cantonese", "Chinese (Traditional)",
+        "Minangkabau (Arabic)",
+    ]  # fmt: skip
 
 
 def test_two_scripts_are_one_script_with_a_plus() -> None:

@@ -32,6 +32,24 @@ def test_both_sets_are_taken_whole_and_in_their_order(tmp_path: Path) -> None:
     assert corpus.manifest["splits"]["test"]["pairs"] == 3
 
 
+def test_a_set_that_holds_the_whole_corpus_leaves_no_pair(tmp_path: Path) -> None:
+    train = write_pairs(tmp_path / "train.tsv", list(range(40)))
+    with pytest.raises(
+        InputError, match=r": 0 of 40 pairs are usable \(dropped: 40 near a pair of data\.test\); "
+    ):
+        prepared(tmp_path, train=train, test=train)
+
+
+def test_what_is_not_read_of_a_set_is_told(tmp_path: Path) -> None:
+    train = write_pairs(tmp_path / "train.tsv", list(range(40)))
+    rows = [f"{words(number)}\t{words(number + 50)}\tx" for number in (700, 701)]
+    test = tmp_path / "test.tsv"
+    test.write_text("\n".join(["sw\ten\tnote", *rows]) + "\n", encoding="utf-8")
+    corpus, lines = prepared(tmp_path, train=train, test=str(test))
+    remark = f"{test}: 'sw' and 'en' are read; 'note' is not"
+    assert f"data: {remark}" in lines and remark in corpus.manifest["remarks"]
+
+
 def test_pairs_near_a_set_are_dropped_counted_and_shown(tmp_path: Path) -> None:
     train = write_pairs(tmp_path / "train.tsv", list(range(100)))
     test = write_pairs(tmp_path / "test.tsv", [3, 900, 901], change=" x")

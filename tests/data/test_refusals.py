@@ -64,6 +64,9 @@ def test_another_script_is_told_with_its_setting_and_the_columns(
         target_language="am",
     )
     assert f"; reference is not in Ethiopic script (data.target_language=am); {column_words}; " in lines
+    assert (
+        '; most of these texts are in Latin script: write the code of their language, or "am-Latn"; ' in lines
+    )
 
 
 def test_an_object_of_other_languages_is_told_with_its_fields(tmp_path: Path) -> None:

@@ -44,6 +44,21 @@ def test_one_message_of_a_user_gets_the_prompt_of_training(kind: str, name: str,
     assert prompt.tokenizer.chat_template is None
 
 
+def test_a_policy_is_asked_by_the_names_that_it_was_trained_on(tmp_path: Path) -> None:
+    """Names of languages may change from version to version."""
+    example = replace(EXAMPLE, source_language="en", target_language="zh-TW")
+    prompt = Prompt.of(with_template(tiny_tokenizers.byte_level(), FAMILIES["chatml"]), Wording(CHAT))
+    save(prompt, kinds_of([example]), tmp_path)
+    assert load_wording(tmp_path) == Wording(CHAT)
+    text = (tmp_path / FILE).read_text(encoding="utf-8")
+    (tmp_path / FILE).write_text(text.replace('"Chinese (Traditional)"', '"Chinese"'), encoding="utf-8")
+    assert "from English to Chinese. " in load(tmp_path, prompt.tokenizer).wording.request(example)
+    with pytest.raises(
+        InputError, match=r"was trained with prompt.target_label = 'Chinese', not ''; restore"
+    ):
+        check_wording(tmp_path, Wording(CHAT))
+
+
 def test_with_several_languages_a_variable_chooses_and_the_first_is_the_default(tmp_path: Path) -> None:
     examples = [
         replace(EXAMPLE, source_language=code, target_language="zh") for code in ("bo", "dz", "bo", "en")

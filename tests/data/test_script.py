@@ -121,6 +121,8 @@ def test_units_are_syllables_characters_or_words() -> None:
     assert count_units(TIBETAN, "Tibt") == 2
     assert count_units("甲乙 ab。", "Hani") == 2
     assert count_units("one two  three", "Latn") == 3
+    words = "\u1230\u120b\u121d\u1361\u1208\u12d3\u1208\u121d\u1362"  # two, with the sign between words and a full stop
+    assert count_units(words, "Ethi") == 2 and count_units(words.replace("\u1361", " \u1361 "), "Ethi") == 2
     assert count_units("one two", None) == 2
     assert count_units("\u65e5\u672c\u3054\u3068 ab\u3002", "Hani+Hira+Kana") == 4
     assert count_units("\ud55c\uad6d\uc5b4 \ubb38\uc7a5", "Hang+Hani") == 2

@@ -40,7 +40,11 @@ def test_prompt_says_the_language_without_script_and_region(language: str, label
         ("zho_Hans", "zho_Hant", "", ("Chinese (Simplified)", "Chinese (Traditional)")),
         ("ks_Arab", "ks_Deva", "", ("Kashmiri (Arabic)", "Kashmiri (Devanagari)")),
         ("ks_Arab", "ks", "", ("Kashmiri (Arabic)", "Kashmiri")),
-        ("zho_Hant", "zho_Hant", "中文", ("Chinese", "Chinese")),
+        ("zho_Hant", "zho_Hant", "中文", ("Chinese (Traditional)", "Chinese (Traditional)")),
+        ("en", "zh-TW", "英文", ("English", "Chinese (Traditional)")),
+        ("pt-BR", "pt-PT", "pt", ("Portuguese", "Portuguese (Portugal)")),
+        ("kmr", "cnr", "ku", ("Northern Kurdish", "Montenegrin")),
+        ("eng_Latn", "sr-Latn", "英文", ("English", "Serbian (Latin)")),
         ("sr_Cyrl", "hr_Latn", "sr", ("Serbian", "Croatian")),
     ],
 )
@@ -74,6 +78,16 @@ def test_a_reader_is_told_where_the_plain_prompt_says_a_code(
         if line.startswith("NOTE")
     ]
     assert len(notes) == bool(named) and all(named in note for note in notes)
+
+
+def test_a_language_without_a_name_is_told() -> None:
+    example = replace(EXAMPLE, target_language="qaa-Latn-x-mine")
+    sentence = (
+        'qaa-Latn-x-mine has no English name, so the prompt says the code; write prompt.target_label="NAME"'
+    )
+    assert Wording("chat").nameless(example) == [sentence]
+    assert Wording("chat", target_label="Mine").nameless(example) == Wording().nameless(example) == []
+    assert "to Mine. " in Wording("chat", target_label="Mine").request(example)
 
 
 def test_prompt_of_a_headline_asks_for_one() -> None:

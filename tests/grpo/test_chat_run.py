@@ -52,7 +52,7 @@ def command(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
     return arguments(corpus, model, run, *reward, *more)
 
 
-def test_line_ends_of_a_corpus_reach_a_chat_that_is_to_have_them(
+def test_line_ends_of_a_corpus_stay_in_a_chat_from_the_file_to_the_report(
     chat_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [line.split("\t") for line in write_corpus(tmp_path / "a.tsv").read_text("utf-8").splitlines()[1:]]
@@ -67,17 +67,53 @@ def test_line_ends_of_a_corpus_reach_a_chat_that_is_to_have_them(
         return encode(prompt, text)
 
     monkeypatch.setattr(Prompt, "encode_completion", encode_and_note)
-    lines = 'data.normalise=["nfc","line_ends"]'
-    stages = ["--stages", "data,sft,eval"]
-    assert main(command(corpus, chat_model, tmp_path / "run", *CHAT, lines, *stages)) == 0
+    stages = ["--stages", "data,sft,train,eval,report"]
+    chat = command(corpus, chat_model, tmp_path / "run", *CHAT)
+    assert main([*chat, "--check"]) == 0
+    checked = capsys.readouterr().out
+    assert "pairs.jsonl: 160 texts have several lines, which they keep (" in checked
+    assert 'data.normalise=["invisible", "tsheg", "nfc", "line_ends"]' in checked
+    assert main([*chat, *stages]) == 0
     assert completions and all(re.fullmatch(r"\w\w\n\w\w", text) for text in completions)
     items = json.loads((tmp_path / "run" / "eval" / "warm_start.json").read_text(encoding="utf-8"))["items"]
     assert {tuple(item["references"]) for item in items} <= {(pair["reference"],) for pair in pairs}
-    assert "line ends" not in capsys.readouterr().out
-    assert main(command(corpus, chat_model, tmp_path / "joined", *CHAT, "--stages", "data")) == 0
-    assert "pairs.jsonl: 160 texts have line ends, which become spaces; " in capsys.readouterr().out
+    assert all(
+        item["references"][0] in (tmp_path / "run" / "report.html").read_text("utf-8") for item in items[:3]
+    )
+    printed = capsys.readouterr().out
+    assert "line ends" not in printed and "160 texts have several lines, which they keep" in printed
+    own = 'data.normalise=["invisible","tsheg","nfc"]'
+    for name, settings in (("joined", [*CHAT, own]), ("one", [*CHAT, "prompt.lines=one"]), ("plain", [])):
+        assert main(command(corpus, chat_model, tmp_path / name, *settings, "--stages", "data")) == 0
+        assert "pairs.jsonl: 160 texts have line ends, which become spaces; " in capsys.readouterr().out
+    lines = 'data.normalise=["nfc","line_ends"]'
     assert main(command(corpus, chat_model, tmp_path / "one", lines, "--stages", "data")) == 2
     assert "data.normalise has line_ends, but a line end ends a completion; " in capsys.readouterr().err
+
+
+def test_a_chat_of_an_earlier_version_goes_on_with_one_line_a_text(
+    chat_model: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its texts became one line by default; a value that is given is bound as ever."""
+    pairs = tmp_path / "pairs.jsonl"
+    rows = [line.split("\t") for line in corpus.read_text("utf-8").splitlines()[1:]]
+    texts = [{"source": source, "reference": f"{text[:2]}\n{text[2:]}"} for source, text in rows]
+    pairs.write_text("\n".join(map(json.dumps, texts)) + "\n", encoding="utf-8")
+    run = tmp_path / "run"
+    default = ["invisible", "tsheg", "nfc"]
+    started = command(pairs, chat_model, run, *CHAT, f"data.normalise={json.dumps(default)}")
+    assert main([*started, "--stages", "data,sft"]) == 0
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    assert config["data"].pop("normalise") == default  # older folders lack it
+    (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    again = command(pairs, chat_model, run, *CHAT)
+    assert main([*again, "--check"]) == 0
+    assert main([*again, "--stages", "train,eval"]) == 0
+    items = json.loads((run / "eval" / "trained.json").read_text(encoding="utf-8"))["items"]
+    assert all(re.fullmatch(r"\w\w \w\w", text) for item in items for text in item["references"])
+    capsys.readouterr()
+    assert main([*again, 'data.normalise=["nfc"]', "--stages", "eval"]) == 2
+    assert "data.normalise = ['invisible', 'tsheg', 'nfc'], not ['nfc']" in capsys.readouterr().err
 
 
 def test_a_chat_run_goes_from_data_to_report_and_saves_how_it_asked(

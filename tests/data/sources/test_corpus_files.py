@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -188,7 +189,7 @@ def test_each_bad_line_of_tsv_and_of_aligned_files(tmp_path: Path) -> None:
     reference = write(tmp_path / "r.txt", "甲乙\n甲乙\n".encode() + b"\xff")
     assert read(corpus(f"{source},{reference}")).bad_lines == [
         (f"{source}:2", "empty source"),
-        (f"{source}:3", "not UTF-8"),
+        (f"{reference}:3", "not UTF-8"),
     ]
 
 
@@ -205,6 +206,29 @@ def test_aligned_files_of_different_length_name_both_counts(tmp_path: Path) -> N
     reference = write(tmp_path / "b.txt", "甲乙\n" * 2)
     with pytest.raises(InputError, match=r"a\.txt has 3 lines and .*b\.txt has 2"):
         read(corpus(f"{source},{reference}"))
+
+
+def test_of_aligned_files_the_one_that_is_not_utf_8_is_named_and_converted(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.txt", f"{BO}\n" * 2)
+    (tmp_path / "b.txt").write_bytes("甲乙丙丁\n戊己庚辛\n".encode("gb18030"))
+    reading = read(corpus(f"{source},{tmp_path}/b.txt"))
+    assert reading.bad_lines == [(f"{tmp_path}/b.txt:{line}", "not UTF-8") for line in (1, 2)]
+    assert reading.command == f"iconv -f GB18030 -t UTF-8 {tmp_path}/b.txt > {tmp_path}/b.utf8.txt"
+
+
+def test_one_text_file_and_a_set_get_their_own_advice(tmp_path: Path) -> None:
+    one = write(tmp_path / "bod_Tibt.devtest", f"{BO}\n")
+    with pytest.raises(
+        InputError, match="a text file is one side, so give it with its other side as SOURCE,REF"
+    ):
+        read(corpus(one))
+    with pytest.raises(InputError, match=r"data\.test: .*gone\.tsv is not a file; give a \.jsonl, "):
+        read(replace(corpus(tmp_path / "gone.tsv"), setting="data.test"))
+    two = write(tmp_path / "zho_Hans.devtest", "甲乙\n")
+    assert read(corpus(f"{two},{one}")).sides == "the two files"
+    table = write(tmp_path / "a.tsv", f"{BO}\t甲乙\n")
+    assert read(corpus(table)).sides == "data.source_language and data.target_language"
+    assert read(replace(corpus(table), setting="data.test")).sides == "the two columns of this file"
 
 
 def test_missing_file_unknown_ending_and_three_files(tmp_path: Path) -> None:

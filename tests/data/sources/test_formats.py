@@ -47,7 +47,7 @@ def csv_text(rows: list[tuple[str, ...]], **form: object) -> str:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("divider", [",", ";"])
+@pytest.mark.parametrize("divider", [",", ";", "\t"])
 @pytest.mark.parametrize("quoting", [csv.QUOTE_ALL, csv.QUOTE_MINIMAL])
 @pytest.mark.parametrize("names", [("source", "reference"), ("bo", "zh"), None])
 def test_csv_with_quotes_and_line_ends_inside(

@@ -44,8 +44,8 @@ def test_what_a_csv_writer_writes_is_read_back(
     assert texts(reading) == CLEANED
     assert reading.remarks == [
         f"{tmp_path}/a.tsv: an export with quotes; they are taken off the texts",
-        f"{tmp_path}/a.tsv: 1 texts have line ends, which become spaces; where a completion has many "
-        "lines (prompt.lines), data.normalise=['invisible', 'tsheg', 'nfc', 'line_ends'] keeps them",
+        f'{tmp_path}/a.tsv: 1 texts have line ends, which become spaces; with prompt.lines="many" and no '
+        "data.normalise of your own they stay",
     ]
     first = len(header) + 1
     assert [example.id for example in reading.examples] == [

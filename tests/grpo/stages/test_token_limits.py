@@ -17,7 +17,7 @@ from grpo.config import Config, ModelConfig, RolloutConfig, value_of, with_numbe
 from grpo.run import main
 from grpo.runtime.device import choose
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.old_limits import with_old_limits
+from grpo.runtime.old_defaults import with_old_defaults
 from grpo.runtime.run_folder import plain
 from grpo.stages.context import Run
 from grpo.stages.token_limits import LIMITS, known_limits, with_limits
@@ -130,13 +130,13 @@ def test_a_run_of_an_earlier_version_keeps_its_limits(tmp_path: Path) -> None:
     data = replace(Config().data, max_source_units=24, max_target_units=24)
     old = with_numbers(replace(Config(), data=data), LIMITS)
     (tmp_path / "config.json").write_text(json.dumps(plain(old)), encoding="utf-8")
-    assert with_old_limits(Config(), tmp_path) == Config()  # no work that they were used for
+    assert with_old_defaults(Config(), tmp_path) == Config()  # no work that they were used for
     (tmp_path / "warm_start").mkdir()
-    assert with_old_limits(Config(), tmp_path) == old
+    assert with_old_defaults(Config(), tmp_path) == old
     own = Config(model=ModelConfig(max_prompt_tokens=50))
-    assert with_old_limits(own, tmp_path) == replace(old, model=own.model)
+    assert with_old_defaults(own, tmp_path) == replace(old, model=own.model)
     (tmp_path / "config.json").write_text(json.dumps(plain(Config())), encoding="utf-8")
-    assert with_old_limits(own, tmp_path) == own
+    assert with_old_defaults(own, tmp_path) == own
 
 
 @pytest.mark.usefixtures("own_cache")
