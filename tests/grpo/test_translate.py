@@ -30,7 +30,7 @@ from grpo.stages.token_limits import LIMITS
 from grpo.translate import decoding, translator
 from grpo.translate import output as output_file
 from grpo.translate.__main__ import main
-from grpo.translate.choice import choose, cosine, logprob
+from grpo.translate.choice import cosine
 from grpo.translate.decoding import Candidates, Decoding, candidates
 from grpo.translate.policy import Policy, open_policy
 
@@ -298,16 +298,6 @@ def test_logprob_is_the_mean_over_the_tokens_that_were_written(policy: Policy) -
         (sums,) = log_likelihoods(model, [prompts[place]], [rows])
         means: Array = torch.tensor(sums).numpy() / [len(ids) for ids in rows]
         assert own.logps == pytest.approx(list(means), abs=1e-5)
-
-
-def test_the_best_is_a_text_with_the_highest_score_then_the_likeliest() -> None:
-    found = [
-        Candidates(["a", "", "b", "c"], [-2.0, -0.1, -1.0, -1.0], [False] * 4),
-        Candidates(["", ""], [-1.0, -2.0], [False] * 2),
-    ]
-    assert choose(logprob, ["s", "t"], found) == [(2, -1.0), (0, -1.0)]
-    scores = torch.tensor([0.5, 9.0, 0.5, 0.2, 0.0, 1.0], dtype=torch.float64)
-    assert choose(lambda *_: scores, ["s", "t"], found) == [(2, 0.5), (1, 1.0)]
 
 
 class ThreeFours:
