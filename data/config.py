@@ -334,6 +334,7 @@ def side_rules(config: DataConfig) -> list[Rule]:
 def file_rules(config: DataConfig) -> list[Rule]:
     """Rules of files of one's own."""
     return [
+        (not config.pairs, f"data.corpus is empty; name a file of pairs, or write data.corpus={BUILT_IN}"),
         (
             bool(config.train) and config.corpus != BUILT_IN,
             f"data.train={config.train}, data.corpus={config.corpus}: both name the pairs to learn from; leave one out",

@@ -97,8 +97,7 @@ def refuse_gap(gap: float, limit: float) -> None:
         raise SamplerGap(
             f"the sampler's log-probabilities and the trainer's differ by {gap:.2g} nats per token on average "
             f"(limit rollout.max_gap = {limit:g}), which is more than rounding: the policy gradient would be wrong, "
-            "and this update was not made; write engine.fast_decode=false or another engine.number_format under a "
-            "new run_dir"
+            "so training stops; write engine.fast_decode=false or another engine.number_format under a new run_dir"
         )
 
 

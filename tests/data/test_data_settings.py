@@ -41,6 +41,7 @@ def test_settings_of_files_and_overrides_reach_the_data_section() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"corpus": ""}, r"data\.corpus is empty; name a file of pairs, or write data\.corpus=tibetan"),
         ({"languages": ("ug",)}, r"data\.languages: 'ug' is not in the built-in corpus, which has bo, dz"),
         (
             {"corpus": "headlines", "reverse": True},
