@@ -340,6 +340,7 @@ WITH_SETTINGS = {
     "grpo.study.points": "--seeds=1",
     "eval.attacks": "--items=3",
     "benchmarks.step_signal": "--steps=3",
+    "benchmarks.reward_per_kl": "--prompts=3",
 }
 
 
