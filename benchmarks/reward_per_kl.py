@@ -121,10 +121,9 @@ def compare(run: Run, policies: Sequence[Path], num_prompts: int) -> list[str]:
     prompt = load_prompt(run, run.warm_start)
     start = load_model(run, run.warm_start)
     corpus = corpus_of(run)
-    examples = within_limit(corpus.dev, prompt, config.model.max_prompt_tokens)[:num_prompts]
-    reward = load_reward(
-        run, start, prompt, [*within_limit(corpus.train, prompt, config.model.max_prompt_tokens), *examples]
-    )
+    limit = config.model.max_prompt_tokens
+    examples = within_limit(corpus.dev, prompt, limit)[:num_prompts]
+    reward = load_reward(run, start, prompt, [*within_limit(corpus.train, prompt, limit), *examples])
     sampling = replace(sampling_of(config, prompt), parts=max(1, len(examples) // config.rollout.num_prompts))
     task = Task(PromptStream(examples, len(examples), config.seed), prompt, reward.function, start, sampling)
     outcomes = []
@@ -139,10 +138,10 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="the configuration of a run that has a warm start")
     parser.add_argument("--prompts", type=int, default=200, help="prompts of the dev part")
-    parser.add_argument("--set", nargs="*", default=[], metavar="key=value", help="settings")
     parser.add_argument(
-        "policies", nargs="*", type=Path, help="folders of policies, such as arms/NAME/seed0/policy"
+        "--policy", action="append", default=[], type=Path, help="a folder; may be given again"
     )
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_args()
     config = load_config(options.config, options.overrides)
     compute = choose(config.device)
