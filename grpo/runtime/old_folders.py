@@ -6,6 +6,7 @@ What writes into a run folder calls `update_names` first, so that nothing else h
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from data.cache import atomic_write_text
@@ -36,6 +37,16 @@ def update_names(folder: Path) -> None:
         if _present_text(log / "metrics.jsonl", ROW, LOG_STAGES) is not None:
             _replace(log / "rollouts.jsonl", ROW, LOG_STAGES)  # large, and old only where the other one is
             _replace(log / "metrics.jsonl", ROW, LOG_STAGES)
+    link_old_names(folder)
+
+
+def link_old_names(folder: Path) -> None:
+    """Links under the old names of results, which scripts of earlier versions read; none where links cannot be made."""
+    for old, new in SYSTEMS.items():
+        link = folder / "eval" / f"{old}.json"
+        if link.with_stem(new).exists() and not link.exists():
+            with suppress(OSError):
+                link.symlink_to(f"{new}.json")
 
 
 def _rename(old: Path, new: Path) -> None:

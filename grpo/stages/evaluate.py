@@ -34,6 +34,7 @@ from eval.systems import (
 )
 from grpo.engine.model import load_tokenizer
 from grpo.engine.source import ModelSource
+from grpo.runtime.old_folders import link_old_names
 from grpo.stages.context import (
     Run,
     corpus_of,
@@ -238,6 +239,7 @@ def eval_stage(run: Run) -> None:
             write_added_comparison(run.folder, *draws, test, by_document=by_document)
         if corpora := [name for name in run.config.data.corpora if name in sets]:
             write_macro_comparison(run.folder, corpora, *draws, by_document=by_document)
+        link_old_names(run.folder)
 
 
 def folders_of(run: Run) -> dict[str, Path | ModelSource]:

@@ -101,7 +101,8 @@ def test_a_finished_run_is_reported_as_before_and_never_renamed_twice(
     give_old_names(run, method)
     capsys.readouterr()
     assert main([*command("a", *more), "--stages", "eval,report"]) == 0
-    assert not list((run / "eval").glob("grpo*.json"))
+    links = {path.name: path.readlink().name for path in (run / "eval").glob("grpo*.json")}
+    assert links == {"grpo.json": "trained.json", "grpo_best.json": "trained_best.json"}
     assert "evaluating" not in capsys.readouterr().out  # nothing is made again
     again = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     for part in ("verdict", "gaps", "metrics", "signatures", "comparison", "training"):
