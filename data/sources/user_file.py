@@ -80,7 +80,8 @@ class UserCorpus:
         other = f"a text file is one side, so give it with its other side as SOURCE,REFERENCE, or {FILES}"
         advice = next((INSTEAD[kind] for kind in kinds if kind in INSTEAD), other)
         if INSTEAD.keys() & set(kinds) or (len(paths) == 1 and kinds[0] not in formats.KINDS):
-            raise InputError(f"{self.setting}: {self.location}: unknown kind of corpus; {advice}")
+            between = "=" if "." in self.setting else ": "  # of a setting, of a command
+            raise InputError(f"{self.setting}{between}{self.location}: unknown kind of corpus; {advice}")
         return paths
 
     def _instead_of(self, path: Path) -> str:

@@ -113,6 +113,7 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     *[(minibatch.micro_batches, (ROLLOUT, torch.arange(2), 20, share), {}) for share in (True, False)],
     (minibatch.score, (MODEL, ROLLOUT, 0.7, 20), {}),
     (minibatch.update_windows, (6, 2, (0, 1)), {}),
+    (minibatch.shares_of, (ROLLOUT, torch.arange(2), 2), {}),
     (minibatch.iter_minibatches, (EXPERIENCE, ADVANTAGES), UPDATE),
     (minibatch.Minibatch.split, (MINIBATCH, 20), {}),
     (draw.draw, (LOGITS, UNIFORMS), {}),

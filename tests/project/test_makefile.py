@@ -33,7 +33,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def start(clone: Path) -> subprocess.Popen[str]:
-    command = ["make", "install", "PYTHON=./python"]
+    command = ["make", "--no-print-directory", "install", "PYTHON=./python"]  # the suite runs inside of make
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=clone, stdout=pipe, stderr=subprocess.STDOUT, text=True)
 
