@@ -196,8 +196,8 @@ def _fill(
     reading = inputs.read(drops.path.with_name("read"))
     examples = Mapped(reading.examples, swap_sides) if config.reverse else reading.examples
     limits, fitted = limits_of(config.limits, examples)
-    told = with_progress(examples, f"cleaning {len(examples):,} pairs", say)
-    clean(told, limits, inputs.rule, config.normalise, tally)
+    pairs = with_progress(examples, f"cleaning {len(examples):,} pairs", say)
+    clean(pairs, limits, inputs.rule, config.normalise, tally)
     tally.add_bad_lines(user_file.ORIGIN, reading.bad_lines, reading.samples)
     drops.flush()
     shutil.copyfile(drops.path, listing)

@@ -142,13 +142,7 @@ class Prompt:
     def lines(self, example: Example) -> list[str]:
         """A prompt and what ends a completion, for a reader."""
         count = len(self.encode_prompt(example))
-        codes = " and ".join(self.wording.codes_as_names(example))
-        nameless = (
-            f'prompt.template="plain" is in Chinese and says only the code of {codes}; write prompt.source_label and '
-            "prompt.target_label, or a template of your own (docs/prompts.md)"
-        )
-        lines = [*self.remarks, *([nameless] if codes else []), *self.wording.nameless(example)]
-        notes = [f"NOTE: {remark}" for remark in lines]
+        notes = [f"NOTE: {remark}" for remark in (*self.remarks, *self.wording.nameless(example))]
         head = f"the first prompt, {count} tokens (\\n is a line end):"
         return [head, self.visible_text(example), f"a completion ends with {self.stops_in_words}", *notes]
 

@@ -104,14 +104,6 @@ class Wording:
             return own_label
         return LABELS.get(primary(code), primary(code)) if self.template == PLAIN else short_name(code)
 
-    def codes_as_names(self, example: Example) -> list[str]:
-        """The languages of an example that the plain wording says by their codes, for lack of a name."""
-        if self.template != PLAIN or "{source_language}" not in of_task(TEMPLATES, example):
-            return []
-        codes = example.source_language, example.target_language
-        labels = zip(self.labels(*codes), codes, (self.source_label, self.target_label), strict=True)
-        return [name for name, code, own in labels if name == primary(code) and not own]
-
     def labels(self, source: str, target: str) -> tuple[str, str]:
         """The names of both languages; of one language in two scripts with both scripts."""
         names = self.label(source, self.source_label), self.label(target, self.target_label)
@@ -121,17 +113,30 @@ class Wording:
         return full if full[0] != full[1] else names
 
     def nameless(self, example: Example) -> list[str]:
-        """A sentence for each language that an instruction says by its code, as it has no name. The plain wording says
-        most languages so.
-        """
-        text = (self.instruction or of_task(INSTRUCTIONS, example)) if self.is_chat else self.template
-        sides = {"source": example.source_language, "target": example.target_language}
+        """Sentences on the languages that a prompt says by their codes, for lack of a name and of a label."""
+        asking = self.instruction or of_task(INSTRUCTIONS, example)
+        text = asking if self.is_chat else self.template_of(example)
+        codes = {"source": example.source_language, "target": example.target_language}
+        own_labels = self.source_label, self.target_label
+        names = zip(codes.items(), self.labels(*codes.values()), own_labels, strict=True)
+        found = {
+            side: code
+            for (side, code), name, own in names
+            if f"{{{side}_language}}" in text and name == primary(code) and not own
+        }
+        if found and self.template == PLAIN:
+            return [
+                f'prompt.template="plain" is in Chinese and says only the code of {" and ".join(map(primary, found.values()))}; '
+                "write prompt.source_label and prompt.target_label, or a template of your own (docs/prompts.md)"
+            ]
         return [
             f'{code} has no English name, so the prompt says the code; write prompt.{side}_label="NAME"'
-            for side, code in sides.items()
-            if f"{{{side}_language}}" in text
-            and self.label(code, getattr(self, f"{side}_label")) == primary(code)
+            for side, code in found.items()
         ]
+
+    def template_of(self, example: Example) -> str:
+        """What a prompt is filled into, for all but a chat. Raises InputError for an unknown task."""
+        return of_task(TEMPLATES, example) if self.template == PLAIN else self.template
 
     def fields(self, example: Example) -> dict[str, str]:
         """What stands for each field of FIELDS but {examples}."""
@@ -140,7 +145,7 @@ class Wording:
 
     def text(self, example: Example) -> str:
         """The prompt as one text, for all but a chat. Raises InputError for an unknown task."""
-        template = of_task(TEMPLATES, example) if self.template == PLAIN else self.template
+        template = self.template_of(example)
         if "{examples}" in template:
             return self._with_examples(template, example)
         shots = (fill(template, self.fields(shot)) + shot.reference + self.gap for shot in self.shots)

@@ -3,9 +3,9 @@ committed summary of a study or from a study's folder.
 
 It is the picture of the study's report, for the main arm, the best arm of each rival method, and those on the front
 that begin from another arm. It writes one SVG file
-that needs nothing else: light and dark by the reader's system, and readable at the width of a phone. The text between
-the two markers of the README names the file and says its numbers. `--check` changes nothing and exits with 1 where
-one of them is stale.
+that needs nothing else: light and dark by the reader's system, and readable at the width of a phone. The file says its
+numbers in words; the text between the two markers of the README names the file and what it shows. `--check` changes
+nothing and exits with 1 where one of them is stale.
 """
 
 import os
@@ -80,7 +80,7 @@ def picture(summary: Json) -> tuple[str, str]:
 
 
 def description(lines: Sequence[Line], header: tuple[str, ...], summary: Json) -> str:
-    """The last point of each line with its intervals."""
+    """What the picture shows, and the last point of each line with its intervals."""
     last = [line.marks[-1] for line in lines]
     points = [
         f"{mark.cells[0].removesuffix(' *')}: {f'gain {mark.cells[1]}, ' if mark.up else ''}tax {mark.cells[2]}"
@@ -123,7 +123,8 @@ def run(source: Path, readme: Path, svg: Path, check: bool) -> int:
             f"{path}: no summary of a study ({problem}); give a study's folder or its summary.json"
         ) from error
     place = Path(os.path.relpath(svg.resolve(), readme.resolve().parent)).as_posix()
-    text = f"![{words}]({place})"
+    title = words.partition(". ")[0]
+    text = f"![{title}]({place})"
     old = read_readme(readme, MARKS)
     new = {svg: drawing, readme: replace_between(old, MARKS, text, readme)}
     stale = [one for one, content in new.items() if not one.is_file() or one.read_text("utf-8") != content]

@@ -346,7 +346,9 @@ def combine(
         chosen = chosen_groups(sources, completions, group_size, share).repeat_interleave(group_size)
         rows = {name: chosen if name in rare else torch.ones_like(chosen) for name in terms}
         values = {
-            name: values_of_rows(rows[name], name, term, sources, completions, references)
+            name: at_rows(
+                rows[name], functools.partial(term_values, name, term), sources, completions, references
+            )
             for name, term in terms.items()
         }
         gate = torch.ones(len(completions), dtype=torch.float64)
@@ -364,16 +366,11 @@ def combine(
     return reward
 
 
-def values_of_rows(
-    rows: Tensor,
-    name: str,
-    term: Term,
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-) -> Tensor:
-    """(N,) fp32: the values of a term in the `rows` (N,) bool, NaN in the others."""
-    values = torch.full((len(completions),), torch.nan)
-    texts = [list(compress(column, rows)) for column in (sources, completions, references)]
-    values[rows] = term_values(name, term, *texts)  # type: ignore[arg-type]
+def at_rows(rows: Tensor, judge: Callable[..., Tensor], *columns: Sequence[Any]) -> Tensor:
+    """(N,) fp32: what `judge` says of the `rows` (N,) bool of columns with N entries, NaN in the others."""
+    if rows.all():
+        return judge(*columns)
+    values = torch.full((len(rows),), torch.nan)
+    flags = rows.tolist()
+    values[rows] = judge(*(list(compress(column, flags)) for column in columns))
     return values

@@ -68,11 +68,11 @@ def mixed_texts(run: Run, count: int) -> list[str]:
     measured_texts = set(read_general_texts(tax.text, tax.texts, run.cache)) if is_measured else set()
     mixed: list[str] = []
     for name, weight in sources.items():
-        wanted = max(1, round(count * weight / sum(sources.values())))
+        number = max(1, round(count * weight / sum(sources.values())))
         setting = f"anchor.sources ({', '.join(COLLECTIONS)}, or a file)"
-        found = named_texts(name, wanted + tax.texts, run.cache, setting)
+        found = named_texts(name, number + tax.texts, run.cache, setting)
         texts = [text for text in found if text not in measured_texts]
         if not texts:
             raise InputError(f"anchor.sources.{name}: has no text besides those of tax.text; leave it out")
-        mixed += islice(cycle(texts), wanted)
+        mixed += islice(cycle(texts), number)
     return mixed

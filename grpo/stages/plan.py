@@ -86,12 +86,18 @@ class Plan:
             f"evaluation {self.evaluation_bytes / 1e9:.1f} GB",
         ]
         peaks[-1] += f" of {self.pairs:,} pairs" if self.pairs else ""
+        rates = {
+            "the warm start": config.sft.num_steps and config.sft.optim.lower_lr_share == 0,
+            METHOD_LABELS[train.method]: train.num_steps and train.optim.lower_lr_share == 0,
+        }
+        fixed = [name for name, is_fixed in rates.items() if is_fixed]
+        trained = f"embeddings and the lower third fixed in {' and '.join(fixed)}" if fixed else "all trained"
         each = "reference texts" if train.method == "sft" else f"prompts x {rollout.group_size} completions"
         return [
             f"warm start   {config.sft.num_steps} steps x {config.sft.batch_size} pairs, about {self.sft_tokens:,} tokens",
             f"{METHOD_LABELS[train.method]:12} {train.num_steps} steps x {rollout.num_prompts} {each}, {updates} updates",
             f"             about {self.rollout_tokens:,} sampled tokens, {self.update_tokens:,} tokens trained on",
-            f"model        {size_in_words(self.parameters)} parameters, all trained, fp32 masters",
+            f"model        {size_in_words(self.parameters)} parameters, {trained}, fp32 masters",
             *(self.card.lines() if self.card else ()),
             f"{'machine' if self.card else 'memory':12} about {self.memory_bytes / 1e9:.1f} GB at the peak: {' and '.join(peaks)}",
             f"time         {self.time(config)} on this machine ({self.flops / 1e12:.0f} TFLOP of training)",
