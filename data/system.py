@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ STOP_SIGNALS = tuple(
 )  # by which a user or a scheduler asks a process to stop
 CACHES = {"darwin": "~/Library/Caches", "win32": "~/AppData/Local"}  # by sys.platform
 _place_of_descriptor = threading.Lock()  # who moves it
+
+
+def link(place: Path, target: str) -> None:
+    """Make `place` a link to the file `target` beside it; nothing where it is taken, or where links cannot be made."""
+    with suppress(OSError):
+        place.symlink_to(target)
 
 
 def lock(descriptor: int, *, wait: bool = False) -> None:

@@ -6,10 +6,10 @@ What writes into a run folder calls `update_names` first, so that nothing else h
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from data.cache import atomic_write_text
+from data.system import link
 
 Names = Mapping[str, str]  # old -> present
 COMMAND_STAGES: Names = {"grpo": "train"}  # of --stages, checkpoints/ and timings.json
@@ -30,28 +30,29 @@ def update_names(folder: Path) -> None:
         _rename(folder / "checkpoints" / old, folder / "checkpoints" / new)
     for old, new in SYSTEMS.items():
         _replace(folder / "eval" / f"{old}.json", SYSTEM, SYSTEMS)
-        _rename(folder / "eval" / f"{old}.json", folder / "eval" / f"{new}.json")
+        if _rename(folder / "eval" / f"{old}.json", folder / "eval" / f"{new}.json"):
+            link_old_names(folder)
     _replace(folder / "eval" / "comparison.json", SYSTEM, SYSTEMS)
     _replace(folder / "timings.json", KEY, COMMAND_STAGES)
     for log in (folder, *folder.glob("ranks/*")):
         if _present_text(log / "metrics.jsonl", ROW, LOG_STAGES) is not None:
             _replace(log / "rollouts.jsonl", ROW, LOG_STAGES)  # large, and old only where the other one is
             _replace(log / "metrics.jsonl", ROW, LOG_STAGES)
-    link_old_names(folder)
 
 
 def link_old_names(folder: Path) -> None:
-    """Links under the old names of results, which scripts of earlier versions read; none where links cannot be made."""
+    """Links under the old names of results, which scripts of earlier versions read."""
     for old, new in SYSTEMS.items():
-        link = folder / "eval" / f"{old}.json"
-        if link.with_stem(new).exists() and not link.exists():
-            with suppress(OSError):
-                link.symlink_to(f"{new}.json")
+        if (folder / "eval" / f"{new}.json").exists():
+            link(folder / "eval" / f"{old}.json", f"{new}.json")
 
 
-def _rename(old: Path, new: Path) -> None:
-    if old.exists() and not new.exists():
+def _rename(old: Path, new: Path) -> bool:
+    """Whether there was something to rename."""
+    has_old_name = old.exists() and not new.exists()
+    if has_old_name:
         os.replace(old, new)
+    return has_old_name
 
 
 def _replace(path: Path, before: str, names: Names) -> None:

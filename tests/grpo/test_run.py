@@ -23,7 +23,8 @@ def test_whole_command_then_nothing_to_do(
     assert main(arguments(corpus, tiny_folder, run)) == 0
     printed = capsys.readouterr().out
     systems = {path.stem for path in (run / "eval").glob("*.json")}
-    assert systems == {"untouched", "translation_memory", "warm_start", "trained", "comparison"}
+    assert systems == {"untouched", "translation_memory", "warm_start", "trained", "comparison", "grpo"}
+    assert (run / "eval" / "grpo.json").readlink() == Path("trained.json")  # a name of earlier versions
     metrics = json.loads((run / "eval" / "trained.json").read_text(encoding="utf-8"))["metrics"]["all"]
     assert metrics["n"] == 12
     assert f"{metrics['cosine']:.3f}" in printed

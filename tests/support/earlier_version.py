@@ -44,7 +44,7 @@ def give_old_names(run: Path, method: str) -> None:
     for name, old in SYSTEM_NAMES.items():
         path = run / "eval" / f"{name}.json"
         if path.exists():
-            path.with_name(f"{old}.json").unlink()  # a link of now
+            path.with_name(f"{old}.json").unlink(missing_ok=True)  # a link of now
             _write(
                 path.with_name(f"{old}.json"), json.loads(path.read_text(encoding="utf-8")) | {"system": old}
             )
