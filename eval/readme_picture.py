@@ -123,7 +123,7 @@ def run(source: Path, readme: Path, svg: Path, check: bool) -> int:
             f"{path}: no summary of a study ({problem}); give a study's folder or its summary.json"
         ) from error
     place = Path(os.path.relpath(svg.resolve(), readme.resolve().parent)).as_posix()
-    title = words.partition(". ")[0]
+    title = words.partition(",")[0]
     text = f"![{title}]({place})"
     old = read_readme(readme, MARKS)
     new = {svg: drawing, readme: replace_between(old, MARKS, text, readme)}
