@@ -90,7 +90,7 @@ def print_plan(config: Config, *, is_json: bool) -> None:
     """
     from grpo.stages.counted import counted_config
     from grpo.stages.dry_run import open_inputs, prompt_lines
-    from grpo.stages.overview import overview_lines, warnings_of
+    from grpo.stages.overview import notes_of, overview_lines, warnings_of
     from grpo.stages.plan import make_plan
 
     compute = device.choose(config.device, config.engine.number_format)
@@ -104,7 +104,8 @@ def print_plan(config: Config, *, is_json: bool) -> None:
     if is_json:
         print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))
         return
-    for line in [*overview_lines(config, inputs), *bill_lines, *warnings_of(bill), *prompt]:
+    notes = [*warnings_of(bill), *notes_of(config, inputs)]
+    for line in [*overview_lines(config, inputs), *bill_lines, *notes, *prompt]:
         say(line)
 
 
