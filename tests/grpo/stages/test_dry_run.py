@@ -221,7 +221,7 @@ def test_the_range_is_wider_before_the_corpus_is_counted(tmp_path: Path) -> None
     """A bill of 40 minutes: 10 to 120 by the limits alone, 20 to 80 once lengths are known."""
     bill = Plan(1, 1, 1, 1, 1.0, 0, 1, 1, seconds=1800.0, evaluation_seconds=600.0)
     config = Config(run_dir=str(tmp_path))
-    assert bill.time(config) == "10 to 120 min for warm start, GRPO and evaluation"
+    assert bill.time(config) == "10 min to 2.0 hours for warm start, GRPO and evaluation"
     tokens = {"prompt_tokens": {"p50": 3}, "completion_tokens": {"p50": 3}}
     (tmp_path / "corpus.json").write_text(json.dumps({"tokens": tokens}))
     assert bill.time(config) == "20 to 80 min for warm start, GRPO and evaluation"
