@@ -195,8 +195,8 @@ def test_a_signal_in_the_last_stage_that_ends_it_is_no_stop(
     def signalled(run: Run) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("grpo.stages.prepare.model_stage", signalled)
     assert main(arguments(corpus, tiny_folder, tmp_path / "a", *TO_WARM_START)) == 0
+    monkeypatch.setattr("grpo.stages.prepare.model_stage", signalled)
     assert main(arguments(corpus, tiny_folder, tmp_path / "a", "--stages", "model")) == 0
 
 
