@@ -94,11 +94,6 @@ class Components:
         return self.parents
 
 
-def near_duplicate_clusters(examples: Sequence[Example], threshold: float, say: Say = silent) -> Clusters:
-    """Connected components over both sides at Jaccard similarity >= `threshold`, as indices into `examples`."""
-    return Clusters.of(near_duplicate_labels(examples, threshold, say))
-
-
 def near_duplicate_labels(examples: Sequence[Example], threshold: float, say: Say = silent) -> Labels:
     """The first example of the cluster of each example. `say` prints the progress of a long search."""
     components = Components(len(examples))

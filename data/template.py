@@ -1,8 +1,8 @@
 """The wording of a prompt: the one place that says in which words a model is asked. No token ids here.
 
-A base model continues a text: "plain" gives it the source text after its language's name, then the name of what
-to write (the target language, or a headline, summary or answer in it); a free prompt is the source text as it
-is. A chat model answers a message.
+A base model continues a text: "plain" in Chinese words and "english" in English ones give it the source text after its
+language's name, then the name of what to write (the target language, or a headline, summary or answer in it); a free
+prompt is the source text as it is. A chat model answers a message.
 """
 
 import re
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PLAIN = "plain"
+ENGLISH = "english"
 CHAT = "chat"
 LABELS = {
     "bo": "藏文",
@@ -37,6 +38,14 @@ TEMPLATES = {
     "answer": "{source_language}问题：{source}\n{target_language}回答：",
     "free": "{source}",
 }
+ENGLISH_TEMPLATES = {
+    "mt": "{source_language}: {source}\n{target_language}:",
+    "headline": "{source_language}: {source}\nHeadline in {target_language}:",
+    "summary": "{source_language}: {source}\nSummary in {target_language}:",
+    "answer": "Question in {source_language}: {source}\nAnswer in {target_language}:",
+    "free": "{source}",
+}
+OF_BASE_MODELS = {PLAIN: TEMPLATES, ENGLISH: ENGLISH_TEMPLATES}
 INSTRUCTIONS = {
     "mt": "Translate this text from {source_language} to {target_language}. Answer with the translation only.\n\n{source}",
     "headline": "Write a headline in {target_language} for this text in {source_language}. Answer with the headline only.\n\n{source}",
@@ -127,7 +136,7 @@ class Wording:
         if found and self.template == PLAIN:
             return [
                 f'prompt.template="plain" is in Chinese and says only the code of {" and ".join(map(primary, found.values()))}; '
-                "write prompt.source_label and prompt.target_label, or a template of your own (docs/prompts.md)"
+                'write prompt.template="english", or prompt.source_label and prompt.target_label (docs/prompts.md)'
             ]
         return [
             f'{code} has no English name, so the prompt says the code; write prompt.{side}_label="NAME"'
@@ -136,7 +145,8 @@ class Wording:
 
     def template_of(self, example: Example) -> str:
         """What a prompt is filled into, for all but a chat. Raises InputError for an unknown task."""
-        return of_task(TEMPLATES, example) if self.template == PLAIN else self.template
+        by_task = OF_BASE_MODELS.get(self.template)
+        return of_task(by_task, example) if by_task else self.template
 
     def fields(self, example: Example) -> dict[str, str]:
         """What stands for each field of FIELDS but {examples}."""

@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,10 +25,11 @@ from data.errors import InputError, run_command
 from eval.metrics.ranking import group_numbers, random_swaps, randomisation_p
 from eval.metrics.significance import CONFIDENCE, RESAMPLES, Array, cluster_counts, paired_bootstrap
 from eval.score_files import Files, read_files, read_table
-from eval.score_metrics import COSINE, SURFACE, Options, Scores, check_metric, scores_of
+from eval.score_metrics import COSINE, NUMBER_FORMATS, SURFACE, Options, Scores, check_metric, scores_of
 from eval.systems import rank_statistics
-from reward.learned.scores import FORMATS
-from reward.learned.unified import ErrorSpan
+
+if TYPE_CHECKING:
+    from reward.learned.unified import ErrorSpan
 
 LEAST_RESAMPLES = 100
 TABLE_END = ".tsv"
@@ -66,7 +68,7 @@ class Result:
     lines: list[float]
     rank: int = 1
     change: Change | None = None
-    errors: list[list[ErrorSpan]] = field(default_factory=list)
+    errors: "list[list[ErrorSpan]]" = field(default_factory=list)
 
     def interval(self) -> str:
         return f"{self.score:.4f} ({self.low:.4f} to {self.high:.4f})"
@@ -247,7 +249,7 @@ def parser() -> ArgumentParser:
     add(
         "--format",
         default="fp32",
-        choices=[*FORMATS],
+        choices=NUMBER_FORMATS,
         help="in which learned metrics compute (default: %(default)s)",
     )
     add("--resamples", type=int, default=RESAMPLES, help="of both tests (default: %(default)s)")

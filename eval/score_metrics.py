@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sacrebleu.metrics.ter import TER
@@ -23,13 +24,14 @@ from eval.metrics.overlap import (
 from eval.metrics.significance import Array, Score, mean_statistics, ratio_of_sums
 from eval.metrics.similarity import cosines
 from eval.score_files import Files
-from grpo.runtime import device
-from reward.encoder import load_encoder
-from reward.learned.scores import Scorer, open_scorer
-from reward.learned.unified import ErrorSpan
+
+if TYPE_CHECKING:
+    from reward.learned.scores import Scorer
+    from reward.learned.unified import ErrorSpan
 
 SURFACE = ("chrf", "bleu", "ter")  # metrics by sacreBLEU
 COSINE = "cosine:"  # before an encoder's name
+NUMBER_FORMATS = ("fp32", "bf16")  # of learned metrics
 AT_ONCE = 1024  # lines that a learned metric scores between two words of progress
 
 
@@ -52,7 +54,7 @@ class Scores:
     of_sums: Score
     signature: str
     better: int = 1
-    errors: list[list[ErrorSpan]] = field(default_factory=list)
+    errors: "list[list[ErrorSpan]]" = field(default_factory=list)
 
 
 def check_metric(name: str, files: Files) -> None:
@@ -72,8 +74,12 @@ def scores_of(name: str, files: Files, options: Options) -> dict[str, Scores]:
     """The statistics of each system by name. Raises InputError for a metric that lacks what it needs."""
     if name in SURFACE:
         return {system: surface(name, own, files, options.language) for system, own in files.outputs.items()}
+    from grpo.runtime import device  # metrics of the surface need no torch
+
     place = device.choose(options.device).device
     if name.startswith(COSINE):
+        from reward.encoder import load_encoder
+
         encoder_name = name.removeprefix(COSINE)
         encoder = load_encoder(encoder_name, cache_dir(), place, "--metric")
         signature = f"encoder:{encoder_name}:{encoder.fingerprint[:12]}"
@@ -83,6 +89,8 @@ def scores_of(name: str, files: Files, options: Options) -> dict[str, Scores]:
         return {
             system: Scores(mean_statistics(own), ratio_of_sums, signature) for system, own in values.items()
         }
+    from reward.learned.scores import open_scorer
+
     scorer = open_scorer(name, place, options.number_format)
     facts = scorer.facts
     for is_needed, is_there, option in (
@@ -129,7 +137,7 @@ def ter_of_sums(sums: Array) -> Array:
     return 100 * ratio_of_sums(sums)
 
 
-def by_network(scorer: Scorer, name: str, system: str, outputs: list[str], files: Files) -> Scores:
+def by_network(scorer: "Scorer", name: str, system: str, outputs: list[str], files: Files) -> Scores:
     """One system by a learned metric, with a line of progress in a terminal."""
     values: list[float] = []
     errors: list[list[ErrorSpan]] = []

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from data.cache import atomic_write_text
 from data.errors import InputError
 from data.examples import Example
-from eval.forgetting.probes import compare_probes
+from eval.forgetting.probe_changes import compare_probes
 from eval.metrics import overlap, rouge
 from eval.metrics.learned import LearnedScores
 from eval.metrics.ranking import group_numbers, random_swaps, randomisation_p, ranks

@@ -18,6 +18,7 @@ from data.arguments import nearest
 from data.documents import check_settings, read_toml
 from data.errors import InputError
 from data.normalise import default_steps
+from data.prompt_config import default_template
 from data.template import Wording
 from grpo.config import Config
 from grpo.config_check import check
@@ -37,7 +38,7 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
         apply_override(values, override)
     check_settings(values, str(path))
     values = current_table(values, COMMAND_LINE)
-    config = with_default_steps(build_from(values, read_current_toml(path), str(path)), values)
+    config = with_defaults(build_from(values, read_current_toml(path), str(path)), values)
     check(config)
     return config
 
@@ -47,8 +48,13 @@ def read_current_toml(path: str | Path) -> dict[str, Any]:
     return current_table(read_toml(Path(path)), str(path))
 
 
-def with_default_steps(config: Config, values: dict[str, Any]) -> Config:
-    """The configuration with the steps of data.normalise that its prompt leads to, where `values` have none."""
+def with_defaults(config: Config, values: dict[str, Any]) -> Config:
+    """The configuration with the defaults that follow from other settings, where `values` have none: the prompt from the
+    languages, and the steps of data.normalise from the prompt.
+    """
+    if "template" not in values.get("prompt", {}):
+        prompt = dataclasses.replace(config.prompt, template=default_template(config.data))
+        config = dataclasses.replace(config, prompt=prompt)
     if "normalise" in values.get("data", {}):
         return config
     steps = default_steps(Wording.of(config.prompt).is_one_line)

@@ -28,7 +28,14 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.old_defaults import with_old_defaults
 from grpo.runtime.old_folders import COMMAND_STAGES, update_names
 from grpo.runtime.parallel import connect, meet
-from grpo.runtime.run_folder import add_timing, claim_folder, environment, sole_process, timings_of
+from grpo.runtime.run_folder import (
+    add_timing,
+    claim_folder,
+    environment,
+    holds_work,
+    sole_process,
+    timings_of,
+)
 from grpo.runtime.trackers import check_installed
 
 if TYPE_CHECKING:
@@ -90,7 +97,7 @@ def print_plan(config: Config, *, is_json: bool) -> None:
     """
     from grpo.stages.counted import counted_config
     from grpo.stages.dry_run import open_inputs, prompt_lines
-    from grpo.stages.overview import overview_lines, warnings_of
+    from grpo.stages.overview import notes_of, overview_lines, warnings_of
     from grpo.stages.plan import make_plan
 
     compute = device.choose(config.device, config.engine.number_format)
@@ -104,8 +111,31 @@ def print_plan(config: Config, *, is_json: bool) -> None:
     if is_json:
         print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))
         return
-    for line in [*overview_lines(config, inputs), *bill_lines, *warnings_of(bill), *prompt]:
+    notes = [*warnings_of(bill), *notes_of(config, inputs)]
+    for line in [*overview_lines(config, inputs), *bill_lines, *notes, *prompt]:
         say(line)
+
+
+def report_alone(config: Config) -> None:
+    """The stage report by itself: it loads no model, and so no library for models. Raises InputError for a folder without
+    a result, which stays as it is.
+    """
+    from eval.report.write import result_table, write_report
+
+    folder = Path(config.run_dir)
+    if not (holds_work(folder) or (folder / "metrics.jsonl").exists()):
+        raise InputError(
+            f"{folder}: no run has worked in it, so there is nothing to report; start the run without --stages, or write "
+            "run_dir=FOLDER of a run that was made"
+        )
+    start = time.perf_counter()
+    with sole_process(folder, say):
+        timings_of(folder)
+        claim_folder(config, folder, say)
+        html, markdown, _ = write_report(folder)
+        say(result_table(folder))
+        add_timing(folder, "report", time.perf_counter() - start, 0)
+    say(f"report: {html} and {markdown}")
 
 
 @contextmanager
@@ -210,6 +240,9 @@ def command(options: argparse.Namespace) -> None:
     go_offline(config)
     if options.check or options.json:
         print_plan(with_old_defaults(config, Path(config.run_dir)), is_json=options.json)
+        return
+    if stages == ["report"] and os.environ.get("WORLD_SIZE", "1") == "1":
+        report_alone(with_old_defaults(config, Path(config.run_dir)))
         return
     try:
         with open_run(config) as run:

@@ -6,8 +6,8 @@ from typing import Any
 
 from data.documents import read_object
 from data.language_names import short_name
-from data.saved_prompt import FILE as PROMPT_FILE
-from data.saved_prompt import load_wording as wording_of
+from data.prompt_record import FILE as PROMPT_FILE
+from data.prompt_record import load_wording as wording_of
 from eval.card.head import base_of, licence_of_model, views
 from eval.report.blocks import Table
 from eval.report.corpus_tables import origin_table, part_table

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eval.metrics.overlap import References
-from reward.learned.scores import Metrics
+
+if TYPE_CHECKING:
+    from reward.learned.scores import Metrics
 
 
 @dataclass(frozen=True)
 class LearnedScores:
     """The metrics of a run; `rewarded` are those that training optimised."""
 
-    metrics: Metrics
+    metrics: "Metrics"
     rewarded: frozenset[str]
 
     def rows(

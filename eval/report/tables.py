@@ -7,6 +7,7 @@ from typing import Any
 from data.language_names import short_name
 from data.script import script_of, unit_name
 from eval.forgetting.collections import shared_words
+from eval.forgetting.languages import foreign_note
 from eval.report.blocks import Table
 from eval.report.brackets import bracket_notes, marked_metrics, rewarded_scores
 from eval.report.changes import Change, probe_changes, score_changes
@@ -252,7 +253,7 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
         "Questions: exact McNemar test; chance "
         f"{', '.join(f'{100 * chance:.0f} % ({name})' for name, chance in chances.items())}.",
         "Bits per character: held-out news, lower is better; change with 95 % interval (paired bootstrap over texts).",
-        *filter(None, [shared_words(run.config)]),
+        *filter(None, [shared_words(run.config), foreign_note(run.config)]),
     )
     return Table("General competence before and after", header, tuple(rows), notes)
 

@@ -126,6 +126,31 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def estimate(seconds: float) -> str:
+    """A time that is only expected: 50 -> '50 s', 360 -> '6 min', 9000 -> '2.5 hours'.
+
+    >>> [estimate(seconds) for seconds in (0, 0.4, 59.6, 360, 7199, 9000)]
+    ['0 s', '1 s', '1 min', '6 min', '2.0 hours', '2.5 hours']
+    """
+    if math.ceil(seconds) < 60:
+        return f"{math.ceil(seconds)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{seconds / 3600:.1f} hours"
+
+
+def estimate_range(low: float, high: float) -> str:
+    """Two expected times in seconds, with their unit once where it is the same.
+
+    >>> [estimate_range(*ends) for ends in ((1, 20), (30, 300), (1200, 4800), (4800, 9000), (9000, 36000))]
+    ['under a minute', '30 s to 5 min', '20 to 80 min', '80 min to 2.5 hours', '2.5 to 10.0 hours']
+    """
+    first, last = estimate(low), estimate(high)
+    unit = last.partition(" ")[2]
+    if unit == "s":
+        return "under a minute"
+    return f"{first.removesuffix(f' {unit}')} to {last}"
+
+
 def share_of_resamples(p: float) -> str:
     """0.0155 -> '0.015', 0 -> '< 0.001'."""
     return "< 0.001" if p < 0.0005 else f"{p:.3f}"

@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from data.errors import InputError
 from eval.forgetting.collections import shared_words
-from eval.forgetting.probes import compare_probes
+from eval.forgetting.probe_changes import compare_probes
 from eval.macro import number_of_items
 from eval.metrics.significance import RESAMPLES
 from eval.report.tables import is_number

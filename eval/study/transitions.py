@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data.errors import InputError
-from eval.forgetting.probes import compare_questions
+from eval.forgetting.probe_changes import compare_questions
 from eval.metrics.significance import wilson_interval
 from eval.run_folder import DAMAGE, Json
 from eval.study.estimates import SEEDS_FOR_T, Estimate, interval

@@ -13,10 +13,10 @@ from data.errors import InputError
 from data.examples import Example
 from data.model_folder import tensor_shapes
 from data.prompt import Prompt
-from data.prompt_config import PromptConfig
+from data.prompt_config import PromptConfig, default_template
 from data.saved_prompt import model_ends
-from data.script import primary, script_of
-from data.template import CHAT, PLAIN, Wording
+from data.script import script_of
+from data.template import CHAT, Wording
 from grpo.config import DEFAULT_POLICY, Config, ModelConfig
 from grpo.engine.model import load_tokenizer
 from grpo.init.corpus_facts import CorpusFacts
@@ -25,7 +25,6 @@ from grpo.stages.context import what_it_may_be
 from grpo.stages.plan import known_model, size_in_words
 
 HUB = "hub:"
-IN_ENGLISH = "{source_language}: {source}\n{target_language}:"  # for a base model; "plain" has Chinese words
 TRIMMED = ("Tibt", "Hani", "Latn")  # scripts of the trimmed vocabulary; of Latin only common pieces
 TOKENS_A_UNIT = 4  # of a tokenizer that is not here yet
 FRAME = 24  # tokens of the words around a source text
@@ -110,8 +109,11 @@ def template_of(folder: Path, corpus: CorpusFacts) -> tuple[str, str]:
 
 
 def base_template(corpus: CorpusFacts) -> str:
-    """How to ask a base model: in Chinese words where it writes Chinese, else in English ones."""
-    return PLAIN if primary(corpus.reference.language) == "zh" else IN_ENGLISH
+    """How to ask a base model."""
+    source, target = corpus.source.language, corpus.reference.language
+    return default_template(
+        DataConfig(corpus=corpus.location, source_language=source, target_language=target)
+    )
 
 
 def count_tokens(folder: Path, template: str, corpus: CorpusFacts) -> tuple[int, int]:

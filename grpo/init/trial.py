@@ -8,7 +8,7 @@ from data.errors import InputError
 from data.manifest import size_lines
 from data.prepare import prepare
 from grpo.config import Config
-from grpo.config_file import build, with_default_steps
+from grpo.config_file import build, with_defaults
 from grpo.init.corpus_facts import CorpusFacts
 from grpo.init.model_facts import ModelFacts
 from grpo.init.text import Answers, config_text
@@ -42,7 +42,7 @@ def remarks(text: str) -> list[str]:
     smaller than the text wants. Raises InputError.
     """
     values = tomllib.loads(text)
-    config = with_default_steps(build(Config, values, "init", ""), values)
+    config = with_defaults(build(Config, values, "init", ""), values)
     corpus = prepare(config.data, cache_dir(), say=silent)
     prompt_lines(config, Inputs(known_model(config), corpus))
     return size_lines(corpus.manifest)

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.documents import read_object
 from data.errors import InputError
-from data.saved_prompt import FILE as PROMPT_FILE
+from data.prompt_record import FILE as PROMPT_FILE
 from grpo.engine.licences import licence_of
 
 FAMILY = "gemma3_text"

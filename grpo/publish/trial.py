@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from data.documents import read_object
 from data.ends import text_ids
 from data.model_folder import input_errors
-from data.saved_prompt import FILE
+from data.prompt_record import FILE
 from grpo.engine.pretrained import quiet
 
 TEXT = "1, 2, 3, 4, 5, 6, 7, 8, 9"  # the source text, in any language; the whole prompt of a folder without prompt.json

@@ -8,7 +8,8 @@ from pathlib import Path
 from data.ends import text_ids
 from data.errors import one_line
 from data.prompt import Prompt
-from data.saved_prompt import load_kinds, model_ends
+from data.prompt_record import load_kinds
+from data.saved_prompt import model_ends
 from data.template import CHAT, Message, Wording
 from grpo.engine.model import load_tokenizer
 from grpo.runtime.run_folder import policy_in, run_of

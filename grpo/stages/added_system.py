@@ -10,7 +10,7 @@ from data.cache import atomic_write_text
 from data.checksums import sha256_of
 from data.errors import InputError
 from data.examples import Example
-from data.saved_prompt import load_kinds, load_wording
+from data.prompt_record import load_kinds, load_wording
 from data.sources.file_lines import file_lines
 from data.sources.json_lines import text_field
 from data.sources.line import BadLineError, decode_line

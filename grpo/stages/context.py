@@ -18,8 +18,9 @@ from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus, prepare
 from data.prompt import Prompt
+from data.prompt_record import check_wording
 from data.records import examples_where
-from data.saved_prompt import check_wording, model_ends
+from data.saved_prompt import model_ends
 from data.shots import take_shots
 from data.split import PARTS
 from data.template import Wording

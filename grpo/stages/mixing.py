@@ -44,12 +44,28 @@ def of_language(run: Run, examples: Sequence[Example]) -> Sequence[Example]:
     return examples_where(examples, lambda one: one.target_language == run.language)
 
 
+def repeat_note(setting: str, num_items: int, num_pairs: int) -> str:
+    """A sentence where a step has more pairs than there are, else ""."""
+    if num_items <= num_pairs:
+        return ""
+    return (
+        f"{setting} = {num_items} is more than the {num_pairs} pairs to learn from, so a step has pairs twice; "
+        f"write {setting}={num_pairs}, or give more pairs"
+    )
+
+
 def stream_of(
-    run: Run, examples: Sequence[Example], items: Sequence[Item], num_items: int
+    run: Run,
+    examples: Sequence[Example],
+    items: Sequence[Item],
+    num_items: int,
+    setting: str = "rollout.num_prompts",
 ) -> PromptStream[Item] | MixedStream[Item]:
     """`num_items` of `items` a step, each made of the example in its place. Those of several corpora are drawn by the
-    shares of [data], which the run says.
+    shares of [data], which the run says. `setting` gives `num_items`.
     """
+    if note := repeat_note(setting, num_items, len(items)):
+        run.say(f"NOTE: {note}")
     data = run.config.data
     if not data.corpora:
         return PromptStream(items, num_items, run.config.seed)

@@ -2,14 +2,18 @@
 likely to go wrong.
 """
 
+from dataclasses import asdict
 from textwrap import wrap
 
 from data.documents import user_path
 from data.prepare import Corpus
 from data.system import total_memory_bytes
+from eval.forgetting.languages import foreign_note
 from grpo.config import WITHOUT_REWARD, Config
 from grpo.config_file import changed_settings, toml_value
+from grpo.stages.context import shots_and_others
 from grpo.stages.dry_run import Inputs
+from grpo.stages.mixing import repeat_note
 from grpo.stages.plan import Plan
 
 WIDTH = 100  # of a line
@@ -52,6 +56,21 @@ def reward_text(config: Config) -> str:
     terms = " + ".join(f"{weight:g} {name}" for name, weight in reward.weights.items())
     gates = f", times {', '.join(reward.gates)}" if reward.gates else ""
     return f"{terms}{gates}; encoder {reward.encoder}"
+
+
+def notes_of(config: Config, inputs: Inputs) -> list[str]:
+    """A line for each thing that is likely to surprise."""
+    notes = []
+    if config.eval.probes:
+        notes.append(foreign_note(asdict(config)))
+    if inputs.corpus and config.sft.num_steps:
+        num_pairs = len(inputs.corpus.warm_start)
+        most = config.sft.max_pairs or num_pairs
+        notes.append(repeat_note("sft.batch_size", config.sft.batch_size, min(num_pairs, most)))
+    if inputs.corpus and config.train.num_steps and config.train.method != "recovery":
+        num_pairs = len(shots_and_others(config, inputs.corpus)[1])
+        notes.append(repeat_note("rollout.num_prompts", config.rollout.num_prompts, num_pairs))
+    return [f"NOTE: {note}" for note in notes if note]
 
 
 def warnings_of(bill: Plan) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data.cache import cache_dir
 from data.documents import read_object, user_path
+from eval.report.wording import estimate_range
 from eval.run_folder import METHOD_LABELS
 from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.products import Format
@@ -105,9 +106,10 @@ class Plan:
 
     def time(self, config: Config) -> str:
         """The range that the stages are likely to take together."""
-        low, high = (share * (self.seconds + self.evaluation_seconds) / 60 for share in spread(config))
-        span = f"{low:.0f} to {high:.0f} min" if high >= 1 else "under a minute"
-        return f"{span} for warm start, {METHOD_LABELS[config.train.method]} and evaluation"
+        low, high = (share * (self.seconds + self.evaluation_seconds) for share in spread(config))
+        return (
+            f"{estimate_range(low, high)} for warm start, {METHOD_LABELS[config.train.method]} and evaluation"
+        )
 
 
 def size_in_words(parameters: int) -> str:

@@ -54,7 +54,8 @@ def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
     """
     config = run.config.sft
     examples = examples_of(run, prompt)
-    stream = stream_of(run, examples, Mapped(examples, prompt.encode_pair), config.batch_size)
+    pairs = Mapped(examples, prompt.encode_pair)
+    stream = stream_of(run, examples, pairs, config.batch_size, "sft.batch_size")
     protection = make_protection(run, STAGE, policy, prompt.tokenizer)
     optimizer = Optimizer(policy, config.optim, config.num_steps, run.config.engine, protection)
     state = resume(run, STAGE, policy, optimizer)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data.arguments import ArgumentParser
 from data.cache import cache_dir
@@ -24,13 +25,14 @@ from grpo.runtime import device
 from grpo.runtime.ending import shared_ending
 from grpo.runtime.parallel import SINGLE_PROCESS, World, meet
 from grpo.runtime.run_folder import check_config
-from grpo.stages.plan import known_model
 from grpo.study.arms import train_arm, train_warm_start, train_warm_starts
 from grpo.study.checkpoints import chosen_arms, chosen_seeds, has_all_points
 from grpo.study.children import Job, run_child, run_children
 from grpo.study.config import ArmConfig, Study, load_study
-from grpo.study.cost import Bill, make_bill
 from grpo.study.files import check_base, keep_files
+
+if TYPE_CHECKING:
+    from grpo.study.cost import Bill
 
 PARTS = ("train", "evaluate", "transfer", "sequence", "report")
 
@@ -93,10 +95,12 @@ def chosen_parts(text: str) -> list[str]:
     return [name for name in PARTS if name in names]
 
 
-def bill_of(work: Work) -> Bill:
+def bill_of(work: Work) -> "Bill":
     """The bill by the lengths of each corpus that is prepared or a file of the user's. Raises InputError."""
     from grpo.stages.counted import counted_config
     from grpo.stages.dry_run import Inputs, prepared_corpus
+    from grpo.stages.plan import known_model
+    from grpo.study.cost import make_bill
 
     config = work.study.warm_start_config(work.seeds[0])
     compute = device.choose(config.device, config.engine.number_format)
@@ -287,6 +291,9 @@ def command(options: argparse.Namespace) -> int:
     )
     config = study.warm_start_config(study.seeds[0])
     go_offline(config)
+    if work.parts == ["report"] and not options.check:
+        write_report(work)
+        return 0
     bill = bill_of(work)
     if options.check:
         seeds = ", ".join(map(str, work.seeds))
@@ -302,7 +309,7 @@ def command(options: argparse.Namespace) -> int:
     return 1 if work.failures else 0
 
 
-def run_study(work: Work, bill: Bill, options: argparse.Namespace) -> None:
+def run_study(work: Work, bill: "Bill", options: argparse.Namespace) -> None:
     """Carry out the work by the study's own copies of its files."""
     check_world(work)
     if work.world.is_first:

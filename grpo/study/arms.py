@@ -17,7 +17,6 @@ from data.errors import InputError
 from eval.study.layout import snapshots_in
 from grpo.config import Config
 from grpo.runtime.run_folder import check_config, study_lock
-from grpo.stages.plan import known_model
 from grpo.study.children import Job, run_child, run_children
 from grpo.study.config import ArmConfig, Study
 
@@ -87,6 +86,8 @@ def train_arm(study: Study, arm: ArmConfig, seed: int, say: Callable[[str], None
 def start_model(study: Study, arm: ArmConfig, seed: int) -> Path:
     """The model folder that an arm begins from. Raises InputError where it is not there."""
     if arm.start == "untouched":
+        from grpo.stages.plan import known_model  # it imports transformers
+
         untouched = known_model(study.arm_config(arm, seed))
         if untouched is None:
             raise InputError(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eval.report.wording import estimate, estimate_range
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.engine.products import Format
@@ -96,29 +97,29 @@ class Bill:
         kind = max(len(bill.arm.kind) for bill in self.arms)
         rows = [
             f"  {bill.arm.name:{width}}  {bill.arm.kind:{kind}}  {bill.steps:4} steps x {bill.prompts:4} prompts"
-            f"  {bill.seconds / 60:6.1f} min  {bill.points:3} points  {'done' if bill.done else ''}  {' '.join(bill.arm.settings)}".rstrip()
+            f"  {estimate(bill.seconds):>9}  {bill.points:3} points  {'done' if bill.done else ''}  {' '.join(bill.arm.settings)}".rstrip()
             for bill in self.arms
         ]
         return [
-            f"arms: {len(self.arms)}, seeds: {self.seeds}; minutes of training for one of each:",
+            f"arms: {len(self.arms)}, seeds: {self.seeds}; time of training for one of each:",
             *rows,
             self.summary(),
             *self.memory_lines(),
-            f"      {self.likely_hours()} (docs/publish.md#check)",
+            f"      {self.likely_time()} (docs/publish.md#check)",
         ]
 
-    def likely_hours(self) -> str:
+    def likely_time(self) -> str:
         """The range of the bill, and of its parts whose texts are those of another corpus."""
         parts = {
             "": (self.own_seconds, self.spread),
             "transfer": (self.transfer_seconds, self.transfer_spread),
             "sequence": (self.sequence_seconds, self.sequence_spread),
         }
-        ranges = {name: [share * seconds / 3600 for share in own] for name, (seconds, own) in parts.items()}
+        ranges = {name: [share * seconds for share in own] for name, (seconds, own) in parts.items()}
         low, high = (sum(side) for side in zip(*ranges.values(), strict=True))
-        others = [f"{name} {a:.1f} to {b:.1f}" for name, (a, b) in ranges.items() if name and b]
+        others = [f"{name} {estimate_range(a, b)}" for name, (a, b) in ranges.items() if name and b]
         of_others = f", of them {' and '.join(others)}" if others else ""
-        return f"{low:.1f} to {high:.1f} hours are likely{of_others}"
+        return f"likely {estimate_range(low, high)}{of_others}"
 
     def memory_lines(self) -> list[str]:
         """What the largest arms that run side by side take of an accelerator, and how many fit."""
@@ -132,17 +133,17 @@ class Bill:
 
     def summary(self) -> str:
         """The bill in one line."""
-        transfer = f" + transfer {self.transfer_seconds / 3600:.1f}" if self.transfer_seconds else ""
-        sequence = f" + sequence {self.sequence_seconds / 3600:.1f}" if self.sequence_seconds else ""
+        transfer = f" + transfer {estimate(self.transfer_seconds)}" if self.transfer_seconds else ""
+        sequence = f" + sequence {estimate(self.sequence_seconds)}" if self.sequence_seconds else ""
         about = (
             "at least" if self.on_accelerator else "about"
         )  # there short sequences wait for each other, not for arithmetic
-        training = self.training_seconds / 3600
-        points = self.points * self.point_seconds / 3600
-        starts = f" + starts {self.start_seconds / 3600:.1f}" if self.start_seconds else ""
+        training = estimate(self.training_seconds)
+        points = estimate(self.points * self.point_seconds)
+        starts = f" + starts {estimate(self.start_seconds)}" if self.start_seconds else ""
         return (
-            f"bill: {about} {self.seconds / 3600:.1f} hours on this machine (training {training:.1f} + {self.points} points "
-            f"{points:.1f}{transfer}{sequence}{starts}), {self.peak_bytes / 1e9:.1f} GB of disk at the peak"
+            f"bill: {about} {estimate(self.seconds)} on this machine (training {training} + {self.points} points "
+            f"{points}{transfer}{sequence}{starts}), {self.peak_bytes / 1e9:.1f} GB of disk at the peak"
             f"{f', {self.side_by_side} arms side by side' if self.side_by_side > 1 else ''}"
         )
 

@@ -10,7 +10,8 @@ from data.errors import InputError
 from data.examples import Example
 from data.normalise import default_steps
 from data.prompt import Prompt
-from data.saved_prompt import Kind, example_of, load, load_kinds
+from data.prompt_record import Kind, load_kinds
+from data.saved_prompt import example_of, load
 from grpo.config import Config
 from grpo.engine.model import load_tokenizer
 from grpo.runtime.run_folder import policy_in, run_of, settings_in

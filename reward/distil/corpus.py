@@ -124,7 +124,7 @@ def cluster_labels(entries: Sequence[Sequence[Text]], threshold: float) -> list[
     """One label per entry: equal where a chain of texts at Jaccard similarity >= `threshold` joins two
     entries.
 
-    Unlike `data.split.near_duplicate_clusters` it compares a text with every text of its script, on either
+    Unlike `data.clusters.near_duplicate_labels` it compares a text with every text of its script, on either
     side: a Chinese reference text of one task may be the source of another.
     """
     parents = list(range(len(entries)))

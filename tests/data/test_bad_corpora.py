@@ -31,7 +31,7 @@ from pyarrow import parquet
 
 from data import inputs
 from data.clean import Limits, clean_text, problem
-from data.clusters import near_duplicate_clusters
+from data.clusters import Clusters, near_duplicate_labels
 from data.config import DataConfig
 from data.errors import InputError
 from data.examples import Example, line_of
@@ -230,7 +230,7 @@ def test_any_texts_can_be_clustered_and_equal_ones_come_together(count: int) -> 
             Example(str(item), *map(clean_text, side), "o", "l", "bo", "zh")
             for item, side in enumerate(sides)
         ]
-        clusters = near_duplicate_clusters(pairs, 0.7)
+        clusters = Clusters.of(near_duplicate_labels(pairs, 0.7))
         assert sorted(item for cluster in clusters for item in cluster) == list(range(len(pairs)))
         home = {item: cluster for cluster in clusters for item in cluster}
         assert all(home[i] == home[j] for i in home for j in home if pairs[i].source == pairs[j].source)
@@ -372,7 +372,7 @@ def test_a_text_that_comes_a_hundred_thousand_times_is_clustered_at_once() -> No
     pairs = [
         Example(str(item), f"{BO} {item % 7}", "甲乙丙", "o", "l", "bo", "zh") for item in range(100_000)
     ]
-    assert list(near_duplicate_clusters(pairs, 0.7)) == [tuple(range(100_000))]
+    assert list(Clusters.of(near_duplicate_labels(pairs, 0.7))) == [tuple(range(100_000))]
 
 
 @pytest.mark.parametrize("threshold", [1e-300, 1e-9, 0.7000000000000001, 0.123456789123456789, 1.0])

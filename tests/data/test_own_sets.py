@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from invented_words import aligned, words, write_pairs, write_texts
 
-from data.clusters import near_duplicate_clusters
+from data.clusters import Clusters, near_duplicate_labels
 from data.config import DataConfig, check
 from data.errors import InputError
 from data.prepare import Corpus, prepare
@@ -57,7 +57,7 @@ def test_pairs_near_a_set_are_dropped_counted_and_shown(tmp_path: Path) -> None:
     learned = [*corpus.train, *corpus.warm_start, *corpus.dev]
     assert words(3) not in {example.source for example in learned} and len(learned) == 99
     together = [*learned, *corpus.test]
-    for cluster in near_duplicate_clusters(together, 0.7):
+    for cluster in Clusters.of(near_duplicate_labels(together, 0.7)):
         assert len({item >= len(learned) for item in cluster}) == 1
     (line,) = [line for line in lines if "near a pair of data.test" in line]
     assert line.startswith("data: dropped 1 near a pair of data.test, e.g. ") and words(3)[:20] in line

@@ -11,7 +11,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from data.errors import InputError
 from data.prompt import Prompt
-from data.saved_prompt import FILE, check_wording, kinds_of, load, load_wording, model_ends, save
+from data.prompt_record import FILE, check_wording, load_wording
+from data.saved_prompt import kinds_of, load, model_ends, save
 from data.template import CHAT, Wording
 
 OWN = "Say {source} in {target_language}, {{x}} {% if %} \"'\\:\n"

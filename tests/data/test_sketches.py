@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data import clusters
-from data.clusters import near_duplicate_clusters
+from data.clusters import Clusters, near_duplicate_labels
 from data.examples import Example
 from data.grams import BLOCK, Grams, grams_of, overlaps, starts_of
 from data.neighbours import ngrams
@@ -34,7 +34,7 @@ def pairs_with_variants(count: int) -> list[Example]:
 
 
 def links(examples: list[Example], threshold: float) -> set[tuple[int, int]]:
-    found = near_duplicate_clusters(examples, threshold)
+    found = Clusters.of(near_duplicate_labels(examples, threshold))
     return {pair for cluster in found for pair in pairwise(cluster)}
 
 
@@ -45,7 +45,9 @@ def test_hardly_a_pair_is_overlooked_and_none_invented(
     examples = pairs_with_variants(600)
     exact = links(examples, threshold)
     exact_home = {
-        item: n for n, one in enumerate(near_duplicate_clusters(examples, threshold)) for item in one
+        item: n
+        for n, one in enumerate(Clusters.of(near_duplicate_labels(examples, threshold)))
+        for item in one
     }
     monkeypatch.setattr(clusters, "EXACT", 0)
     found = links(examples, threshold)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data.cache import cache_dir
-from data.clusters import near_duplicate_clusters, ngram_size
+from data.clusters import Clusters, near_duplicate_labels, ngram_size
 from data.examples import Example
 from data.neighbours import ngrams
 from data.prepare import Corpus, load
@@ -47,7 +47,7 @@ def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
 def parts_of(examples: list[Example], seed: int = 0, sizes: SplitSizes = SIZES) -> dict[str, list[Example]]:
     names = ["bo", "dz"]
     languages = Languages(np.array([names.index(example.source_language) for example in examples]), names)
-    parts = split(languages, near_duplicate_clusters(examples, 0.7), sizes, seed)
+    parts = split(languages, Clusters.of(near_duplicate_labels(examples, 0.7)), sizes, seed)
     return {name: [examples[place] for place in places] for name, places in parts.items()}
 
 
@@ -67,13 +67,13 @@ def test_clusters_join_over_source_and_reference() -> None:
         base[1],
         base[2],
     ]
-    assert list(near_duplicate_clusters(clusters, 0.7)) == [(0, 1, 2), (3,)]
+    assert list(Clusters.of(near_duplicate_labels(clusters, 0.7))) == [(0, 1, 2), (3,)]
 
 
 def test_clusters_join_over_further_references_too() -> None:
     base = made_up(3, variants=0)
     clusters = [replace(base[0], others=(base[2].reference,)), base[1], base[2]]
-    assert list(near_duplicate_clusters(clusters, 0.7)) == [(0, 2), (1,)]
+    assert list(Clusters.of(near_duplicate_labels(clusters, 0.7))) == [(0, 2), (1,)]
 
 
 def test_every_pair_lands_in_exactly_one_part() -> None:

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from data.config import DataConfig
+from data.corpora_config import CorpusConfig
 from data.errors import InputError
 from data.examples import Example
 from data.prompt import visible
-from data.prompt_config import PromptConfig, check
+from data.prompt_config import PromptConfig, check, default_template
 from data.shots import take_shots
-from data.template import CHAT, Wording
+from data.template import CHAT, ENGLISH, PLAIN, Wording
 
 EXAMPLE = Example("1", "Habari {source}", "Hello", "o", "l", "swh_Latn", "eng_Latn")
 SHOTS = (
@@ -96,6 +98,61 @@ def test_shots_leave_training_and_follow_from_the_seed() -> None:
 def test_what_cannot_work_is_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         check(PromptConfig(**settings))
+
+
+TASKS = {
+    "mt": "Swahili: x\nGuarani:",
+    "headline": "Swahili: x\nHeadline in Guarani:",
+    "summary": "Swahili: x\nSummary in Guarani:",
+    "answer": "Question in Swahili: x\nAnswer in Guarani:",
+    "free": "x",
+}
+
+
+@pytest.mark.parametrize(("task", "text"), TASKS.items())
+def test_english_words_name_both_languages_by_task(task: str, text: str) -> None:
+    example = replace(EXAMPLE, source="x", task=task, target_language="gn")
+    assert Wording(ENGLISH).text(example) == text
+    labels = {"source_label": "Swahili", "target_label": "Guarani"}
+    assert Wording(ENGLISH, **labels).text(replace(example, source_language="qaa")) == text
+    assert Wording(ENGLISH).nameless(example) == []
+
+
+OF_OWN = {
+    ("sw", "en"): (ENGLISH, ENGLISH),
+    ("es", "quy_Latn"): (ENGLISH, ENGLISH),
+    ("bo", "en"): (ENGLISH, ENGLISH),
+    ("sw", "zh"): (ENGLISH, ENGLISH),
+    ("zh-TW", "yue"): (ENGLISH, ENGLISH),
+    ("bo", "zh"): (PLAIN, ENGLISH),
+    ("en", "zho_Hans"): (PLAIN, ENGLISH),
+    ("zh", "lzh"): (PLAIN, PLAIN),
+    ("uig_Arab", "zh"): (PLAIN, ENGLISH),
+}
+
+
+@pytest.mark.parametrize(("languages", "templates"), OF_OWN.items())
+def test_only_who_writes_chinese_is_asked_in_chinese_words(
+    languages: tuple[str, str], templates: tuple[str, str]
+) -> None:
+    own = DataConfig("a.tsv", source_language=languages[0], target_language=languages[1])
+    assert (default_template(own), default_template(replace(own, reverse=True))) == templates
+
+
+@pytest.mark.parametrize(
+    "corpus", ["tibetan", "uyghur", "guarani", "headlines", "headlines_en", "headlines_zh"]
+)
+def test_built_in_jobs_are_asked_as_they_were(corpus: str) -> None:
+    assert default_template(DataConfig(corpus)) == PLAIN
+    assert default_template(DataConfig(corpus, source_language="sw", target_language="en")) == PLAIN
+
+
+def test_several_corpora_have_one_wording() -> None:
+    swahili = CorpusConfig("a.tsv", source_language="sw", target_language="en")
+    tibetan = CorpusConfig("b.tsv", source_language="bo", target_language="zh")
+    built_in = CorpusConfig("tibetan")
+    assert default_template(DataConfig(corpora={"a": built_in, "b": tibetan})) == PLAIN
+    assert default_template(DataConfig(corpora={"a": built_in, "b": swahili})) == ENGLISH
 
 
 def test_what_nobody_sees_is_shown() -> None:

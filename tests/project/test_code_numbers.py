@@ -20,8 +20,8 @@ from reward.distil.identity import CODE
 
 NO_CORPUS = {  # modules of data that touch no corpus
     "template", "stream", "tokens", "ends", "obtain", "unpack", "cache", "checksums", "documents", "errors", "console", "progress",
-    "english", "general_texts", "news", "questions", "model_folder", "settings", "prompt", "prompt_config", "saved_prompt", "chat", "shots",
-    "lazy", "system", "extras", "live_table", "terminal_table",
+    "english", "general_texts", "news", "questions", "model_folder", "settings", "prompt", "prompt_config", "prompt_record",
+    "saved_prompt", "chat", "shots", "lazy", "system", "extras", "live_table", "terminal_table",
 }  # fmt: skip
 SHAPING = (
     "clean",
@@ -31,7 +31,7 @@ SHAPING = (
     "script",
     "split",
 )  # modules of data that shape a student too
-DIGESTS = {"corpus": (5, "1e61f669ecce6537"), "student": (2, "31b6e739b472ee24")}
+DIGESTS = {"corpus": (5, "fee552b8a05d0fe7"), "student": (2, "31b6e739b472ee24")}
 
 
 def without_words(tree: ast.Module) -> Iterator[ast.stmt]:

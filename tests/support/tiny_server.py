@@ -13,7 +13,8 @@ import torch
 from tiny import byte_tokenizer, tiny_gemma
 
 from data.prompt import Prompt
-from data.saved_prompt import Kind, save
+from data.prompt_record import Kind
+from data.saved_prompt import save
 from data.template import Wording
 from grpo.config import Config, EvalConfig
 from grpo.runtime.run_folder import plain

@@ -14,6 +14,7 @@ from invented_run import invented_probes
 from data.cache import cache_dir
 from data.errors import InputError
 from data.sources.news import TextItem
+from eval.forgetting.probe_changes import compare_probes
 from eval.forgetting.probe_items import (
     ANALOGIES_PER_KIND,
     IDIOMS,
@@ -22,7 +23,7 @@ from eval.forgetting.probe_items import (
     idiom_items,
     load_panel,
 )
-from eval.forgetting.probes import compare_probes, run_probes
+from eval.forgetting.probes import run_probes
 from eval.report.blocks import Table
 from eval.report.findings import tax_sentences
 from eval.report.tables import probe_pairs, probe_table

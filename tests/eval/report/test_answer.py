@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from invented_run import invented_probes, write_run
 
-from eval.forgetting.probes import compare_probes
+from eval.forgetting.probe_changes import compare_probes
 from eval.report.blocks import Document, Table
 from eval.report.changes import Change
 from eval.report.document import report_document

@@ -154,6 +154,22 @@ def test_report_of_a_whole_folder(run: Path, tiny_folder: Path) -> None:
     assert outcome(main, command(run, tiny_folder)) == (0, "") and (run / "report.html").exists()
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_report_of_nothing_is_refused_and_nothing_is_written(
+    is_there: bool, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Past bug: an empty report, with exit code 0."""
+    folder = tmp_path / "none"
+    path = tmp_path / "c.toml"
+    path.write_text(f'run_dir = "{folder}"\n[model]\npolicy = "{tiny_folder}"\n')
+    if is_there:
+        folder.mkdir()
+    code, said = outcome(main, ["--config", str(path), "--stages", "report"])
+    assert code == 2 and said.startswith(f"error: {folder}: no run has worked in it, so ")
+    assert "write run_dir=FOLDER" in said
+    assert folder.exists() == is_there and not (is_there and any(folder.iterdir()))
+
+
 def with_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()

@@ -195,9 +195,9 @@ def test_a_signal_in_the_last_stage_that_ends_it_is_no_stop(
     def signalled(run: Run) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("grpo.stages.evaluate.report_stage", signalled)
     assert main(arguments(corpus, tiny_folder, tmp_path / "a", *TO_WARM_START)) == 0
-    assert main(arguments(corpus, tiny_folder, tmp_path / "a", "--stages", "report")) == 0
+    monkeypatch.setattr("grpo.stages.prepare.model_stage", signalled)
+    assert main(arguments(corpus, tiny_folder, tmp_path / "a", "--stages", "model")) == 0
 
 
 def test_a_run_without_test_items_ends_without_an_evaluation(

@@ -57,7 +57,7 @@ def test_the_range_of_a_studys_bill_is_as_narrow_as_a_runs(
 ) -> None:
     """Past bug: its ends lay 12 times apart, though the corpus was there."""
     assert study_main([*write_study(tmp_path, corpus, tiny_folder), "--check"]) == 0
-    found = re.search(r"^ +([\d.]+) to ([\d.]+) hours are likely", capsys.readouterr().out, re.MULTILINE)
+    found = re.search(r"^ +likely ([\d.]+) to ([\d.]+) hours ", capsys.readouterr().out, re.MULTILINE)
     assert found is not None
     low, high = map(float, found.groups())
     assert low > 1 and high / low == pytest.approx(SPREAD[1] / SPREAD[0], rel=0.05)

@@ -20,9 +20,12 @@ from grpo.config_file import load_config
 from grpo.engine import pretrained
 from grpo.run import main
 from grpo.runtime import device
+from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import write_config
 from grpo.stages import duration
+from grpo.stages.context import Run
 from grpo.stages.dry_run import is_manifest_of, open_inputs
+from grpo.stages.mixing import repeat_note, stream_of
 from grpo.stages.plan import Plan
 from reward.encoders import use_weights
 
@@ -173,6 +176,38 @@ def test_check_of_what_is_right_prints_a_prompt_and_a_range(
     assert not (tmp_path / "run").exists()
 
 
+def test_steps_with_pairs_twice_and_probes_of_other_languages_are_said(
+    corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both parts are counted by hand: of 160 pairs 12 are test and 4 dev, and 35 % of the rest are the warm start."""
+    start = arguments(corpus, tiny_folder, tmp_path / "run")
+    assert main([*start, "--check"]) == 0
+    assert "NOTE" not in capsys.readouterr().out
+    room = ["model.max_prompt_tokens=400"]
+    large = ["sft.batch_size=51", "rollout.num_prompts=94", "eval.probes=true"]
+    assert main([*start, "--check", *large]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("NOTE: ")]
+    assert [note.partition(";")[0] for note in notes] == [
+        "NOTE: The probes are in English and Chinese, and the corpus has no English",
+        "NOTE: sft.batch_size = 51 is more than the 50 pairs to learn from, so a step has pairs twice",
+    ]
+    assert main([*start, "--check", "rollout.num_prompts=95", "prompt.shots=3", *room]) == 0
+    assert (
+        "rollout.num_prompts = 95 is more than the 91 pairs to learn from, so a step has pairs twice; write "
+        "rollout.num_prompts=91, or give more pairs"
+    ) in capsys.readouterr().out
+
+
+def test_a_run_says_it_too(tmp_path: Path) -> None:
+    said: list[str] = []
+    run = Run(Config(), tmp_path, tmp_path, device.choose("cpu"), StopRequest(), said.append)
+    stream_of(run, [], [1, 2], 2)
+    assert said == []
+    stream = stream_of(run, [], [1, 2], 3, "sft.batch_size")
+    assert said == [f"NOTE: {repeat_note('sft.batch_size', 3, 2)}"]
+    assert sorted(stream.at(0) + stream.at(1)) == [1, 1, 1, 2, 2, 2]
+
+
 def test_check_refuses_what_the_run_folder_binds(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
     start = arguments(corpus, tiny_folder, tmp_path / "run")
     (tmp_path / "run" / "warm_start").mkdir(parents=True)
@@ -186,7 +221,7 @@ def test_the_range_is_wider_before_the_corpus_is_counted(tmp_path: Path) -> None
     """A bill of 40 minutes: 10 to 120 by the limits alone, 20 to 80 once lengths are known."""
     bill = Plan(1, 1, 1, 1, 1.0, 0, 1, 1, seconds=1800.0, evaluation_seconds=600.0)
     config = Config(run_dir=str(tmp_path))
-    assert bill.time(config) == "10 to 120 min for warm start, GRPO and evaluation"
+    assert bill.time(config) == "10 min to 2.0 hours for warm start, GRPO and evaluation"
     tokens = {"prompt_tokens": {"p50": 3}, "completion_tokens": {"p50": 3}}
     (tmp_path / "corpus.json").write_text(json.dumps({"tokens": tokens}))
     assert bill.time(config) == "20 to 80 min for warm start, GRPO and evaluation"

@@ -12,7 +12,8 @@ from tiny_run import arguments, metrics, quick
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import load
-from data.template import Wording
+from data.prompt_config import PromptConfig
+from data.template import ENGLISH, Wording
 from grpo.config import Config, ModelConfig, RolloutConfig, value_of, with_numbers
 from grpo.run import main
 from grpo.runtime.device import choose
@@ -50,7 +51,7 @@ def of_99_per_cent(numbers: list[int]) -> int:
 
 
 def prompt_tokens(example: Example) -> int:
-    return 1 + len(Wording().text(example).encode())  # bytes, and the start token
+    return 1 + len(Wording(ENGLISH).text(example).encode())  # bytes, and the start token
 
 
 def written_tokens(example: Example) -> int:
@@ -137,6 +138,23 @@ def test_a_run_of_an_earlier_version_keeps_its_limits(tmp_path: Path) -> None:
     assert with_old_defaults(own, tmp_path) == replace(old, model=own.model)
     (tmp_path / "config.json").write_text(json.dumps(plain(Config())), encoding="utf-8")
     assert with_old_defaults(own, tmp_path) == own
+
+
+def test_a_run_that_began_in_chinese_words_goes_on_in_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their prompt was "plain" for every pair of languages, and nobody had to write it."""
+    old = Config()
+    (tmp_path / "config.json").write_text(json.dumps(plain(old)), encoding="utf-8")
+    now = Config(prompt=PromptConfig(template="english"))
+    assert with_old_defaults(now, tmp_path) == now
+    (tmp_path / "warm_start").mkdir()
+    assert with_old_defaults(now, tmp_path) == old
+    assert "the prompt stays in Chinese words; for English ones write run_dir=" in capsys.readouterr().out
+    chat = Config(prompt=PromptConfig(template="chat"))
+    assert with_old_defaults(chat, tmp_path) == chat  # refused as a change, not undone
+    (tmp_path / "config.json").write_text(json.dumps(plain(now)), encoding="utf-8")
+    assert with_old_defaults(now, tmp_path) == now
 
 
 @pytest.mark.usefixtures("own_cache")

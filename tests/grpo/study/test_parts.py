@@ -205,7 +205,7 @@ def test_what_is_done_is_not_billed_again(study: Study) -> None:
     bill = Bill(tuple(arms), 2, 0.0, 10.0, 5.0, 1, 2e9, False)
     assert bill.points == 1 + 2 * 3 and bill.seconds == 2 * 30 + 7 * 10 + 5
     assert bill.summary().startswith(
-        "bill: about 0.0 hours on this machine (training 0.0 + 7 points 0.0 + transfer 0.0), 2.0 GB"
+        "bill: about 2 min on this machine (training 1 min + 7 points 1 min + transfer 5 s), 2.0 GB"
     )
 
 
@@ -213,10 +213,10 @@ def test_each_part_of_the_bill_has_the_range_of_its_own_corpus() -> None:
     """20 hours of the study's own, and of transfer 4 whose texts are not counted."""
     arms = (ArmBill(ArmConfig("a"), 72_000.0, 0, 1, 1, False),)
     bill = Bill(arms, 1, 0.0, 0.0, 4 * 3600.0, 0, 2e9, False, spread=(0.5, 2.0))
-    assert bill.likely_hours() == "11.0 to 52.0 hours are likely, of them transfer 1.0 to 12.0"
+    assert bill.likely_time() == "likely 11.0 to 52.0 hours, of them transfer 60 min to 12.0 hours"
     both = replace(bill, sequence_seconds=3600.0, sequence_spread=(0.5, 2.0), transfer_spread=(0.5, 2.0))
-    assert both.likely_hours() == (
-        "12.5 to 50.0 hours are likely, of them transfer 2.0 to 8.0 and sequence 0.5 to 2.0"
+    assert both.likely_time() == (
+        "likely 12.5 to 50.0 hours, of them transfer 2.0 to 8.0 hours and sequence 30 min to 2.0 hours"
     )
 
 
