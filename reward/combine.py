@@ -31,6 +31,7 @@ from reward.identify import load_identifier
 from reward.language import LanguageGate, check_known
 from reward.learned.term import check_metric, metric_rules, metric_term, needs_reference
 from reward.own_term import is_own_term, load_own_term
+from reward.rows import References, Texts
 from reward.scales import NO_STATISTICS, Statistics, on_one_scale
 from reward.share import chosen_groups
 from reward.terms import NO_GATES, REFERENCE_FREE, TERMS
@@ -126,12 +127,7 @@ class Reward(Protocol):
     """The function that the training loop calls; `group_size` consecutive completions belong to one prompt."""
 
     def __call__(
-        self,
-        sources: Sequence[str],
-        completions: Sequence[str],
-        references: Sequence[Sequence[str]],
-        group_size: int,
-        share: float = 1.0,
+        self, sources: Texts, completions: Texts, references: References, group_size: int, share: float = 1.0
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """N = P * G rows -> rewards (P, G) fp32 and every term, unweighted, name -> (P, G); NaN = missing.
         Learned metrics score this `share` of the groups. Raises RewardFailure.
@@ -335,11 +331,7 @@ def combine(
     }  # 0 times a missing value would be missing
 
     def reward(
-        sources: Sequence[str],
-        completions: Sequence[str],
-        references: Sequence[Sequence[str]],
-        group_size: int,
-        share: float = 1.0,
+        sources: Texts, completions: Texts, references: References, group_size: int, share: float = 1.0
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if group_size < 1 or len(completions) % group_size:
             raise ValueError(f"{len(completions)} completions are no whole number of groups of {group_size}")

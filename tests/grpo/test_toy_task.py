@@ -29,6 +29,7 @@ from grpo.runtime import device
 from grpo.runtime.run_log import RunLog
 from grpo.sft import train_sft
 from grpo.training import Training
+from reward.rows import References, Texts
 
 LETTERS = "abcd"
 LENGTH = 3
@@ -52,9 +53,7 @@ def share(completion: str, letter: str) -> float:
     return completion[:LENGTH].count(letter) / LENGTH
 
 
-def matching(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
-) -> tuple:
+def matching(sources: Texts, completions: Texts, references: References, group_size: int) -> tuple:
     """Share of letters as in the reference; `true` is measured against the prompt itself, whatever is
     rewarded.
     """
