@@ -156,7 +156,7 @@ class Measures:
         return {language: (store_of(run), held_out) for language, run in runs_by_language(self.run).items()}
 
     @functools.cached_property
-    def learned(self) -> LearnedScores | None:
+    def learned_scores(self) -> LearnedScores | None:
         """The learned metrics of the run, each of which is loaded when the first outputs are scored."""
         reward = self.run.config.reward
         if not reward.metrics:
@@ -181,7 +181,9 @@ class Measures:
     def results(self, name: str, outputs: Mapping[str, list[str]]) -> dict[str, dict[str, Any]]:
         """The result of a system on each test set."""
         return {
-            test: measure(self.run, name, examples, outputs[test], self.scales_for(examples), self.learned)
+            test: measure(
+                self.run, name, examples, outputs[test], self.scales_for(examples), self.learned_scores
+            )
             for test, examples in self.sets.items()
         }
 

@@ -80,7 +80,7 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     *[(loss.token_weights, (MASK, name), {}) for name in ("sequence", "token", "constant")],
     *[
         (function, (LOGPS, RATIO, ADVANTAGES.view(6, 1), BOUNDS), {})
-        for function in (loss.clipped, loss.cispo, loss.sapo)
+        for function in (loss.ppo_clip, loss.cispo, loss.sapo)
     ],
     (loss.sequence_log_ratio, (LOGPS - OLD, MASK), {}),
     *[

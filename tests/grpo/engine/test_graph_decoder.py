@@ -24,7 +24,7 @@ from grpo.engine import graph_decoder
 from grpo.engine.capture import FUSED_STEPS, PLAIN_STEPS, Runner, any_order, say_once
 from grpo.engine.draw import uniforms_for
 from grpo.engine.graph_decoder import GraphDecoder, State, is_static, sizes_of
-from grpo.engine.greedy import DecodeSettings, greedy_in_slots, greedy_outputs, greedy_refilled
+from grpo.engine.greedy import DecodeSettings, greedy_in_full_batches, greedy_in_slots, greedy_outputs
 from grpo.engine.products import FORMATS, FP32, use_format
 from grpo.engine.sampler import Sampling, decode_in_rows, decode_in_slots, generate, uses_graph
 from grpo.engine.static_step import PLAIN, Functions, step
@@ -266,7 +266,7 @@ def test_greedy_outputs_are_those_of_the_refilled_batch(batch_size: int) -> None
     settings = DecodeSettings(9, (EOS, *range(10, 80)), batch_size)
     with torch.inference_mode():
         found = dict(greedy_in_slots(model, ragged(13), settings))
-    assert found == dict(greedy_refilled(model, ragged(13), settings))
+    assert found == dict(greedy_in_full_batches(model, ragged(13), settings))
     assert len({len(ids) for ids in found.values()}) > 3
     assert dict(greedy_in_slots(model, ragged(13), settings)) == found  # also outside of inference mode
 

@@ -15,7 +15,7 @@ import grpo.engine.greedy as module
 from data.examples import Example
 from data.prompt import Prompt
 from grpo.engine.decode_step import FastDecoder
-from grpo.engine.greedy import REFILL_BELOW, DecodeSettings, greedy, greedy_in_batches, greedy_refilled
+from grpo.engine.greedy import REFILL_BELOW, DecodeSettings, greedy, greedy_in_batches, greedy_in_full_batches
 from grpo.engine.kv_cache import PrefixCache
 from grpo.engine.sampler import generate
 
@@ -118,7 +118,7 @@ def test_order_and_outputs_are_those_of_batches(make: Make) -> None:
     model = make()
     prompts = ragged(30)
     settings = DecodeSettings(7, MANY_STOPS, batch_size=5)
-    assert dict(greedy_refilled(model, prompts, settings)) == dict(
+    assert dict(greedy_in_full_batches(model, prompts, settings)) == dict(
         greedy_in_batches(model, prompts, settings)
     )
 
@@ -143,7 +143,7 @@ def test_the_batch_stays_full_and_never_overflows(calls: list[int], monkeypatch:
     monkeypatch.setattr(
         FastDecoder, "__init__", lambda self, *given: layouts.append(given) or init(self, *given)
     )
-    outputs = [ids for _, ids in greedy_refilled(model, prompts, settings)]
+    outputs = [ids for _, ids in greedy_in_full_batches(model, prompts, settings)]
     refilled = len(calls)
     full = sum(len(ids) - 1 for ids in outputs) / 8
     assert max(calls) == 8 and all(rows == {8} for rows in sizes[:-1]) and max(sizes[-1]) <= 8
