@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import measure
+from browser import SIZES, measure
 from earlier_version import give_old_names
 from invented_run import write_run
 
@@ -290,8 +290,7 @@ FIRST_SCREEN = """page => {
 def test_the_first_screen_of_a_computer_and_a_phone_has_the_answer(runs: list[Path], tmp_path: Path) -> None:
     html = tmp_path / "page.html"
     assert main([*map(str, runs), "--html", str(html), "--resamples", "100"]) == 0
-    sizes = [(1366, 768), (390, 844)]
-    for (width, height), found in zip(sizes, measure(html, sizes, FIRST_SCREEN, tmp_path), strict=True):
+    for (width, height), found in zip(SIZES.values(), measure(html, FIRST_SCREEN, tmp_path), strict=True):
         room, needed, answer, numbers = found
         assert (room, needed) == (width, width) and answer < numbers < height
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_gemma, tiny_gpt2, tiny_llama
-from tiny_run import arguments, metrics, quick, weights
+from tiny import capped_gemma, tiny_gemma, tiny_gpt2, tiny_llama
+from tiny_run import Command, general_text, metrics, weights
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 import grpo.anchor
@@ -34,13 +34,6 @@ from grpo.stages.prepare import check_texts
 
 IDS = [[40, 41, 42, 43, 44, 40, 41, 42, 43], [100], [7, 9, 11, 200, 13]]
 START = [2]
-
-
-def capped_gemma(seed: int) -> Any:
-    """A head that is more than a product."""
-    model = tiny_gemma(seed)
-    model.config.final_logit_softcapping = 3.0
-    return model
 
 
 def dense_kl(policy: Any, base: Any, ids: list[int]) -> torch.Tensor:
@@ -222,22 +215,10 @@ Runner = Callable[..., int]
 
 
 @pytest.fixture
-def go(corpus: Path, tiny_folder: Path, tmp_path: Path, own_cache: None) -> Runner:
-    """Run the stages data, sft, grpo into tmp_path/name/run; the exit code."""
-    (tmp_path / "own.txt").write_text("\n".join(TEXTS), encoding="utf-8")
-
-    def run(name: str, *settings: str) -> int:
-        text = f"tax.text={tmp_path / 'own.txt'}"
-        return main(
-            [
-                *arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)),
-                text,
-                *LARGE_STEPS,
-                *settings,
-            ]
-        )
-
-    return run
+def go(command: Command, tmp_path: Path, own_cache: None) -> Runner:
+    """Run the stages data, sft, train into tmp_path/name/run; the exit code."""
+    text = general_text(tmp_path, TEXTS)
+    return lambda name, *settings: main(command(name, text, *LARGE_STEPS, *settings))
 
 
 def distance(folder: Path, base: Path, tokenizer: PreTrainedTokenizerFast) -> float:

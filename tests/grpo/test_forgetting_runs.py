@@ -2,7 +2,7 @@
 refused settings, two processes, and the bytes that are stored.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import tiny_gemma, tiny_gpt2
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import Command, general_text, metrics, weights
 from tiny_team import start_team
 from torch import Tensor
 
@@ -47,20 +47,11 @@ IN_SHARES = [
     "token_loss.train=asft",
 ]  # fmt: skip
 
-Command = Callable[..., list[str]]
-
 
 @pytest.fixture
-def command(corpus: Path, tiny_folder: Path, tmp_path: Path, own_cache: None) -> Command:
-    """The arguments of a run of data, sft and train in tmp_path/name/run."""
-    (tmp_path / "own.txt").write_text("\n".join(TEXTS), encoding="utf-8")
-
-    def of(name: str, *settings: str) -> list[str]:
-        text = f"tax.text={tmp_path / 'own.txt'}"
-        run = tmp_path / name / "run"
-        return [*arguments(corpus, tiny_folder, run, *quick(tiny_folder)), text, *STEPS, *settings]
-
-    return of
+def command(command: Command, tmp_path: Path, own_cache: None) -> Command:
+    text = general_text(tmp_path, TEXTS)
+    return lambda name, *settings: command(name, text, *STEPS, *settings)
 
 
 def still_columns(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:

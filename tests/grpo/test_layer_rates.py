@@ -2,7 +2,6 @@
 those without a rate take no gradient and no memory and leave the others' gradients as they were.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from tiny import Make, tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_layers import FREE, MODES, SGD, STEPS, backward, split_layers
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import Command, metrics, weights
 from tiny_team import start_team
 from torch import Tensor, nn
 
@@ -126,20 +125,10 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
 
-Command = Callable[..., list[str]]
-
-
 @pytest.fixture
-def command(corpus: Path, tiny_folder: Path, tmp_path: Path, own_cache: None) -> Command:
-    def of(name: str, *settings: str) -> list[str]:
-        shares = ["sft.optim.lower_lr_share=0.0", "train.optim.lower_lr_share=0.5", "train.optim.name=sgd"]
-        return [
-            *arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)),
-            *shares,
-            *settings,
-        ]
-
-    return of
+def command(command: Command, own_cache: None) -> Command:
+    shares = ["sft.optim.lower_lr_share=0.0", "train.optim.lower_lr_share=0.5", "train.optim.name=sgd"]
+    return lambda name, *settings: command(name, *shares, *settings)
 
 
 def test_a_stopped_run_ends_in_the_same_bits(

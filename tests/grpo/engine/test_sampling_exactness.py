@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ragged import PROMPTS
 from tiny import EOS, Make, tiny_gemma, tiny_llama
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -25,7 +26,6 @@ from grpo.engine.products import FORMATS, FP32, use_format
 from grpo.engine.sampler import Sampling, generate
 from grpo.minibatch import score
 
-PROMPTS = [[2, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49], [2, 90], [2, 60, 61, 62]]
 MANY_STOPS = (EOS, *range(10, 60))
 LEAST_P = 1e-3
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from command_line import outcome
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import Command, metrics, weights
 
 from data.errors import InputError
 from grpo.config import Config
@@ -218,15 +218,9 @@ Start = Callable[..., int]
 
 
 @pytest.fixture
-def start(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Start:
+def start(command: Command) -> Start:
     """Runs data, sft and train in a folder of this test."""
-
-    def run(name: str, *settings: str) -> int:
-        return outcome(main, arguments(corpus, tiny_folder, tmp_path / name, *quick(tiny_folder), *settings))[
-            0
-        ]
-
-    return run
+    return lambda name, *settings: outcome(main, command(name, *settings))[0]
 
 
 def test_more_steps_go_on_as_if_they_had_been_meant_from_the_start(
@@ -242,6 +236,6 @@ def test_more_steps_go_on_as_if_they_had_been_meant_from_the_start(
     assert start("grown", "train.num_steps=3") == 2
     assert start("grown", "train.num_steps=6", "train.optim.schedule=linear") == 2
     assert start("grown", "train.num_steps=6", "eval.batch_size=3", "checkpoint.every=1") == 0
-    assert weights(tmp_path / "grown") == weights(tmp_path / "long")
-    assert metrics(tmp_path / "grown") == metrics(tmp_path / "long")
+    grown, long = (tmp_path / name / "run" for name in ("grown", "long"))
+    assert weights(grown) == weights(long) and metrics(grown) == metrics(long)
     assert start("grown", "train.num_steps=8") == 2  # finished: its moments are gone

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tiny_run import arguments, quick
+from tiny_run import Command, arguments
 
 from data.errors import InputError
 from grpo.run import main
@@ -103,12 +103,12 @@ def received(tool: Any) -> Counter[tuple[int, str, Any]]:
 
 @pytest.mark.usefixtures("own_cache")
 def test_a_run_gives_every_tool_the_rows_of_its_log(
-    tmp_path: Path, tiny_folder: Path, corpus: Path, tools: Modules, monkeypatch: pytest.MonkeyPatch
+    command: Command, tmp_path: Path, tools: Modules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "a-secret-of-the-user")
-    run = tmp_path / "run"
+    run = tmp_path / "a" / "run"
     more = ['log.to=["tensorboard", "wandb", "mlflow", "trackio"]', "eval.every=2", "eval.best_by=reward"]
-    assert main(arguments(corpus, tiny_folder, run, *quick(tiny_folder), *more)) == 0
+    assert main(command("a", *more)) == 0
     rows = numbers(run)
     assert {name.split("/")[0] for _, name, _ in rows} == {"sft", "train", "train_dev"}
     for name, tool in tools.items():

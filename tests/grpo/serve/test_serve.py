@@ -3,7 +3,7 @@
 import http.client
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,8 @@ import torch
 from chat_templates import FAMILIES, with_template
 from tiny import byte_tokenizer, tiny_gemma
 from tiny_run import SYLLABLES
-from tiny_server import Json, chat, events, post, request, serving, write_run
+from tiny_server import CHAT, NEW, TEXT, Json, chat, events, post, request, serving
 
-from data.template import Wording
 from grpo.engine.draw import Sampling
 from grpo.engine.greedy import DecodeSettings
 from grpo.engine.model import load_policy
@@ -26,22 +25,7 @@ from grpo.translate.decoding import Decoding, candidates
 from grpo.translate.policy import Policy, open_policy
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-NEW = 12
-CHAT = "/v1/chat/completions"
-TEXT = "/v1/completions"
 TEXTS = ["་".join(SYLLABLES[(n * k) % 16] for k in (1, 3, 5)[: 1 + n % 3]) for n in range(8)]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    wording = Wording(template="{source_language}: {source}=")
-    return write_run(tmp_path_factory.mktemp("serve") / "run", ("bo", "zh", "mt"), wording, NEW)
-
-
-@pytest.fixture(scope="module")
-def server(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(run, "--batch-size", "8") as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tiny_hooks import stop_after
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import Command, arguments, metrics, quick, weights
 
 from grpo.engine.model import parameter_hash
 from grpo.run import main
@@ -30,14 +30,9 @@ Go = Callable[..., int]
 
 
 @pytest.fixture
-def go(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Go:
+def go(command: Command) -> Go:
     """Run the command in tmp_path/NAME/run; the exit code."""
-
-    def run(name: str, *more: str) -> int:
-        folder = tmp_path / name / "run"
-        return main([*arguments(corpus, tiny_folder, folder, *quick(tiny_folder)), *SETTINGS, *more])
-
-    return run
+    return lambda name, *more: main(command(name, *SETTINGS, *more))
 
 
 def chosen(run: Path) -> list[Any]:

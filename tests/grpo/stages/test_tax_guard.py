@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_hooks import stop_after
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import Command, general_text, metrics, weights
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -37,22 +37,10 @@ Runner = Callable[..., int]
 
 
 @pytest.fixture
-def go(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Runner:
-    """Run the stages data, sft, grpo into tmp_path/name/run; the exit code."""
-    (tmp_path / "own.txt").write_text("\n".join(TEXTS), encoding="utf-8")
-
-    def run(name: str, *settings: str) -> int:
-        text = f"tax.text={tmp_path / 'own.txt'}"
-        return main(
-            [
-                *arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)),
-                text,
-                *LARGE_STEPS,
-                *settings,
-            ]
-        )
-
-    return run
+def go(command: Command, tmp_path: Path) -> Runner:
+    """Run the stages data, sft, train into tmp_path/name/run; the exit code."""
+    text = general_text(tmp_path, TEXTS)
+    return lambda name, *settings: main(command(name, text, *LARGE_STEPS, *settings))
 
 
 def tax_rows(run: Path) -> list[dict[str, Any]]:
