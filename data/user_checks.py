@@ -36,11 +36,7 @@ WRAPPERS = (
     "``",
 )
 ZAWGYI = 0.95  # probability
-DIVIDERS = {
-    ",": "commas? name it .csv",
-    ";": "semicolons? name it .csv",
-    "|": "bars? save it with tabs",
-}
+DIVIDERS = {",": "commas? name it .csv", ";": "semicolons? name it .csv", "|": "bars? save it with tabs"}
 SIDES = {"source": "data.source_language", "reference": "data.target_language"}
 
 

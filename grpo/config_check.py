@@ -68,6 +68,7 @@ def check(config: Config) -> None:
     check_reward(config.reward)
     rules = (
         training_rules,
+        method_rules,
         dev_rules,
         forgetting_rules,
         corpus_rules,
@@ -103,6 +104,13 @@ def training_rules(config: Config) -> list[Rule]:
             loss.kl_target > 0 and loss.kl_coef == 0,
             "loss.kl_target moves loss.kl_coef, which is 0 and would stay so; start from e.g. 0.02",
         ),
+    ]
+
+
+def method_rules(config: Config) -> list[Rule]:
+    """Rules of what only some methods know."""
+    train = config.train
+    return [
         (
             train.method != "grpo" and config.updates_per_step > 1,
             f"train.method = {train.method!r} makes one update of each step; write train.passes=1 and train.prompts_per_update=0",
@@ -242,10 +250,7 @@ def dev_rules(config: Config) -> list[Rule]:
     paid = [term for term in terms if reward.weights.get(term) or term in reward.gates]
     known = (*BEST_BY, *reward.metrics)
     return [
-        (
-            best_by not in known,
-            f"eval.best_by = {best_by!r}: must be one of {', '.join(map(repr, known))}",
-        ),
+        (best_by not in known, f"eval.best_by = {best_by!r}: must be one of {', '.join(map(repr, known))}"),
         (
             config.eval.every > 0 and config.train.method != "sft" and bool(paid),
             f"eval.best_by = {best_by!r} would choose a checkpoint by what reward.weights pays for ({', '.join(paid)}); "

@@ -67,10 +67,7 @@ def train_distillation(
             sums = world.total({"length_mean": lengths, **counts})
             num_tokens = sums["length_mean"][0]
             kl = distil(config, training, teacher, rollout, [batch[i][1] for i in own], num_tokens)
-            anchor_sums = training.anchor(
-                training.policy, training.optimizer.update, training.optimizer.backward
-            )
-            world.sum_gradients(training.policy.parameters())
+            anchor_sums = training.complete_gradient()
             log.add({"length_mean": sums["length_mean"]})
             log.add(world.total({"loss": (kl, lengths[0]), **anchor_sums}))
             log.put(training.optimizer.step())

@@ -326,9 +326,8 @@ def combine(
     for name in [*weights, *gates]:
         if name not in terms:
             raise InputError(f"reward: unknown term {name!r}; known terms: {', '.join(terms)}")
-    active_weights = {
-        name: weight for name, weight in weights.items() if weight
-    }  # 0 times a missing value would be missing
+    # 0 times a missing value would be missing
+    active_weights = {name: weight for name, weight in weights.items() if weight}
 
     def reward(
         sources: Texts, completions: Texts, references: References, group_size: int, share: float = 1.0
@@ -336,11 +335,10 @@ def combine(
         if group_size < 1 or len(completions) % group_size:
             raise ValueError(f"{len(completions)} completions are no whole number of groups of {group_size}")
         chosen = chosen_groups(sources, completions, group_size, share).repeat_interleave(group_size)
+        columns = sources, completions, references
         rows = {name: chosen if name in rare else torch.ones_like(chosen) for name in terms}
         values = {
-            name: at_rows(
-                rows[name], functools.partial(term_values, name, term), sources, completions, references
-            )
+            name: at_rows(rows[name], functools.partial(term_values, name, term), *columns)
             for name, term in terms.items()
         }
         gate = torch.ones(len(completions), dtype=torch.float64)

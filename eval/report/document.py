@@ -52,8 +52,7 @@ def sections(run: RunFolder) -> list[Section]:
     cards = samples(run)
     return [
         Section(
-            f"{run.method} minus warm start",
-            with_rows([*differences[:1], learned_changes(run, "trained")]),
+            f"{run.method} minus warm start", with_rows([*differences[:1], learned_changes(run, "trained")])
         ),
         Section("Results", with_rows(result_tables(run))),
         Section("Added systems", added_blocks(run)),

@@ -49,10 +49,7 @@ def result_sentences(run: RunFolder) -> list[str]:
     main = run.pair("warm_start", "trained")
     if main is None:
         return [no_comparison(run)]
-    sentences = [
-        headline(run.method, main["slices"]["all"]["cosine"]),
-        *change_sentences(main["slices"]),
-    ]
+    sentences = [headline(run.method, main["slices"]["all"]["cosine"]), *change_sentences(main["slices"])]
     memory = run.pair("translation_memory", "trained")
     if memory is not None:
         sentences.append(memory_sentence(score_change(memory, "chrf")))

@@ -94,10 +94,7 @@ def greedy_ids(
 
 
 def greedy_outputs(
-    model: PreTrainedModel,
-    prompt: Prompt,
-    examples: Sequence[Example],
-    settings: DecodeSettings,
+    model: PreTrainedModel, prompt: Prompt, examples: Sequence[Example], settings: DecodeSettings
 ) -> list[str]:
     """One text per example: the most likely token at every place. All processes call it for a sharded model, each with
     its own examples, perhaps none.

@@ -25,13 +25,7 @@ from eval.metrics.learned import LearnedScores, rewarded_metrics
 from eval.report.brackets import rewarded_scores
 from eval.report.write import result_table, write_report
 from eval.run_folder import SYSTEM_KEYS, read_part, results_folder
-from eval.systems import (
-    Place,
-    evaluate_system,
-    write_added_comparison,
-    write_comparison,
-    write_system,
-)
+from eval.systems import Place, evaluate_system, write_added_comparison, write_comparison, write_system
 from grpo.engine.model import load_tokenizer
 from grpo.engine.source import ModelSource
 from grpo.runtime.old_folders import link_old_names

@@ -210,8 +210,7 @@ def test_tokens_are_counted_from_the_log(runs: list[Path]) -> None:
     ]
     (runs[0] / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     write_json(
-        runs[0] / "config.json",
-        {"rollout": {"num_prompts": 2, "group_size": 4}, "train": {"passes": 3}},
+        runs[0] / "config.json", {"rollout": {"num_prompts": 2, "group_size": 4}, "train": {"passes": 3}}
     )
     run = read_run(runs[0])
     assert trained_tokens(run) == 100 + 3 * (70 + 60 + 25 + 8 * 2.5)

@@ -62,11 +62,7 @@ def still_columns(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> 
 
 @pytest.mark.parametrize("settings", [SHIELD_IN_GRPO, MANY_IN_SFT], ids=["grpo", "sft"])
 def test_stopped_in_both_stages_a_run_ends_in_the_same_bits(
-    settings: list[str],
-    command: Command,
-    tmp_path: Path,
-    tiny_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    settings: list[str], command: Command, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(command("whole", *settings)) == 0
     real = UpdateHook.__call__

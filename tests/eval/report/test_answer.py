@@ -206,10 +206,7 @@ def test_verdict_and_numbers_quote_rows_of_the_tables(whole: RunFolder) -> None:
 
 def test_a_probe_scored_per_character_is_called_so(whole: RunFolder) -> None:
     """The row of the same questions without that score says something else."""
-    probes = {
-        "idioms_accuracy": questions(4, 4, 1.0),
-        "idioms_accuracy_per_character": questions(0, 3, 0.01),
-    }
+    probes = {"idioms_accuracy": questions(4, 4, 1.0), "idioms_accuracy_per_character": questions(0, 3, 0.01)}
     run = changed(whole, probes, warm_start=GOOD, **RIVALS)
     quoted = f"Chinese idioms, accuracy (score per character) {MINUS}2.5 pp"
     assert quoted in verdict(run) and "Chinese idioms, accuracy 0.0 pp" not in verdict(run)

@@ -164,10 +164,7 @@ def test_texts_and_damaged_bytes_stay_as_they_are(tmp_path: Path) -> None:
     )
     assert [
         (tmp_path / name).read_text(encoding="utf-8") for name in ("metrics.jsonl", "rollouts.jsonl")
-    ] == [
-        present,
-        present,
-    ]
+    ] == [present, present]
     damaged = b'{"stage": "grpo", "step": \xff}\n'
     (tmp_path / "metrics.jsonl").write_bytes(damaged)
     update_names(tmp_path)

@@ -49,10 +49,7 @@ def test_it_changes_nothing_and_is_logged(command: Command, tmp_path: Path) -> N
 
 
 def test_an_earlier_step_that_did_better_is_saved_too(
-    command: Command,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Step 2 is best of 1 to 4: `policy_best` is a run of two steps, bit for bit, and is evaluated beside the
     last.
