@@ -67,17 +67,9 @@ def check(config: Config) -> None:
     check_prompt(config.prompt)
     check_reward(config.reward)
     rules = (
-        training_rules,
-        method_rules,
-        dev_rules,
-        forgetting_rules,
-        corpus_rules,
-        prompt_rules,
-        line_rules,
-        tax_rules,
-        memory_rules,
-        sharding_rules,
-    )
+        training_rules, method_rules, dev_rules, forgetting_rules, corpus_rules, prompt_rules, line_rules, tax_rules,
+        memory_rules, sharding_rules,
+    )  # fmt: skip
     check_rules([rule for make in rules for rule in make(config)])
 
 
@@ -232,14 +224,9 @@ REWARDED = {
 }
 
 
-BEST_BY = (
-    "reward",
-    "cosine_held_out",
-    "cosine",
-    "chrf",
-    "bleu",
-    "rouge_l",
-)  # beside the names in reward.metrics
+BEST_BY = (  # beside the names in reward.metrics
+    "reward", "cosine_held_out", "cosine", "chrf", "bleu", "rouge_l",
+)  # fmt: skip
 
 
 def dev_rules(config: Config) -> list[Rule]:

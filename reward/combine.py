@@ -36,18 +36,10 @@ from reward.scales import NO_STATISTICS, Statistics, on_one_scale
 from reward.share import chosen_groups
 from reward.terms import NO_GATES, REFERENCE_FREE, TERMS
 
-RESOURCES = (
-    "vectors",
-    "held_out",
-    "bank",
-    "target_script",
-    "target_language",
-    "threshold",
-    "min_share",
-    "language_gate",
-    "metrics",
+RESOURCES = (  # what a run lends to terms
+    "vectors", "held_out", "bank", "target_script", "target_language", "threshold", "min_share", "language_gate", "metrics",
     "length_bounds",
-)  # what a run lends to terms
+)  # fmt: skip
 SCORE_NAMES = (
     "rouge_l",
     "consistent_share",

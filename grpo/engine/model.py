@@ -303,14 +303,9 @@ def output_weight(model: PreTrainedModel) -> Tensor | None:
     head = model.get_output_embeddings()
     config = model.config.get_text_config()
     altered_names = (
-        "final_logit_softcapping",
-        "logit_scale",
-        "logits_scaling",
-        "lm_head_multiplier",
-        "output_multiplier_scale",
-        "logits_soft_cap",
-        "output_logit_soft_cap",
-    )
+        "final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier_scale",
+        "logits_soft_cap", "output_logit_soft_cap",
+    )  # fmt: skip
     plain = (
         isinstance(head, nn.Linear)
         and head.bias is None

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import tiny_gemma, tiny_gpt2
+from tiny_hooks import save_and_stop_at
 from tiny_run import Command, general_text, metrics, weights
 from tiny_team import start_team
 from torch import Tensor
@@ -17,14 +18,12 @@ from torch import Tensor
 from data.errors import InputError
 from grpo.config_file import load_config
 from grpo.engine.packing import pack
-from grpo.records import LoopState
 from grpo.run import main
 from grpo.runtime.device import choose
 from grpo.runtime.interrupt import StopRequest
 from grpo.shield import input_squares, linear_layers, make_shield
 from grpo.stages.context import Run
 from grpo.stages.forgetting_setup import make_protection
-from grpo.stages.hooks import UpdateHook
 from grpo.stages.memory_bill import ModelSizes, protection_bytes
 
 TEXTS = ["The river rose in the night.", "The bridge was closed.", "今天早上下了一场大雨。", "And so on."]
@@ -65,18 +64,7 @@ def test_stopped_in_both_stages_a_run_ends_in_the_same_bits(
     settings: list[str], command: Command, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(command("whole", *settings)) == 0
-    real = UpdateHook.__call__
-    stops = [("sft", 2), ("train", 2)]
-
-    def stopped(hook: UpdateHook, state: LoopState) -> bool:
-        done = real(hook, state)
-        if stops and (hook.stage, state.step, state.update) == (*stops[0], 0):
-            stops.pop(0)
-            hook.save()
-            return True
-        return done
-
-    monkeypatch.setattr(UpdateHook, "__call__", stopped)
+    save_and_stop_at(monkeypatch, ("sft", 2), ("train", 2))
     assert [main(command("parts", *settings)) != 0 for _ in range(3)] == [True, True, False]
     whole, parts = (tmp_path / name / "run" for name in ("whole", "parts"))
     assert weights(parts) == weights(whole) and metrics(parts) == metrics(whole)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import Make, tiny_gemma, tiny_gpt2, tiny_llama
+from tiny_hooks import save_and_stop_at
 from tiny_layers import FREE, MODES, SGD, STEPS, backward, split_layers
 from tiny_run import Command, metrics, weights
 from tiny_team import start_team
@@ -24,9 +25,7 @@ from grpo.engine.model import frozen_copy
 from grpo.engine.packing import Packed, pack
 from grpo.layer_rates import lower_parameters, rate_shares
 from grpo.optim import Optimizer
-from grpo.records import LoopState
 from grpo.run import main
-from grpo.stages.hooks import UpdateHook
 
 
 def packed() -> Packed:
@@ -135,18 +134,7 @@ def test_a_stopped_run_ends_in_the_same_bits(
     command: Command, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(command("whole")) == 0
-    real = UpdateHook.__call__
-    stops = [("sft", 2), ("train", 1)]
-
-    def stopped(hook: UpdateHook, state: LoopState) -> bool:
-        done = real(hook, state)
-        if stops and (hook.stage, state.step) == stops[0]:
-            stops.pop(0)
-            hook.save()
-            return True
-        return done
-
-    monkeypatch.setattr(UpdateHook, "__call__", stopped)
+    save_and_stop_at(monkeypatch, ("sft", 2), ("train", 1))
     assert [main(command("parts")) != 0 for _ in range(3)] == [True, True, False]
     whole, parts = (tmp_path / name / "run" for name in ("whole", "parts"))
     assert weights(parts) == weights(whole) and metrics(parts) == metrics(whole)

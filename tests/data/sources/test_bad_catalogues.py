@@ -295,21 +295,8 @@ def test_a_page_of_unclosed_tags_is_read_at_once() -> None:
 def test_elements_are_those_of_the_plain_pattern(count: int) -> None:
     pattern = re.compile(r"<(p|h[1-6])\b([^>]*)>(.*?)</\1>", re.DOTALL)
     pieces = [
-        "<p",
-        "<p>",
-        "</p>",
-        "<h1 id='a'>",
-        "</h1>",
-        "<h1",
-        ">",
-        "<",
-        "a",
-        "<pre>",
-        "\n",
-        "</p",
-        "<b>",
-        "</h2>",
-    ]
+        "<p", "<p>", "</p>", "<h1 id='a'>", "</h1>", "<h1", ">", "<", "a", "<pre>", "\n", "</p", "<b>", "</h2>",
+    ]  # fmt: skip
 
     def holds(parts: list[str]) -> None:
         page = "".join(parts)

@@ -6,14 +6,12 @@ import pytest
 import torch
 from ragged import PROMPTS
 from tiny import EOS, Make, tiny_gemma, tiny_gpt2, tiny_llama
-from tiny_families import llama_with_longer_context, mistral, qwen2, qwen3
+from tiny_families import KNOWN
 
 import grpo.engine.sampler
 from grpo.engine.decode_step import FastDecoder, distinct_beginnings, is_known
 from grpo.engine.model import parameter_hash
 from grpo.engine.sampler import ModelDecoder, Sampling, generate
-
-KNOWN = [tiny_gemma, tiny_llama, mistral, qwen2, qwen3, llama_with_longer_context]
 
 
 @pytest.mark.parametrize("make", KNOWN)

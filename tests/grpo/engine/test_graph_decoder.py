@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerators import PretendAccelerator
 from tiny import EOS, Make, tiny_gemma, tiny_gpt2, tiny_llama
-from tiny_families import llama_with_longer_context, mistral, qwen2, qwen3
+from tiny_families import KNOWN, qwen2, qwen3
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
@@ -30,7 +30,6 @@ from grpo.engine.sampler import Sampling, decode_in_rows, decode_in_slots, gener
 from grpo.engine.static_step import PLAIN, Functions, step
 from grpo.records import Rollout
 
-KNOWN = [tiny_gemma, tiny_llama, mistral, qwen2, qwen3, llama_with_longer_context]
 STOPS = (EOS, *range(10, 40))  # so that rows end after anything from one token to the limit
 
 

@@ -18,14 +18,9 @@ from grpo.stages.hooks import UpdateHook
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 SETTINGS = [
-    "train.method=best_of_group",
-    "train.refresh_every=2",
-    "train.num_steps=5",
-    "rollout.num_prompts=4",
-    "rollout.max_new_tokens=64",
-    "rollout.group_size=6",
-    "checkpoint.every=1",
-]
+    "train.method=best_of_group", "train.refresh_every=2", "train.num_steps=5", "rollout.num_prompts=4",
+    "rollout.max_new_tokens=64", "rollout.group_size=6", "checkpoint.every=1",
+]  # fmt: skip
 Go = Callable[..., int]
 
 
