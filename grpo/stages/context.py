@@ -94,7 +94,7 @@ class Run:
 
     @property
     def best_policy(self) -> Path:
-        """Only where an earlier step did better on the dev set than the last one."""
+        """The policy of an earlier step that did better on the dev set than the last one, where there is one."""
         return self.folder / "policy_best"
 
     def snapshot(self, step: int) -> Path:

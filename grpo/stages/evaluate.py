@@ -145,7 +145,7 @@ class Measures:
 
     @functools.cached_property
     def scales(self) -> dict[str, Scales]:
-        """By target language."""
+        """What scores the outputs in each target language."""
         held_out = held_out_store(self.run)
         return {language: (store_of(run), held_out) for language, run in runs_by_language(self.run).items()}
 
@@ -160,7 +160,7 @@ class Measures:
         )
 
     def scales_for(self, examples: Sequence[Example]) -> Scales:
-        """Those of the target language of a test set."""
+        """The scales of the target language of a test set."""
         single = next(iter(self.scales.values()))
         return self.scales.get(examples[0].target_language, single)
 

@@ -72,7 +72,7 @@ def test_other_files_are_refused(tmp_path: Path, name: str, cause: str) -> None:
         prepare_pairs(tmp_path, train=train, prompts=str(tmp_path / name))
 
 
-def configured(**more: Any) -> Config:
+def config_of(**more: Any) -> Config:
     reward = {"weights": {"script": 1.0}, "gates": [], "shown": [], "threshold": 0.1}
     data = {"train": "a.tsv", "prompts": "b.txt"}
     values = {"data": data, "reward": reward | more.pop("reward", {}), **more}
@@ -80,8 +80,8 @@ def configured(**more: Any) -> Config:
 
 
 def test_a_reward_that_needs_no_reference_text_is_taken() -> None:
-    check(configured())
-    check(configured(reward={"weights": {"mine.py:judge": 1.0}}))
+    check(config_of())
+    check(config_of(reward={"weights": {"mine.py:judge": 1.0}}))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_reward_that_needs_no_reference_text_is_taken() -> None:
 )
 def test_what_needs_a_reference_text_is_refused(settings: dict[str, Any], cause: str) -> None:
     with pytest.raises(InputError) as refusal:
-        check(configured(**settings))
+        check(config_of(**settings))
     expected = f"data.prompts: prompts have no reference text, and {cause}, or leave data.prompts out"
     assert str(refusal.value) == expected
 

@@ -217,7 +217,7 @@ def test_tokens_are_counted_from_the_log(runs: list[Path]) -> None:
     assert sampled_tokens(run) == 40 + 90 + 5
 
 
-def compared(name: str, cosine: int, chrf: int, n: int = 60, encoder: str = "e") -> ComparedSystem:
+def system_of(name: str, cosine: int, chrf: int, n: int = 60, encoder: str = "e") -> ComparedSystem:
     """A system with these ranks; its change is that of nothing."""
     signatures = {"cosine_held_out": encoder, "chrf": encoder[:1]}
     system = {"items": [{}] * n, "signatures": signatures}
@@ -225,23 +225,23 @@ def compared(name: str, cosine: int, chrf: int, n: int = 60, encoder: str = "e")
 
 
 CHOICES: dict[str, tuple[list[ComparedSystem], tuple[float | None, ...], str, str]] = {
-    "cosine decides": ([compared("a", 2, 1), compared("b", 1, 1)], (), "Ship b: by Held-out cosine it is", "b"),
+    "cosine decides": ([system_of("a", 2, 1), system_of("b", 1, 1)], (), "Ship b: by Held-out cosine it is", "b"),
     "then chrF": (
-        [compared("a", 1, 2), compared("b", 1, 1), compared("c", 2, 1)], (), "Ship b: by chrF it is clearly", "b",
+        [system_of("a", 1, 2), system_of("b", 1, 1), system_of("c", 2, 1)], (), "Ship b: by chrF it is clearly", "b",
     ),
     "then the tax": (
-        [compared("a", 1, 1), compared("b", 1, 1)], (0.03, 0.01), "and it lost least elsewhere (0.0100 nats", "b",
+        [system_of("a", 1, 1), system_of("b", 1, 1)], (0.03, 0.01), "and it lost least elsewhere (0.0100 nats", "b",
     ),
-    "nothing tells": ([compared("a", 1, 1), compared("b", 1, 1)], (), "Ship either of a and b: Held-out cosine and", ""),
+    "nothing tells": ([system_of("a", 1, 1), system_of("b", 1, 1)], (), "Ship either of a and b: Held-out cosine and", ""),
     "they disagree": (
-        [compared("a", 1, 2), compared("b", 2, 1)], (), "No clear choice: a is better by Held-out cosine, b by chrF", "",
+        [system_of("a", 1, 2), system_of("b", 2, 1)], (), "No clear choice: a is better by Held-out cosine, b by chrF", "",
     ),
     "two against one": (
-        [compared("a", 1, 2), compared("b", 1, 2), compared("c", 2, 1)], (), "No clear choice: a and b are better by", "",
+        [system_of("a", 1, 2), system_of("b", 1, 2), system_of("c", 2, 1)], (), "No clear choice: a and b are better by", "",
     ),
-    "too few": ([compared("a", 1, 1, 29), compared("b", 2, 1, 29)], (), "No verdict: 29 shared items are too few", ""),
-    "another encoder": ([compared("a", 1, 2), compared("b", 2, 1, 60, "ex")], (), "Ship b: by chrF it is", "b"),
-    "nothing in common": ([compared("a", 1, 2), compared("b", 2, 1, 60, "x")], (), "No verdict: Held-out cosine", ""),
+    "too few": ([system_of("a", 1, 1, 29), system_of("b", 2, 1, 29)], (), "No verdict: 29 shared items are too few", ""),
+    "another encoder": ([system_of("a", 1, 2), system_of("b", 2, 1, 60, "ex")], (), "Ship b: by chrF it is", "b"),
+    "nothing in common": ([system_of("a", 1, 2), system_of("b", 2, 1, 60, "x")], (), "No verdict: Held-out cosine", ""),
 }  # fmt: skip
 
 

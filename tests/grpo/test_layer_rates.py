@@ -28,7 +28,7 @@ from grpo.optim import Optimizer
 from grpo.run import main
 
 
-def packed() -> Packed:
+def packed_row() -> Packed:
     return pack([[2, 40, 41], [2, 42]], [[50, 51, 1], [52, 1], [53, 54], [1]], 2)
 
 
@@ -109,7 +109,7 @@ def test_without_a_rate_they_take_no_gradient_and_no_moments(make: Make, config:
         nn.init.normal_(
             next(p for name, p in each.named_parameters() if "layers.1" in name), generator=seeded()
         )
-        loss = -completion_logps(each, packed()).logps.sum() + kl_to_base(each, base, packed())
+        loss = -completion_logps(each, packed_row()).logps.sum() + kl_to_base(each, base, packed_row())
         loss.backward()
     for (name, one), other in zip(model.named_parameters(), plain.parameters(), strict=True):
         assert other.grad is not None

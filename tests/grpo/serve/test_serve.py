@@ -50,7 +50,7 @@ def content(answer: Json, number: int = 0) -> str:
     return str(answer["choices"][number]["message"]["content"])
 
 
-def joined(pieces: list[Json], number: int = 0) -> str:
+def text_of(pieces: list[Json], number: int = 0) -> str:
     """The text of a choice of a stream."""
     choices = [choice for piece in pieces for choice in piece["choices"] if choice["index"] == number]
     return "".join(choice["delta"].get("content", "") for choice in choices)
@@ -146,7 +146,7 @@ def test_the_pieces_of_a_stream_join_to_the_whole(server: Server) -> None:
     whole = post(server, CHAT, {**body, "max_tokens": 60})
     pieces = events(server, CHAT, {**body, "max_tokens": 60, "stream_options": {"include_usage": True}})
     for number in (0, 1):
-        assert joined(pieces, number) == content(whole, number)
+        assert text_of(pieces, number) == content(whole, number)
     assert len(pieces) > 10 and len({piece["id"] for piece in pieces}) == 1
     assert all(piece["object"] == "chat.completion.chunk" for piece in pieces)
     assert pieces[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
@@ -182,7 +182,7 @@ def test_a_stop_ends_a_text_before_it(server: Server) -> None:
     answer = post(server, CHAT, {**body, "stop": ["never in it", stop]})
     assert content(answer) == text[:place] and answer["choices"][0]["finish_reason"] == "stop"
     assert answer["usage"]["completion_tokens"] < 60
-    assert joined(events(server, CHAT, {**body, "stop": stop})) == text[:place]
+    assert text_of(events(server, CHAT, {**body, "stop": stop})) == text[:place]
 
 
 def test_whoever_goes_away_leaves_the_batch(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def test_imitation_has_a_budget_too(
     assert {row["stage"] for row in tax_rows(tmp_path / "kept" / "run")} == {"train_tax"}
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, taxes: dict[int, float]) -> dict[int, tuple[Any, Any]]:
+def script_taxes(monkeypatch: pytest.MonkeyPatch, taxes: dict[int, float]) -> dict[int, tuple[Any, Any]]:
     """Let the measurement after these steps find these taxes; step -> bytes of parameters and moments before
     and after the guard.
     """
@@ -143,7 +143,7 @@ def test_going_back_restores_parameters_and_moments_bit_for_bit(
     go: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond the budget after steps 2 (back to the very start, without moments), 6 and 8 (both back to 4)."""
-    seen = scripted(monkeypatch, {2: 1.0, 4: 0.01, 6: 1.0, 8: 1.0, 10: 0.01, 12: 0.0})
+    seen = script_taxes(monkeypatch, {2: 1.0, 4: 0.01, 6: 1.0, 8: 1.0, 10: 0.01, 12: 0.0})
     assert go("run", f"tax.budget={BUDGET}") == 0
     assert seen[2][1] != seen[2][0] and seen[2][1][1] == []
     assert seen[4][0] == seen[4][1] == seen[6][1] == seen[8][1]
@@ -159,7 +159,7 @@ def test_gone_back_too_often_it_ends_with_the_last_state_within(
     attempts.
     """
     assert go("short", "train.num_steps=2") == 0
-    scripted(monkeypatch, {4: 1.0, 6: float("inf"), 8: 1.0})
+    script_taxes(monkeypatch, {4: 1.0, 6: float("inf"), 8: 1.0})
     assert go("run", f"tax.budget={BUDGET}", "eval.every=2") == 0
     assert weights(tmp_path / "run" / "run") == weights(tmp_path / "short" / "run")
     assert [row["ended"] for row in tax_rows(tmp_path / "run" / "run")] == [0, 0, 0, 1]
