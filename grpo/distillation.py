@@ -91,8 +91,7 @@ def distil(
     () fp64. `teacher_prompts`: what the teacher reads in the place of each of the P prompts.
     """
     size = rollout.group_size
-    completions = rollout.completions()
-    groups = [completions[start : start + size] for start in range(0, len(completions), size)]
+    groups = rollout.groups()
     both = [*zip(rollout.prompt_ids, teacher_prompts, strict=True)]
     lengths = [row_tokens(max(pair, key=len), group) for pair, group in zip(both, groups, strict=True)]
     device = rollout.lengths.device
