@@ -56,7 +56,7 @@ class Lengths:
         return sum(self.prompts) + sum(count for _, count in self.tails)
 
     @property
-    def predicting(self) -> int:
+    def predictions(self) -> int:
         """Places whose next token is a completion's: the end of a prompt serves its whole group."""
         return len(self.prompts) + sum(count for _, count in self.tails)
 
@@ -116,7 +116,7 @@ def forward_flops(shape: ModelShape, lengths: Lengths) -> int:
     """
     runs = [*((0, prompt) for prompt in lengths.prompts), *lengths.tails]
     return (
-        2 * shape.body * lengths.unique + 2 * shape.head * lengths.predicting + attention_flops(shape, runs)
+        2 * shape.body * lengths.unique + 2 * shape.head * lengths.predictions + attention_flops(shape, runs)
     )
 
 

@@ -65,12 +65,7 @@ def step_size(prompts: int, new: int, prompt: int) -> StepSize:
 
 SIZES = (  # smallest first: where time is short, the last are left out
     ModelSize(
-        "0.13B",
-        "gemma3",
-        DEFAULT,
-        (step_size(8, 32, 30), step_size(64, 32, 30)),
-        warm_start=True,
-        peer=True,
+        "0.13B", "gemma3", DEFAULT, (step_size(8, 32, 30), step_size(64, 32, 30)), warm_start=True, peer=True
     ),
     qwen("0.6B", 28, 1024, 3072, 16),
     qwen("1.7B", 28, 2048, 6144, 16, steps=(step_size(16, 128, 256),)),

@@ -74,7 +74,7 @@ def warm_start(connection: Connection, compute: device.Compute, folder: Path) ->
         )
 
 
-def decoding(connection: Connection, compute: device.Compute, folder: Path) -> None:
+def decode(connection: Connection, compute: device.Compute, folder: Path) -> None:
     request = connection.request
     config = request.settings().eval
     prompt = Prompt.of(load_tokenizer(request.model))
@@ -92,7 +92,7 @@ def main() -> None:
     compute = device.choose("cpu")
     device.configure(compute)
     with tempfile.TemporaryDirectory() as folder:
-        {"grpo": grpo, "warm_start": warm_start, "decoding": decoding}[connection.request.task](
+        {"grpo": grpo, "warm_start": warm_start, "decoding": decode}[connection.request.task](
             connection, compute, Path(folder)
         )
 

@@ -99,7 +99,7 @@ def warm_start(connection: Connection, folder: str) -> None:
     trainer.train()
 
 
-def decoding(connection: Connection, folder: str) -> None:
+def decode(connection: Connection, folder: str) -> None:
     request = connection.request
     config = request.settings().eval
     tokenizer = AutoTokenizer.from_pretrained(request.model)
@@ -130,7 +130,7 @@ def decoding(connection: Connection, folder: str) -> None:
 def main() -> None:
     connection = Connection()
     with tempfile.TemporaryDirectory() as folder:
-        {"warm_start": warm_start, "decoding": decoding}[connection.request.task](connection, folder)
+        {"warm_start": warm_start, "decoding": decode}[connection.request.task](connection, folder)
 
 
 if __name__ == "__main__":

@@ -198,23 +198,12 @@ def request_for(
     group = options.group or chosen.group
     new = options.new or chosen.new
     turns = options.steps + 1
-    overrides = [
-        f"sft.num_steps={turns + 1}",
-        f"train.num_steps={turns + 1}",
-        "reward.encoder=use",
-        "reward.threshold=0.1",
-    ]
-    overrides += [
-        f"{section}.optim.{key}"
-        for section in ("sft", "train")
-        for key in ("schedule=constant", "warmup_steps=0")
-    ]
-    overrides += [
-        f"rollout.num_prompts={prompts}",
-        f"rollout.group_size={group}",
-        f"rollout.max_new_tokens={new}",
-    ]
-    overrides += ["rollout.temperature=1.0"]
+    overrides = ["reward.encoder=use", "reward.threshold=0.1", "rollout.temperature=1.0"]
+    for section in ("sft", "train"):
+        steps = f"{section}.num_steps={turns + 1}"
+        overrides += [steps, f"{section}.optim.schedule=constant", f"{section}.optim.warmup_steps=0"]
+    overrides += [f"rollout.num_prompts={prompts}", f"rollout.group_size={group}"]
+    overrides += [f"rollout.max_new_tokens={new}"]
     overrides += [f"eval.max_new_tokens={options.new}"] if options.new else []
     config = load_config(ROOT / chosen.config, overrides)
     prompt = Prompt.of(load_tokenizer(model))

@@ -62,10 +62,10 @@ class FakeEncoder:
         return rows
 
 
-def measure_kernel(say: Callable[[str], None] = print) -> list[KernelRow]:
+def measure_kernel() -> list[KernelRow]:
     """One row for each size in peer_cosine.py."""
     if not PEERS.exists():
-        say("no .venv-peers (make bench-peers makes it): the kernel is timed without sentence_transformers")
+        print("no .venv-peers (make bench-peers makes it): the kernel is timed without sentence_transformers")
     python = str(PEERS) if PEERS.exists() else sys.executable
     command = [python, "-m", "benchmarks.peer_cosine"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

@@ -79,7 +79,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def everything(stepper: Stepper, options: argparse.Namespace) -> tuple[list[Row], list[Row], Ceilings]:
+def measure_all(stepper: Stepper, options: argparse.Namespace) -> tuple[list[Row], list[Row], Ceilings]:
     """Pieces, the whole step's phases, ceilings; the product's rate is measured before, between and after."""
     compute = stepper.subject.compute
     scale = options.scale
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         written = record(options, stepper, slopes=[asdict(slope) for slope in run_slopes(stepper, options)])
         (options.out / "slopes.json").write_text(json.dumps(written, indent=1), encoding="utf-8")
         return
-    pieces, phases, ceilings = everything(stepper, options)
+    pieces, phases, ceilings = measure_all(stepper, options)
     print_ceilings(ceilings)
     print_rows(pieces, ceilings)
     print(f"whole step: {options.size}, median of {options.steps}")

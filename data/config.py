@@ -241,10 +241,7 @@ def limit_rules(config: DataConfig) -> list[Rule]:
     """Rules of the length limits."""
     limits = config.limits
     return [
-        (
-            0 < high < low,
-            f"data.min_{side}_units={low}, data.max_{side}_units={high}: min <= max is needed",
-        )
+        (0 < high < low, f"data.min_{side}_units={low}, data.max_{side}_units={high}: min <= max is needed")
         for side, low, high in (
             ("source", limits.min_source, limits.max_source),
             ("target", limits.min_target, limits.max_target),

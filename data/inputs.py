@@ -144,13 +144,7 @@ def user_corpus(config: DataConfig, location: str, setting: str) -> user_file.Us
     columns = (str(config.source_column), str(config.reference_column))
     steps = default_steps(LINE_ENDS not in config.normalise)
     return user_file.UserCorpus(
-        location,
-        *config.column_languages,
-        columns,
-        config.example_task,
-        config.is_catalogue,
-        setting,
-        steps,
+        location, *config.column_languages, columns, config.example_task, config.is_catalogue, setting, steps
     )
 
 

@@ -34,16 +34,8 @@ def counts(tally: Tally) -> dict[str, Any]:
         }
         for origin in tally.num_read
     }
-    totals = {
-        "read": tally.num_read.total(),
-        "dropped": tally.num_dropped,
-        "kept": len(remaining),
-    }
-    return {
-        "origins": origins,
-        "totals": totals,
-        "languages": languages,
-    }
+    totals = {"read": tally.num_read.total(), "dropped": tally.num_dropped, "kept": len(remaining)}
+    return {"origins": origins, "totals": totals, "languages": languages}
 
 
 def kind_counts(tally: Tally, places: Any) -> dict[Kind, int]:

@@ -98,7 +98,7 @@ def mixed_part(
 ) -> Sequence[Example]:
     """A part of all corpora in random order, so that the first ones are of all."""
     examples = Chain(
-        [named(name, without(parts[part], near[name].get(part))) for name, parts in members.items()]
+        [with_origin(name, without(parts[part], near[name].get(part))) for name, parts in members.items()]
     )
     return Selection(examples, shuffle(np.arange(len(examples)), f"mixture {seed}"))
 
@@ -108,16 +108,16 @@ def without(examples: Sequence[Example], places: Ints | None) -> Sequence[Exampl
     return examples if places is None else Selection(examples, np.delete(np.arange(len(examples)), places))
 
 
-def named(name: str, examples: Sequence[Example]) -> Sequence[Example]:
+def with_origin(name: str, examples: Sequence[Example]) -> Sequence[Example]:
     """The examples with their corpus as origin, and ids that no other corpus has."""
     return Mapped(examples, lambda example: replace(example, id=f"{name}/{example.id}", origin=name))
 
 
 def test_sets(members: Members) -> dict[str, Sequence[Example]]:
     """The test set of each corpus by its name, then the further ones as `corpus-set`."""
-    sets = {name: named(name, parts["test"]) for name, parts in members.items()}
+    sets = {name: with_origin(name, parts["test"]) for name, parts in members.items()}
     further = {
-        f"{name}-{part.removeprefix(TESTS)}": named(name, examples)
+        f"{name}-{part.removeprefix(TESTS)}": with_origin(name, examples)
         for name, parts in members.items()
         for part, examples in parts.items()
         if part.startswith(TESTS)

@@ -22,13 +22,8 @@ from data.errors import InputError
 ADAPTER = "adapter_config.json"
 BOTH_WAYS = ("ForMaskedLM", "ForPreTraining")  # ends of the names of architectures
 LAYERS = (
-    "num_hidden_layers",
-    "num_layers",
-    "n_layer",
-    "encoder_layers",
-    "decoder_layers",
-    "num_decoder_layers",
-)
+    "num_hidden_layers", "num_layers", "n_layer", "encoder_layers", "decoder_layers", "num_decoder_layers",
+)  # fmt: skip
 OFFLINE = "; look at the network, or download the model into a folder and name that folder"
 PANIC = "PanicException"  # of Rust's libraries: no subclass of Exception, and no module exports it
 # most parameters of a model per number in its weights: tied ones are stored once, a decoder may be absent
@@ -120,14 +115,9 @@ def _parameters(folder: Path, kind: Any) -> int:
 
 LFS_POINTER = b"version https://git-lfs"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-UNREADABLE = (
-    OSError,
-    SafetensorError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    AttributeError,
-)  # all have been raised for damaged safetensors files
+UNREADABLE = (  # all have been raised for damaged safetensors files
+    OSError, SafetensorError, ValueError, KeyError, RuntimeError, AttributeError,
+)  # fmt: skip
 
 
 def require_weights(folder: Path) -> None:

@@ -55,13 +55,7 @@ def kind_facts(prompt: Prompt, kind: Kind) -> dict[str, Any]:
     names = wording.fields(example)
     labels = {f"{side}_label": names[f"{side}_language"] for side in ("source", "target")}
     text = prompt.chat.text(wording.messages(example)) if prompt.chat else wording.text(example)
-    return {
-        "source_language": kind[0],
-        "target_language": kind[1],
-        "task": kind[2],
-        **labels,
-        "prompt": text,
-    }
+    return {"source_language": kind[0], "target_language": kind[1], "task": kind[2], **labels, "prompt": text}
 
 
 def load(folder: Path, tokenizer: PreTrainedTokenizerBase) -> Prompt:

@@ -47,21 +47,8 @@ TIBETAN_SYLLABLE = re.compile(
 ETHIOPIC_WORDSPACE = "\u1361"  # stands between words in the place of a space, in Amharic and Tigrinya
 # no spaces between words: counted by the character, since where a word ends is a matter of a dictionary
 UNSPACED = {
-    "Bali",
-    "Bopo",
-    "Hani",
-    "Hira",
-    "Java",
-    "Kana",
-    "Khmr",
-    "Lana",
-    "Laoo",
-    "Mymr",
-    "Tale",
-    "Talu",
-    "Thai",
-    "Yiii",
-}
+    "Bali", "Bopo", "Hani", "Hira", "Java", "Kana", "Khmr", "Lana", "Laoo", "Mymr", "Tale", "Talu", "Thai", "Yiii",
+}  # fmt: skip
 LETTERS = 4000  # characters that show the script of texts
 RIGHT_TO_LEFT = {"Adlm", "Arab", "Hebr", "Mand", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa"}
 SHARED_MARK = regex.compile(r"\p{Inherited}|(?=[\p{M}\p{Lm}])\p{Common}")

@@ -24,10 +24,7 @@ REPLACED = "\ufffd"  # what a part of a character decodes to
 
 
 def token_report(
-    prompt: Prompt,
-    examples: Sequence[Example],
-    max_prompt_tokens: int,
-    max_completion_tokens: int,
+    prompt: Prompt, examples: Sequence[Example], max_prompt_tokens: int, max_completion_tokens: int
 ) -> dict[str, Any]:
     """Tokens per source unit (Tibetan syllable) and per reference unit (Han character), percentiles of the
     lengths of prompts and completions with their start and end tokens, and the share of each that is longer

@@ -26,21 +26,10 @@ CERTAIN = 20.0
 HALF = 0.5
 MOST = 0.9
 WRAPPERS = (
-    "\u201c\u201d",
-    "\u2018\u2019",
-    "\u201e\u201c",
-    "\u00ab\u00bb",
-    "\u300c\u300d",
-    "\u300e\u300f",
-    "''",
-    "``",
-)
+    "\u201c\u201d", "\u2018\u2019", "\u201e\u201c", "\u00ab\u00bb", "\u300c\u300d", "\u300e\u300f", "''", "``",
+)  # fmt: skip
 ZAWGYI = 0.95  # probability
-DIVIDERS = {
-    ",": "commas? name it .csv",
-    ";": "semicolons? name it .csv",
-    "|": "bars? save it with tabs",
-}
+DIVIDERS = {",": "commas? name it .csv", ";": "semicolons? name it .csv", "|": "bars? save it with tabs"}
 SIDES = {"source": "data.source_language", "reference": "data.target_language"}
 
 

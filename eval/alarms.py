@@ -62,17 +62,17 @@ def is_look(count: int, end: int) -> bool:
     return count in EARLY or count % ALARM_WINDOW == 0 or count == end
 
 
-def ringing(rows: Rows) -> dict[str, str]:
+def current_alarms(rows: Rows) -> dict[str, str]:
     """Every rule that rings after the last of the rows, with its sentence."""
     return {name: sentence for name, rule in RULES.items() if (sentence := rule(rows))} if rows else {}
 
 
-def rung(rows: Rows) -> list[Alarm]:
+def all_alarms(rows: Rows) -> list[Alarm]:
     """Every rule that rang at one of the looks at a whole stage, in order of the table."""
     alarms: dict[str, Alarm] = {}
     for count in (count for count in range(1, len(rows) + 1) if is_look(count, len(rows))):
         step = number(rows[count - 1])
-        for name, sentence in ringing(rows[:count]).items():
+        for name, sentence in current_alarms(rows[:count]).items():
             first = alarms[name].first if name in alarms else step
             alarms[name] = Alarm(name, first, step, sentence, over=count < len(rows))
     return [alarms[name] for name in RULES if name in alarms]
@@ -184,7 +184,7 @@ def cut(rows: Rows) -> str:
     )
 
 
-def missing(rows: Rows) -> str:
+def missing_rewards(rows: Rows) -> str:
     """Most completions have no reward."""
     return most_completions(rows, "missing_reward_share", "have no reward and teach nothing")
 
@@ -216,7 +216,7 @@ def certain(rows: Rows) -> str:
     )
 
 
-def fallen(rows: Rows) -> str:
+def reward_fall(rows: Rows) -> str:
     """The reward is a small part of what it was."""
     start = average(rows[:ALARM_WINDOW], "reward_mean")
     end = average(recent(rows), "reward_mean")
@@ -225,7 +225,7 @@ def fallen(rows: Rows) -> str:
     return f"the reward fell from {start:.3f} to {end:.3f}: {GENTLER}"
 
 
-def skipped(rows: Rows) -> str:
+def skipped_updates(rows: Rows) -> str:
     """Updates were left out."""
     judged = recent(rows)
     before = values(rows[: -len(judged)], "skipped_updates")[-1:] or [0.0]
@@ -276,11 +276,11 @@ RULES: dict[str, Callable[[Rows], str]] = {
     "little_spread": little_spread,
     "same_text": same_text,
     "cut": cut,
-    "missing": missing,
+    "missing": missing_rewards,
     "far": far,
     "certain": certain,
-    "fallen": fallen,
-    "skipped": skipped,
+    "fallen": reward_fall,
+    "skipped": skipped_updates,
     "loss_rises": loss_rises,
     "loss_stays": loss_stays,
 }

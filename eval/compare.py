@@ -113,12 +113,7 @@ def on_items(system: Json, ids: Sequence[str], name: str) -> Json:
 
 
 def compare_on(
-    runs: Sequence[RunFolder],
-    names: Sequence[str],
-    test: str,
-    system: str,
-    resamples: int,
-    by_document: bool,
+    runs: Sequence[RunFolder], names: Sequence[str], test: str, system: str, resamples: int, by_document: bool
 ) -> list[ComparedSystem]:
     """Each run on the shared items of a test set, with its change against the first, and its rank by each metric."""
     views = [views_of(run)[test] for run in runs]

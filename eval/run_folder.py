@@ -18,14 +18,9 @@ OPTIONAL = ("trained_best",)  # only where an earlier step did better on the dev
 SYSTEM_KEYS = ("system", "target_language", "signatures", "metrics", "items")
 # that the samples of a report show
 ITEM_KEYS = ("id", "origin", "source_language", "source", "output", "cosine")
-DAMAGE = (
-    KeyError,
-    TypeError,
-    IndexError,
-    AttributeError,
-    ValueError,
-    ArithmeticError,
-)  # what a value of the wrong kind has raised
+DAMAGE = (  # what a value of the wrong kind has raised
+    KeyError, TypeError, IndexError, AttributeError, ValueError, ArithmeticError,
+)  # fmt: skip
 Json = dict[str, Any]
 
 

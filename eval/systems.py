@@ -98,9 +98,7 @@ def evaluate_system(
         "cosine_held_out": cosines(outputs, references, held_out),
         "chrf": sentence_chrf(outputs, references),
         "rouge_l": rouge.rouge_l(outputs, references),
-        "consistent": [
-            is_consistent(o, " ".join(texts)) for o, texts in zip(outputs, references, strict=True)
-        ],
+        "consistent": [*map(is_consistent, outputs, map(" ".join, references))],
         "copied": rouge.copies([example.source for example in examples], outputs, references, language),
     }
     items = [
@@ -122,11 +120,7 @@ def evaluate_system(
 
 
 def signatures(
-    outputs: Sequence[str],
-    references: overlap.References,
-    language: str,
-    encoder: str,
-    held_out_encoder: str,
+    outputs: Sequence[str], references: overlap.References, language: str, encoder: str, held_out_encoder: str
 ) -> dict[str, str]:
     """metric -> how it was computed; scores of different signatures are not compared."""
     return {

@@ -66,7 +66,7 @@ class FixedStates:
                 self._compute(texts_of_pass)
 
     def of(self, texts: Sequence[Text]) -> Tensor:
-        """(K, H) of the tokens of all texts, which are computed, on the device."""
+        """The states (K, H) of the tokens of texts that are computed, on the device."""
         empty = torch.empty(
             0, self.head.shape[1], dtype=at_least_fp32(self.head.dtype), device=self.head.device
         )
@@ -86,7 +86,7 @@ class FixedStates:
 def fixed_states(
     model: PreTrainedModel, stream: PromptStream[list[int]], start: list[int], max_tokens: int
 ) -> FixedStates | None:
-    """Of all texts of a stream, in the order in which updates need them; None for a head that is more than a
+    """The states of all texts of a stream, in the order in which updates need them; None for a head that is more than a
     product. On an accelerator all are computed here, so that the model does not take its memory in training.
     """
     head = output_weight(model)

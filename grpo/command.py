@@ -21,10 +21,7 @@ COMMANDS = {  # name -> module, and what it does
         "grpo.translate",
         "translate a file, or standard input, line by line with a trained policy",
     ),
-    "serve": (
-        "grpo.serve",
-        "try one policy: a page for the browser, and OpenAI's HTTP interface",
-    ),
+    "serve": ("grpo.serve", "try one policy: a page for the browser, and OpenAI's HTTP interface"),
     "evaluate": (
         "grpo.evaluate",
         "score another model, or a file of outputs, on the test set of a run and add it to the report",

@@ -67,16 +67,9 @@ def check(config: Config) -> None:
     check_prompt(config.prompt)
     check_reward(config.reward)
     rules = (
-        training_rules,
-        dev_rules,
-        forgetting_rules,
-        corpus_rules,
-        prompt_rules,
-        line_rules,
-        tax_rules,
-        memory_rules,
-        sharding_rules,
-    )
+        training_rules, method_rules, dev_rules, forgetting_rules, corpus_rules, prompt_rules, line_rules, tax_rules,
+        memory_rules, sharding_rules,
+    )  # fmt: skip
     check_rules([rule for make in rules for rule in make(config)])
 
 
@@ -103,6 +96,13 @@ def training_rules(config: Config) -> list[Rule]:
             loss.kl_target > 0 and loss.kl_coef == 0,
             "loss.kl_target moves loss.kl_coef, which is 0 and would stay so; start from e.g. 0.02",
         ),
+    ]
+
+
+def method_rules(config: Config) -> list[Rule]:
+    """Rules of what only some methods know."""
+    train = config.train
+    return [
         (
             train.method != "grpo" and config.updates_per_step > 1,
             f"train.method = {train.method!r} makes one update of each step; write train.passes=1 and train.prompts_per_update=0",
@@ -224,14 +224,9 @@ REWARDED = {
 }
 
 
-BEST_BY = (
-    "reward",
-    "cosine_held_out",
-    "cosine",
-    "chrf",
-    "bleu",
-    "rouge_l",
-)  # beside the names in reward.metrics
+BEST_BY = (  # beside the names in reward.metrics
+    "reward", "cosine_held_out", "cosine", "chrf", "bleu", "rouge_l",
+)  # fmt: skip
 
 
 def dev_rules(config: Config) -> list[Rule]:
@@ -242,10 +237,7 @@ def dev_rules(config: Config) -> list[Rule]:
     paid = [term for term in terms if reward.weights.get(term) or term in reward.gates]
     known = (*BEST_BY, *reward.metrics)
     return [
-        (
-            best_by not in known,
-            f"eval.best_by = {best_by!r}: must be one of {', '.join(map(repr, known))}",
-        ),
+        (best_by not in known, f"eval.best_by = {best_by!r}: must be one of {', '.join(map(repr, known))}"),
         (
             config.eval.every > 0 and config.train.method != "sft" and bool(paid),
             f"eval.best_by = {best_by!r} would choose a checkpoint by what reward.weights pays for ({', '.join(paid)}); "

@@ -67,10 +67,7 @@ def train_distillation(
             sums = world.total({"length_mean": lengths, **counts})
             num_tokens = sums["length_mean"][0]
             kl = distil(config, training, teacher, rollout, [batch[i][1] for i in own], num_tokens)
-            anchor_sums = training.anchor(
-                training.policy, training.optimizer.update, training.optimizer.backward
-            )
-            world.sum_gradients(training.policy.parameters())
+            anchor_sums = training.complete_gradient()
             log.add({"length_mean": sums["length_mean"]})
             log.add(world.total({"loss": (kl, lengths[0]), **anchor_sums}))
             log.put(training.optimizer.step())
@@ -94,8 +91,7 @@ def distil(
     () fp64. `teacher_prompts`: what the teacher reads in the place of each of the P prompts.
     """
     size = rollout.group_size
-    completions = rollout.completions()
-    groups = [completions[start : start + size] for start in range(0, len(completions), size)]
+    groups = rollout.groups()
     both = [*zip(rollout.prompt_ids, teacher_prompts, strict=True)]
     lengths = [row_tokens(max(pair, key=len), group) for pair, group in zip(both, groups, strict=True)]
     device = rollout.lengths.device

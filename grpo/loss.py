@@ -63,7 +63,7 @@ def sampler_weights(trainer_logps: Tensor, sampling_logps: Tensor, mask: Tensor,
     return log_ratio.clamp(max=math.log(cap)).exp()
 
 
-def clipped(logps: Tensor, ratio: Tensor, advantages: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
+def ppo_clip(logps: Tensor, ratio: Tensor, advantages: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
     """PPO's pessimistic min(r A, clip(r) A) (arXiv 1707.06347 eq. 7); for A < 0 not below `dual` A (dual
     clip, arXiv 1912.09729 eq. 5).
 
@@ -113,15 +113,12 @@ class Objective(NamedTuple):
 
 
 OBJECTIVES: dict[str, Objective] = {
-    "grpo": Objective(clipped, "sequence"),  # arXiv 2402.03300
-    "bnpo": Objective(
-        clipped, "token"
-    ),  # token mean over a batch, which here is always the whole update: the same as dapo
-    "dapo": Objective(clipped, "token"),  # arXiv 2503.14476; its clip-higher is clip_high = 0.28
-    "dr_grpo": Objective(clipped, "constant"),  # arXiv 2503.20783; with advantage.scale = "none"
-    "gspo": Objective(
-        clipped, "sequence", ratio_of="sequence"
-    ),  # arXiv 2507.18071; clip_low = 3e-4, clip_high = 4e-4
+    "grpo": Objective(ppo_clip, "sequence"),  # arXiv 2402.03300
+    "bnpo": Objective(ppo_clip, "token"),  # token mean over a batch, here the whole update: the same as dapo
+    "dapo": Objective(ppo_clip, "token"),  # arXiv 2503.14476; its clip-higher is clip_high = 0.28
+    "dr_grpo": Objective(ppo_clip, "constant"),  # arXiv 2503.20783; with advantage.scale = "none"
+    # arXiv 2507.18071; clip_low = 3e-4, clip_high = 4e-4
+    "gspo": Objective(ppo_clip, "sequence", ratio_of="sequence"),
     "cispo": Objective(cispo, "token"),  # arXiv 2506.13585; clip_high = 4 bounds the weight by 5
     "sapo": Objective(sapo, "sequence"),  # arXiv 2511.20347
 }

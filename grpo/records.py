@@ -60,6 +60,11 @@ class Rollout:
             for ids, length in zip(self.completion_ids.tolist(), self.lengths.tolist(), strict=True)
         ]
 
+    def groups(self) -> list[list[list[int]]]:
+        """The completions of each prompt."""
+        rows, size = self.completions(), self.group_size
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
     def num_tokens(self, prompt: int) -> int:
         """Tokens of a prompt and of all completions behind it."""
         group = self.completions()[prompt * self.group_size : (prompt + 1) * self.group_size]

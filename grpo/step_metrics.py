@@ -16,7 +16,7 @@ from grpo.engine.logprob import CompletionLogps
 from grpo.engine.packing import row_tokens
 from grpo.kl import MAX_LOG_RATIO
 from grpo.minibatch import MicroBatch
-from grpo.records import Experience, Rollout
+from grpo.records import Experience
 from grpo.runtime.parallel import Sums
 from reward.panel import agreement
 
@@ -108,7 +108,7 @@ def rollout_metrics(experience: Experience, std_floor: float) -> dict[str, float
     rollout = experience.rollout
     rewards = experience.rewards.cpu()
     terms = {name: v.cpu() for name, v in experience.terms.items()}
-    groups = _groups(rollout)
+    groups = [[tuple(ids) for ids in group] for group in rollout.groups()]
     distinct = [len(set(group)) for group in groups]
     commonest = max(Counter(row for group in groups for row in group).values())
     return {
@@ -129,16 +129,11 @@ def rollout_metrics(experience: Experience, std_floor: float) -> dict[str, float
     }
 
 
-def _groups(rollout: Rollout) -> list[list[tuple[int, ...]]]:
-    rows = [tuple(ids) for ids in rollout.completions()]
-    return [rows[start : start + rollout.group_size] for start in range(0, len(rows), rollout.group_size)]
-
-
 def rollout_samples(batch: Sequence[Example], experience: Experience, prompt: Prompt) -> list[dict[str, Any]]:
     """The first prompt's group, best completion first, for rollouts.jsonl."""
     example = batch[0]
     group: list[dict[str, Any]] = []
-    for g, ids in enumerate(experience.rollout.completions()[: experience.rollout.group_size]):
+    for g, ids in enumerate(experience.rollout.groups()[0]):
         numbers = {
             "reward": float(experience.rewards[0, g]),
             **{name: float(values[0, g]) for name, values in experience.terms.items()},

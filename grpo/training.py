@@ -16,7 +16,7 @@ from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.replay import Replay, no_replay
 from grpo.runtime.device import Compute
-from grpo.runtime.parallel import SINGLE_PROCESS, World
+from grpo.runtime.parallel import SINGLE_PROCESS, Sums, World
 from grpo.runtime.run_log import RunLog
 from grpo.token_loss import Asft, TokenLoss, nll
 
@@ -62,6 +62,15 @@ class Training:
         if beside is not None:
             loss = loss + beside.loss
         self.optimizer.backward(loss, is_last and (self.anchor is no_anchor or beside is not None))
+
+    def complete_gradient(self, beside: TextsBeside | None = None) -> Sums:
+        """Add to the gradient of an update that of the anchor, unless its texts were in a micro-batch, and those of the
+        other processes; what the log has of the anchor.
+        """
+        optimizer = self.optimizer
+        sums = beside.sums if beside else self.anchor(self.policy, optimizer.update, optimizer.backward)
+        self.world.sum_gradients(self.policy.parameters())
+        return sums
 
     def texts_beside(self, num_tokens: int) -> TextsBeside | None:
         """The anchor's texts for the last pass of the next update, which has `num_tokens` of its own; None where they

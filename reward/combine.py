@@ -31,22 +31,15 @@ from reward.identify import load_identifier
 from reward.language import LanguageGate, check_known
 from reward.learned.term import check_metric, metric_rules, metric_term, needs_reference
 from reward.own_term import is_own_term, load_own_term
+from reward.rows import References, Texts
 from reward.scales import NO_STATISTICS, Statistics, on_one_scale
 from reward.share import chosen_groups
 from reward.terms import NO_GATES, REFERENCE_FREE, TERMS
 
-RESOURCES = (
-    "vectors",
-    "held_out",
-    "bank",
-    "target_script",
-    "target_language",
-    "threshold",
-    "min_share",
-    "language_gate",
-    "metrics",
+RESOURCES = (  # what a run lends to terms
+    "vectors", "held_out", "bank", "target_script", "target_language", "threshold", "min_share", "language_gate", "metrics",
     "length_bounds",
-)  # what a run lends to terms
+)  # fmt: skip
 SCORE_NAMES = (
     "rouge_l",
     "consistent_share",
@@ -126,12 +119,7 @@ class Reward(Protocol):
     """The function that the training loop calls; `group_size` consecutive completions belong to one prompt."""
 
     def __call__(
-        self,
-        sources: Sequence[str],
-        completions: Sequence[str],
-        references: Sequence[Sequence[str]],
-        group_size: int,
-        share: float = 1.0,
+        self, sources: Texts, completions: Texts, references: References, group_size: int, share: float = 1.0
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """N = P * G rows -> rewards (P, G) fp32 and every term, unweighted, name -> (P, G); NaN = missing.
         Learned metrics score this `share` of the groups. Raises RewardFailure.
@@ -330,25 +318,19 @@ def combine(
     for name in [*weights, *gates]:
         if name not in terms:
             raise InputError(f"reward: unknown term {name!r}; known terms: {', '.join(terms)}")
-    active_weights = {
-        name: weight for name, weight in weights.items() if weight
-    }  # 0 times a missing value would be missing
+    # 0 times a missing value would be missing
+    active_weights = {name: weight for name, weight in weights.items() if weight}
 
     def reward(
-        sources: Sequence[str],
-        completions: Sequence[str],
-        references: Sequence[Sequence[str]],
-        group_size: int,
-        share: float = 1.0,
+        sources: Texts, completions: Texts, references: References, group_size: int, share: float = 1.0
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if group_size < 1 or len(completions) % group_size:
             raise ValueError(f"{len(completions)} completions are no whole number of groups of {group_size}")
         chosen = chosen_groups(sources, completions, group_size, share).repeat_interleave(group_size)
+        columns = sources, completions, references
         rows = {name: chosen if name in rare else torch.ones_like(chosen) for name in terms}
         values = {
-            name: at_rows(
-                rows[name], functools.partial(term_values, name, term), sources, completions, references
-            )
+            name: at_rows(rows[name], functools.partial(term_values, name, term), *columns)
             for name, term in terms.items()
         }
         gate = torch.ones(len(completions), dtype=torch.float64)

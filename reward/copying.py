@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from reward.rows import check_setting, per_row
+from reward.rows import References, Texts, check_setting, per_row
 from reward.units import ngrams, units
 
 
@@ -35,9 +35,7 @@ def copied_units(text: tuple[str, ...], source: tuple[str, ...], run: int) -> in
     return count
 
 
-def uncopied(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, run: int = 6
-) -> Tensor:
+def uncopied(sources: Texts, completions: Texts, references: References, *, run: int = 6) -> Tensor:
     """Guard: 1 where runs of >= `run` source units cover no more units than in the reference text: N rows ->
     (N,) fp32.
 

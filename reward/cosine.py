@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from reward.kernel import ragged_cosines, soft_maximum
-from reward.rows import check_rows
+from reward.rows import References, Texts, check_rows
 
 
 class Vectors(Protocol):
@@ -51,12 +51,7 @@ def rescale(cosines: Tensor, threshold: float) -> Tensor:
 
 
 def cosine_raw(
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    vectors: Vectors,
-    softness: float = 0.0,
+    sources: Texts, completions: Texts, references: References, *, vectors: Vectors, softness: float = 0.0
 ) -> Tensor:
     """Term: plain cosine of every completion and its reference texts: N rows -> (N,) fp32.
 
@@ -72,7 +67,7 @@ def cosine_raw(
 
 
 def cosine(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]],
+    sources: Texts, completions: Texts, references: References,
     *, vectors: Vectors, threshold: float, softness: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """Term: the cut and rescaled cosine, in [0, 1]: N rows -> (N,) fp32."""
@@ -82,30 +77,18 @@ def cosine(
 
 
 def cosine_held_out(
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    held_out: Vectors,
+    sources: Texts, completions: Texts, references: References, *, held_out: Vectors
 ) -> Tensor:
     """Term for the log only: the plain cosine by an encoder that gives no reward: N rows -> (N,) fp32."""
     return cosine_raw(sources, completions, references, vectors=held_out)
 
 
-def cosine_empty(
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    vectors: Vectors,
-) -> Tensor:
+def cosine_empty(sources: Texts, completions: Texts, references: References, *, vectors: Vectors) -> Tensor:
     """Term for the log only: the cosine of the empty text and the reference texts: N rows -> (N,) fp32."""
     return nearest([""] * len(completions), references, vectors, 0.0)
 
 
-def nearest(
-    completions: Sequence[str], references: Sequence[Sequence[str]], vectors: Vectors, softness: float
-) -> Tensor:
+def nearest(completions: Texts, references: References, vectors: Vectors, softness: float) -> Tensor:
     """Cosine of each text and its reference texts, reduced by `soft_maximum` with `softness`: -> (N,) fp32."""
     texts = list(chain.from_iterable(references))
     offsets = torch.tensor([0, *accumulate(map(len, references))])

@@ -22,7 +22,7 @@ from torch import Tensor
 from data.errors import InputError
 from reward.cosine import Vectors, rescale
 from reward.hubness import Bank
-from reward.rows import check_rows
+from reward.rows import References, Texts, check_rows
 from reward.units import units
 
 
@@ -52,12 +52,7 @@ def idf_weights(texts: Sequence[str]) -> dict[str, float]:
 
 
 def coverage(
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    vectors: Vectors,
-    floor: float = 0.3,
+    sources: Texts, completions: Texts, references: References, *, vectors: Vectors, floor: float = 0.3
 ) -> Tensor:
     """Term: F1 of the greedy matches of units, in [0, 1], with the reference text that matches best: N rows -> (N,)
     fp32. Every unit has weight 1; `coverage_idf` weighs them. Exactly 1 for the reference text itself.
@@ -66,12 +61,7 @@ def coverage(
 
 
 def coverage_source(
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    vectors: Vectors,
-    floor: float = 0.3,
+    sources: Texts, completions: Texts, references: References, *, vectors: Vectors, floor: float = 0.3
 ) -> Tensor:
     """Term: `coverage` of the source itself, by an encoder that knows both languages; no reference text is needed: N
     rows -> (N,) fp32. A right text does not reach 1, and a copy of the source does, so this is no gate.
@@ -80,14 +70,9 @@ def coverage_source(
 
 
 def coverage_idf(
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    vectors: Vectors,
-    bank: Bank,
-    floor: float = 0.3,
-) -> Tensor:
+    sources: Texts, completions: Texts, references: References,
+    *, vectors: Vectors, bank: Bank, floor: float = 0.3,
+) -> Tensor:  # fmt: skip
     """Term: `coverage` with each unit weighted by its idf among all reference texts: N rows -> (N,) fp32."""
     return match_units(completions, references, vectors, floor, idf_weights(bank.texts))
 

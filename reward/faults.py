@@ -20,6 +20,7 @@ from torch import Tensor
 from data.documents import user_path
 from data.errors import InputError
 from reward.own_term import is_own_term
+from reward.rows import References, Texts
 
 if TYPE_CHECKING:
     from reward.encoder import Encoder
@@ -34,13 +35,7 @@ class RewardFailure(InputError):
     """The reward of these completions cannot be computed; one sentence. Nothing has changed."""
 
 
-def term_values(
-    name: str,
-    term: Term,
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-) -> Tensor:
+def term_values(name: str, term: Term, sources: Texts, completions: Texts, references: References) -> Tensor:
     """Call a term on N rows: (N,) fp32 on the CPU, NaN where it cannot judge. Raises RewardFailure."""
     try:
         return _numbers(

@@ -112,22 +112,20 @@ def without_a_part(text: str, rng: random.Random) -> str:
     return text[:start] + text[start + size :]
 
 
-def auc_among_equals(
-    queries: Tensor, answers: Tensor, lengths: Sequence[int], distractors: int = DISTRACTORS
-) -> float:
+def auc_among_equals(queries: Tensor, answers: Tensor, lengths: Sequence[int]) -> float:
     """Share of distractors that lie further from query i than answer i, ties half: (n, D), (n, D) unit rows,
-    n > distractors -> [0, 1].
+    n > DISTRACTORS -> [0, 1].
 
-    The distractors of answer i are the others nearest to it in the order of `lengths`.
+    The distractors of answer i are the DISTRACTORS others nearest to it in the order of `lengths`.
     """
     order = torch.tensor(sorted(range(len(answers)), key=lambda row: (lengths[row], row)))
     place = torch.arange(len(order))
-    first = (place - distractors // 2).clamp(0, len(order) - distractors - 1)
-    window = first[:, None] + torch.arange(distractors + 1)
+    first = (place - DISTRACTORS // 2).clamp(0, len(order) - DISTRACTORS - 1)
+    window = first[:, None] + torch.arange(DISTRACTORS + 1)
     scores = (queries[order] @ answers[order].T).gather(1, window)
     right = scores.gather(1, (place - first)[:, None])
     wins = (scores < right).double() + 0.5 * (scores == right).double()
-    return float((wins.sum(dim=1) - 0.5).mean() / distractors)  # the right answer ties with itself
+    return float((wins.sum(dim=1) - 0.5).mean() / DISTRACTORS)  # the right answer ties with itself
 
 
 def refusal(fit: EncoderFit) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from reward.rows import check_setting, per_row
+from reward.rows import References, Texts, check_setting, per_row
 from reward.units import units
 
 
@@ -24,13 +24,7 @@ def letters_and_digits(text: str) -> int:
     return sum(map(str.isalnum, text))
 
 
-def nonempty(
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    min_letters: int = 1,
-) -> Tensor:
+def nonempty(sources: Texts, completions: Texts, references: References, *, min_letters: int = 1) -> Tensor:
     """Guard: 0 for a completion with fewer than `min_letters` letters and digits, else 1: N rows -> (N,)
     fp32.
 
@@ -57,12 +51,7 @@ def length_ratio_penalty(first: int, second: int, slack: float, alpha: float) ->
 
 
 def length_fit(
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    slack: float = 1.25,
-    alpha: float = 0.5,
+    sources: Texts, completions: Texts, references: References, *, slack: float = 1.25, alpha: float = 0.5
 ) -> Tensor:
     """Guard on the length in `reward.units`, against the reference text that fits best: N rows -> (N,) fp32.
     Too short counts as much as too long.
@@ -89,9 +78,7 @@ def closest(length: int, lengths: Sequence[int]) -> int:
     return min(lengths, key=lambda other: (abs(other - length), other))
 
 
-def length_ratio(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]
-) -> Tensor:
+def length_ratio(sources: Texts, completions: Texts, references: References) -> Tensor:
     """Term for the log, no guard: units of the completion over those of the `closest` reference text: N rows
     -> (N,) fp32.
     """

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from reward.cosine import Vectors
-from reward.rows import check_rows, check_setting
+from reward.rows import References, Texts, check_rows, check_setting
 
 BLOCK_ROWS = 65536  # rows copied into the index at once
 NUM_NEIGHBOURS = 32  # nearest neighbours of a search
@@ -57,7 +57,7 @@ def build_bank(vectors: Vectors, texts: Sequence[str]) -> Bank:
 
 
 def rank(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]],
+    sources: Texts, completions: Texts, references: References,
     *, vectors: Vectors, bank: Bank, related: float = 0.8, neighbours: int = NUM_NEIGHBOURS,
 ) -> Tensor:  # fmt: skip
     """Term in [1 / (1 + neighbours), 1]: 1 where no unrelated reference text is as near as the own one: N
@@ -74,10 +74,10 @@ def rank(
 
 
 def margin(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]],
+    sources: Texts, completions: Texts, references: References,
     *, vectors: Vectors, bank: Bank, related: float = 0.8, neighbours: int = CROWD,
 ) -> Tensor:  # fmt: skip
-    """Term: the margin above, in [0, 1], to the reference text for which it is largest: N rows -> (N,) fp32.
+    """Term: `csls_margin`, in [0, 1], to the reference text for which it is largest: N rows -> (N,) fp32.
 
     Exactly 1 for a reference text itself, where rounding would give 1 - 1e-7.
     """
@@ -103,7 +103,7 @@ def margin(
     return torch.where(same, 1.0, values.amax(dim=1))
 
 
-def reference_rows(references: Sequence[Sequence[str]], vectors: Vectors) -> Tensor:
+def reference_rows(references: References, vectors: Vectors) -> Tensor:
     """Rows of `matrix` for N lists of reference texts: (N, M). A shorter list repeats its first text, which
     changes no maximum.
     """

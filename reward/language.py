@@ -25,7 +25,7 @@ from data.errors import InputError
 from data.language_names import language_name
 from data.script import primary
 from reward.identify import Array, Identifier
-from reward.rows import per_row
+from reward.rows import References, Texts, per_row
 from reward.units import units
 
 PIP_COMMAND = "pip install pycld2==0.42"
@@ -162,14 +162,9 @@ def detector() -> Callable[[str], str]:
 
 
 def language(
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    target_language: str,
-    language_gate: LanguageGate | None = None,
-    min_units: int = 0,
-) -> Tensor:
+    sources: Texts, completions: Texts, references: References,
+    *, target_language: str, language_gate: LanguageGate | None = None, min_units: int = 0,
+) -> Tensor:  # fmt: skip
     """Term: 0 where the completion is in another language than the target, else 1: -> (N,) fp32.
 
     1 also where it has fewer than `min_units` units (`reward.units`; 0: 3 with a gate, 12 with pycld2). With pycld2

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from data.script import is_unspaced, script_of
-from reward.rows import per_row
+from reward.rows import References, Texts, per_row
 
 if TYPE_CHECKING:  # a machine without it runs all other terms
     from sacrebleu.metrics.bleu import BLEU
@@ -92,7 +92,7 @@ def has_pieces() -> bool:
     return (Path(SACREBLEU_DIR) / "models" / Path(SPM_MODELS[PIECES]["url"]).name).is_file()
 
 
-def chrf(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:
+def chrf(sources: Texts, completions: Texts, references: References) -> Tensor:
     """Term: sentence chrF2, in [0, 1]: N rows -> (N,) fp32."""
     from sacrebleu.metrics.chrf import CHRF
 
@@ -104,13 +104,7 @@ def chrf(sources: Sequence[str], completions: Sequence[str], references: Sequenc
     return per_row(score, sources, completions, references)
 
 
-def bleu(
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    target_language: str,
-) -> Tensor:
+def bleu(sources: Texts, completions: Texts, references: References, *, target_language: str) -> Tensor:
     """Term: sentence BLEU of up to 4-grams, in [0, 1]: N rows -> (N,) fp32."""
     metric = bleu_metric(target_language, effective_order=True)
 

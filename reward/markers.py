@@ -21,7 +21,7 @@ from torch import Tensor
 from data.errors import InputError
 from data.script import is_unspaced
 from reward.negators import negators
-from reward.rows import per_row
+from reward.rows import References, Texts, per_row
 from reward.units import CACHE_SIZE, units
 
 HAN_NUMBERS = {  # without the one, which stands in many words that are no number
@@ -79,16 +79,10 @@ def difference(first: Counter[str], second: Counter[str]) -> int:
 
 
 def markers(
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    target_language: str,
-    target_script: str,
-    decay: float = 0.5,
-    words: Sequence[str] = (),
-) -> Tensor:
-    """Guard: the power above, against the reference text that differs least: N rows -> (N,) fp32.
+    sources: Texts, completions: Texts, references: References,
+    *, target_language: str, target_script: str, decay: float = 0.5, words: Sequence[str] = (),
+) -> Tensor:  # fmt: skip
+    """Guard: `decay` ^ `difference` to the reference text that differs least: N rows -> (N,) fp32.
 
     `words` are the negations of a language that has no list, "no", or "n*" for a beginning. Raises InputError for a
     `decay` outside [0, 1].

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from reward.rows import check_setting, per_row
+from reward.rows import References, Texts, check_setting, per_row
 from reward.units import units
 
 
@@ -36,7 +36,7 @@ def common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
 
 
 def ordered_share(completion: Sequence[str], reference: Sequence[str]) -> float:
-    """The share above, in (0, 1].
+    """Longest common subsequence over the number of shared units, in (0, 1]; 1 where they share fewer than two.
 
     >>> ordered_share(("c", "b", "a", "x"), ("a", "b", "c"))
     0.3333333333333333
@@ -45,14 +45,8 @@ def ordered_share(completion: Sequence[str], reference: Sequence[str]) -> float:
     return common_subsequence(completion, reference) / num_shared if num_shared > 1 else 1.0
 
 
-def order(
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    floor: float = 0.0,
-) -> Tensor:
-    """Guard: the share above against the most permissive reference text, at least `floor`: N rows -> (N,) fp32.
+def order(sources: Texts, completions: Texts, references: References, *, floor: float = 0.0) -> Tensor:
+    """Guard: `ordered_share` against the most permissive reference text, at least `floor`: N rows -> (N,) fp32.
     Raises InputError for a `floor` below 0.
     """
     check_setting("order.floor", floor, 0)

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from reward.rows import check_setting, per_row
+from reward.rows import References, Texts, check_setting, per_row
 from reward.units import ngrams, units
 
 
 def fresh_share(completion: tuple[str, ...], reference: tuple[str, ...], size: int) -> float:
-    """The share above, in (0, 1]; texts with fewer than `size` units are compared by n-grams of the shorter
-    length.
+    """Share of the n-grams that occur no more often than in `reference`, in (0, 1]; texts with fewer than `size` units are
+    compared by n-grams of the shorter length.
 
     >>> fresh_share(("a", "b", "a", "b", "a", "b"), ("a", "b"), 2)  # ab ba ab ba ab: one each is free
     0.4
@@ -33,9 +33,7 @@ def fresh_share(completion: tuple[str, ...], reference: tuple[str, ...], size: i
     return fresh / counts.total() if counts else 1.0
 
 
-def unrepeated(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, ngram: int = 2
-) -> Tensor:
+def unrepeated(sources: Texts, completions: Texts, references: References, *, ngram: int = 2) -> Tensor:
     """Guard: 1 where no n-gram of `ngram` units repeats more than in the most permissive reference text: N
     rows -> (N,) fp32. Raises InputError for an `ngram` below 1.
     """

@@ -12,16 +12,13 @@ from torch import Tensor
 
 from data.errors import InputError
 
+Texts = Sequence[str]  # one of each row
+References = Sequence[Sequence[str]]  # one or more of each row
 Score = Callable[[str, str, Sequence[str]], float]  # source, completion, reference texts of one row
 
 
 def per_row(
-    score: Score,
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    needs_references: bool = True,
+    score: Score, sources: Texts, completions: Texts, references: References, *, needs_references: bool = True
 ) -> Tensor:
     """`score` of every row: N strings, N strings, N lists of one or more reference texts -> (N,) fp32.
 
@@ -45,10 +42,7 @@ def check_setting(name: str, value: float, lowest: float) -> None:
 
 
 def check_rows(
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    needs_references: bool = True,
+    sources: Texts, completions: Texts, references: References, needs_references: bool = True
 ) -> None:
     """Raises ValueError for lists of different lengths and for a row without the reference text that it needs."""
     if not len(sources) == len(completions) == len(references):

@@ -22,7 +22,7 @@ import regex
 from torch import Tensor
 
 from data.script import is_script, is_shared_mark
-from reward.rows import per_row
+from reward.rows import References, Texts, per_row
 
 LATIN = "Latn"
 FORBIDDEN = {"Hani": "Tibt", "Tibt": "Hani"}
@@ -58,7 +58,7 @@ def is_consistent(
 
 
 def script(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]],
+    sources: Texts, completions: Texts, references: References,
     *, target_script: str, min_share: float = 0.95, min_letters: int = 1,
 ) -> Tensor:  # fmt: skip
     """Term: 1 where the completion is consistent, with the Latin words of every reference text neutral, else

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from data.errors import InputError
-from reward.rows import check_setting, per_row
+from reward.rows import References, Texts, check_setting, per_row
 from reward.units import units
 
 QUANTILES = (0.01, 0.99)
@@ -44,13 +44,9 @@ def measure_bounds(pairs: Iterable[tuple[str, str]]) -> tuple[float, float]:
 
 
 def source_length(
-    sources: Sequence[str],
-    completions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    length_bounds: Sequence[float],
-    alpha: float = 1.0,
-) -> Tensor:
+    sources: Texts, completions: Texts, references: References,
+    *, length_bounds: Sequence[float], alpha: float = 1.0,
+) -> Tensor:  # fmt: skip
     """Guard: 1 where the ratio lies between the bounds, and exp(-alpha (excess - 1)) where it is `excess` times outside:
     N rows -> (N,) fp32. The bounds of a row widen to the ratios of its own reference texts, where it has some.
 

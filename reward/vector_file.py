@@ -59,10 +59,7 @@ class VectorFile:
         )
         try:
             self._read()
-        except (
-            _DamageError,
-            FileNotFoundError,
-        ):  # or another process is renaming: read again under the lock
+        except (_DamageError, FileNotFoundError):  # or another process is renaming: read again under the lock
             with _exclusive_lock(folder):
                 self._read_or_set_aside()
 

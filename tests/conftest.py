@@ -6,11 +6,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a test kills the other end of a store
 
+import shutil
 from pathlib import Path
 
 import pytest
 from tiny import byte_tokenizer, tiny_gemma
-from tiny_run import write_corpus
+from tiny_run import Command, arguments, quick, write_corpus
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
@@ -33,10 +34,23 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: PreTra
     return folder
 
 
+@pytest.fixture
+def model(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A copy of it, for a test that changes it."""
+    return shutil.copytree(tiny_folder, tmp_path / "model")
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's corpus of made-up pairs."""
     return write_corpus(tmp_path_factory.mktemp("corpus") / "pairs.tsv")
+
+
+@pytest.fixture
+def command(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Command:
+    """The arguments of a quick run of data, sft and train in tmp_path/NAME/run."""
+    settings = quick(tiny_folder)
+    return lambda name, *more: arguments(corpus, tiny_folder, tmp_path / name / "run", *settings, *more)
 
 
 @pytest.fixture

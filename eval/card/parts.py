@@ -62,7 +62,7 @@ def about(run: RunFolder, system: str) -> Iterator[str]:
     )
 
 
-def asking(policy: Path) -> Iterator[str]:
+def prompt(policy: Path) -> Iterator[str]:
     """How to ask the model: the saved prompt."""
     path = policy / PROMPT_FILE
     if not path.exists():
@@ -170,7 +170,7 @@ def results(run: RunFolder, system: str) -> Iterator[str]:
         title = f"Test set {name}" if name else "Test set"
         yield table_markdown(overall_table(view, title))
         tables = difference_tables(view, "warm_start", system)[:1]
-        more = (learned_table(view), learned_changes(view, "warm_start", system))
+        more = (learned_table(view), learned_changes(view, system))
         yield from map(table_markdown, [*tables, *filter(None, more)])
         if not tables:
             yield f"{view.label(system)} was not compared with the warm start, so there are no intervals."

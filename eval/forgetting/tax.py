@@ -66,11 +66,7 @@ def task_text(prompt: Prompt, example: Example) -> TokenText:
 
 
 def measure_tax(
-    model: PreTrainedModel,
-    base: PreTrainedModel,
-    prompt: Prompt,
-    panel: Panel,
-    task: Sequence[Example],
+    model: PreTrainedModel, base: PreTrainedModel, prompt: Prompt, panel: Panel, task: Sequence[Example]
 ) -> Tax:
     """Probes, drift and sanity of one checkpoint.
 

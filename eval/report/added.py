@@ -16,10 +16,7 @@ def added_text(folder: Path, name: str) -> str:
         table
         for test, view in views.items()
         if name in view.systems
-        for table in (
-            overall_table(view, f"Results on {test or 'the test set'}"),
-            *differences(view, name),
-        )
+        for table in (overall_table(view, f"Results on {test or 'the test set'}"), *differences(view, name))
     ]
     return "\n\n".join(map(plain_text, tables))
 

@@ -19,15 +19,7 @@ from eval.report.tables import (
     result_header,
     signature_notes,
 )
-from eval.report.wording import (
-    ABSENT,
-    MAIN_METRICS,
-    METRICS,
-    PROBES,
-    are_too_few,
-    duration,
-    plain_number,
-)
+from eval.report.wording import ABSENT, MAIN_METRICS, METRICS, PROBES, are_too_few, duration, plain_number
 from eval.run_folder import Json, RunFolder
 from grpo.old_names import ADDED, current_keys
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from eval.alarms import of_reward, rung
+from eval.alarms import all_alarms, of_reward
 from eval.report.added import added_blocks
 from eval.report.blocks import Block, Document, Samples, Section, Sentences, Table
 from eval.report.corpus_tables import corpus_tables, manifest_tables
@@ -52,8 +52,7 @@ def sections(run: RunFolder) -> list[Section]:
     cards = samples(run)
     return [
         Section(
-            f"{run.method} minus warm start",
-            with_rows([*differences[:1], learned_changes(run, "warm_start", "trained")]),
+            f"{run.method} minus warm start", with_rows([*differences[:1], learned_changes(run, "trained")])
         ),
         Section("Results", with_rows(result_tables(run))),
         Section("Added systems", added_blocks(run)),
@@ -61,19 +60,23 @@ def sections(run: RunFolder) -> list[Section]:
         Section("Samples", (Samples(cards),) if cards else ()),
         Section("Training curves", tuple(curves(run))),
         *(test_section(name, view) for name, view in run.tests.items()),
-        folded("All findings in words", [Sentences(findings(run))]),
-        folded("By language and origin", [*with_rows(slice_tables(run)), *with_rows(differences[1:])]),
-        folded("Questions lost and gained", with_rows([transition_table(run.main, probe_pairs(run.main))])),
-        folded("Training figures", training_tables(run)),
-        folded("Corpus", corpus_tables(run.corpus)),
-        folded("Time and memory", with_rows([time_table(run)])),
-        folded("Corpus manifest", with_rows(manifest_tables(run.corpus))),
-        folded("Configuration", with_rows([key_value_table("Settings of this run", run.config)])),
-        folded("Environment", with_rows([key_value_table("Machine and versions", run.environment)])),
+        closed_section("All findings in words", [Sentences(findings(run))]),
+        closed_section(
+            "By language and origin", [*with_rows(slice_tables(run)), *with_rows(differences[1:])]
+        ),
+        closed_section(
+            "Questions lost and gained", with_rows([transition_table(run.main, probe_pairs(run.main))])
+        ),
+        closed_section("Training figures", training_tables(run)),
+        closed_section("Corpus", corpus_tables(run.corpus)),
+        closed_section("Time and memory", with_rows([time_table(run)])),
+        closed_section("Corpus manifest", with_rows(manifest_tables(run.corpus))),
+        closed_section("Configuration", with_rows([key_value_table("Settings of this run", run.config)])),
+        closed_section("Environment", with_rows([key_value_table("Machine and versions", run.environment)])),
     ]
 
 
-def folded(title: str, blocks: Sequence[Block]) -> Section:
+def closed_section(title: str, blocks: Sequence[Block]) -> Section:
     """A section that starts closed."""
     return Section(title, tuple(blocks), is_folded=True)
 
@@ -99,7 +102,7 @@ def test_section(name: str, view: RunFolder) -> Section:
         slice_table(view, "By source language", origins=False),
         *filter(None, [learned_table(view), language_table(view), run_ranks(view)]),
         *difference_tables(view, "warm_start", "trained"),
-        *filter(None, [learned_changes(view, "warm_start", "trained")]),
+        *filter(None, [learned_changes(view, "trained")]),
     ]
     return Section(f"Test set {name}", (*with_rows(tables), *added_blocks(view)))
 
@@ -124,5 +127,5 @@ def alarms(run: RunFolder) -> tuple[str, ...]:
     stages = (("Warm start (SFT)", run.sft), (run.method, run.train))
     reward = run.config.get("reward", {})
     return tuple(
-        f"{name}, {alarm.line()}." for name, rows in stages for alarm in rung(of_reward(rows, reward))
+        f"{name}, {alarm.line()}." for name, rows in stages for alarm in all_alarms(of_reward(rows, reward))
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from eval.alarms import number, ringing
+from eval.alarms import current_alarms, number
 from eval.report.brackets import rewarded_scores
 from eval.report.changes import Change, probe_changes, score_change, score_changes
 from eval.report.learned import facts_of, shared_metrics
@@ -49,10 +49,7 @@ def result_sentences(run: RunFolder) -> list[str]:
     main = run.pair("warm_start", "trained")
     if main is None:
         return [no_comparison(run)]
-    sentences = [
-        headline(run.method, main["slices"]["all"]["cosine"]),
-        *change_sentences(main["slices"]),
-    ]
+    sentences = [headline(run.method, main["slices"]["all"]["cosine"]), *change_sentences(main["slices"])]
     memory = run.pair("translation_memory", "trained")
     if memory is not None:
         sentences.append(memory_sentence(score_change(memory, "chrf")))
@@ -132,12 +129,12 @@ def disagreement_sentences(run: RunFolder) -> list[str]:
     if not opposites:
         return []
     return [
-        f"Rewarded and held-out metrics disagree: {listing(against.values())}, which the reward pays for, and "
-        f"{listing(opposites.values())}, which it does not."
+        f"Rewarded and held-out metrics disagree: {change_words(against.values())}, which the reward pays for, and "
+        f"{change_words(opposites.values())}, which it does not."
     ]
 
 
-def listing(changes: Iterable[Change]) -> str:
+def change_words(changes: Iterable[Change]) -> str:
     """'Cosine got better (+0.03) and chrF got worse (-1.20)'."""
     return " and ".join(
         f"{one.label} got {'better' if one.sense > 0 else 'worse'} ({one.change})" for one in changes
@@ -153,7 +150,7 @@ def memory_sentence(chrf: Change) -> str:
 
 def gaming_sentences(run: RunFolder) -> list[str]:
     """The alarm that the reward is gamed, where it rings at the end."""
-    warning = ringing(run.train).get("gamed")
+    warning = current_alarms(run.train).get("gamed")
     return [f"ALARM step {number(run.train[-1])}: {warning}."] if warning else []
 
 

@@ -18,7 +18,7 @@ def first_screen(document: Document, draw: Callable[[Figure], str]) -> str:
         f'<header class="top"><div>\n<h1>{escape(document.title)}</h1>\n'
         f'<div class="verdict {document.tone}"><span class="sign" aria-hidden="true">{SIGNS[document.tone]}</span>'
         f'<div><p class="answer">{escape(document.verdict)}</p>{reasons}</div></div>\n'
-        f"{numbers}{listing('alarms', document.alarms)}</div>\n{picture}</header>\n{lacking(document.gaps)}"
+        f"{numbers}{list_html('alarms', document.alarms)}</div>\n{picture}</header>\n{gaps_html(document.gaps)}"
     )
 
 
@@ -34,13 +34,13 @@ def card_html(number: Number) -> str:
     )
 
 
-def listing(kind: str, sentences: Sequence[str]) -> str:
+def list_html(kind: str, sentences: Sequence[str]) -> str:
     """A list of sentences; nothing where there are none."""
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     return f'<ul class="{kind}">{items}</ul>' if items else ""
 
 
-def lacking(gaps: Sequence[str]) -> str:
+def gaps_html(gaps: Sequence[str]) -> str:
     """What is lacking, behind a fold that says how much."""
     title = f"<summary>Not in this report ({len(gaps)})</summary>"
-    return f"<details>{title}{listing('gaps', gaps)}</details>" if gaps else ""
+    return f"<details>{title}{list_html('gaps', gaps)}</details>" if gaps else ""

@@ -57,9 +57,9 @@ def learned_table(run: RunFolder) -> Table | None:
     )
 
 
-def learned_changes(run: RunFolder, before: str, after: str) -> Table | None:
-    """after - before of each learned metric with its interval; None where the two were not compared by one."""
-    pair = run.pair(before, after)
+def learned_changes(run: RunFolder, after: str) -> Table | None:
+    """The change of each learned metric from the warm start to `after`, with its interval; None where the two were not compared by one."""
+    pair = run.pair("warm_start", after)
     facts = facts_of(run.systems)
     if pair is None or not facts:
         return None

@@ -7,7 +7,7 @@ elsewhere is said.
 
 from typing import NamedTuple
 
-from eval.alarms import ringing
+from eval.alarms import current_alarms
 from eval.report.blocks import Number
 from eval.report.changes import Change, probe_changes, score_change
 from eval.report.macro import corpora_of
@@ -36,7 +36,7 @@ def verdict(run: RunFolder) -> str:
 
 def answer(run: RunFolder) -> Answer:
     """The first sentence."""
-    view = scored(run)
+    view = part_of_verdict(run)
     pair = view.pair("warm_start", "trained")
     method = run.method
     if pair is None:
@@ -46,7 +46,7 @@ def answer(run: RunFolder) -> Answer:
     if gain.has_too_few:
         few = f"{gain.facts['n']} test items are too few (fewer than {MIN_ITEMS})"
         return Answer(f"No verdict on {method}: {few}.", "")
-    if "gamed" in ringing(run.train):
+    if "gamed" in current_alarms(run.train):
         return Answer("Do not ship it: the reward rose while what is not rewarded fell.", "bad")
     down = [change.label for change in (gain, chrf) if change.sense < 0]
     if down or not gain.sense:
@@ -135,14 +135,14 @@ def card(change: Change, against: str) -> Number:
     return Number(change.label, change.change, change.interval, change.values, against, way, change.reading)
 
 
-def scored(run: RunFolder) -> RunFolder:
+def part_of_verdict(run: RunFolder) -> RunFolder:
     """The part of a run whose comparison the verdict is about: of several corpora their average."""
     return run if corpora_of(run) and run.comparison else run.main
 
 
 def gain_pair(run: RunFolder) -> tuple[Json | None, str]:
     """The comparison that the verdict is about, and what its gain is over and on which further test set."""
-    view = scored(run)
+    view = part_of_verdict(run)
     place = "".join(f" on {name}" for name, test in run.tests.items() if test is view)
     if corpora := corpora_of(run):
         place = f" on average over {len(corpora)} corpora"

@@ -79,13 +79,7 @@ def equal_cost_table(figures: Json) -> Table:
         "same items, which favours it."
     )
     header = (
-        "Cost",
-        "Target",
-        "Rival: best arm (per seed)",
-        "GRPO's gain",
-        "Rival's gain",
-        "GRPO minus rival",
-        "Reading",
+        "Cost", "Target", "Rival: best arm (per seed)", "GRPO's gain", "Rival's gain", "GRPO minus rival", "Reading",
         "Tax, GRPO minus rival",
-    )
+    )  # fmt: skip
     return Table("Gain at an equal cost", header, rows, (note, interval_note(figures)))

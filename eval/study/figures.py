@@ -66,11 +66,6 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
     corpora = {name: corpus_facts(result) for name, result in first.results.items()}
     seeds = sorted({point.seed for point in study.points})
     rivals = {kind: arms_of(checkpoints, kind) for kind in RIVALS if arms_of(checkpoints, kind)}
-    arms = list(dict.fromkeys(one.point.arm for one in checkpoints if one.point.is_trained))
-    groups = {
-        **{arm: [arm] for arm in arms},
-        **{f"all {kind} arms": names for kind, names in rivals.items() if len(names) > 1},
-    }
     return {
         "target": target,
         "budget": budget,
@@ -89,7 +84,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "rewarded": sorted({name for point in study.points for name in point.target.get("rewarded", ())}),
         "ranks": rank_figures(study.points, learned, resamples, SEED),
         "checkpoints": rows,
-        "areas": areas(checkpoints, groups, target, main or "", budget),
+        "areas": areas(checkpoints, arm_groups(checkpoints, rivals), target, main or "", budget),
         **equal_figures(checkpoints, main, rivals, target),
         "ship": ship(checkpoints, target, budget, study.path),
         "budgets": budgets(checkpoints),
@@ -102,6 +97,15 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         **learned_sequences(study.sequence, resamples, SEED),
         "judgements": [scalars(judgement) for judgement in study.judgements],
     }
+
+
+def arm_groups(
+    checkpoints: Sequence[EvaluatedCheckpoint], rivals: Mapping[str, list[str]]
+) -> dict[str, list[str]]:
+    """The arms whose areas are compared: each trained one alone, and all of a kind that has several."""
+    arms = dict.fromkeys(one.point.arm for one in checkpoints if one.point.is_trained)
+    pools = {f"all {kind} arms": names for kind, names in rivals.items() if len(names) > 1}
+    return {arm: [arm] for arm in arms} | pools
 
 
 def shared_collections(study: StudyFolder) -> str:
@@ -202,9 +206,7 @@ def step_figures(
         "drift": drift([one.point for one in steps]),
         "probes": probes([one.point for one in steps], untouched_point),
         "transitions": transition_figures(
-            [one.point for one in steps],
-            untouched_point,
-            {seed: one.point for seed, one in warm.items()},
+            [one.point for one in steps], untouched_point, {seed: one.point for seed, one in warm.items()}
         ),
         "sanity": sanity([one.point for one in steps]),
     }

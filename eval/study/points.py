@@ -48,20 +48,8 @@ TARGET_ITEM: Shape = {
     "cosine_held_out": (int, float),
     "consistent": bool,
 }
-TRANSFER_KEYS: Shape = {
-    "start": str,
-    "examples": int,
-    "seed": int,
-    "target": dict,
-}
-SEQUENCE_KEYS: Shape = {
-    "recipe": str,
-    "stage": int,
-    "task": str,
-    "tasks": list,
-    "seed": int,
-    "target": dict,
-}
+TRANSFER_KEYS: Shape = {"start": str, "examples": int, "seed": int, "target": dict}
+SEQUENCE_KEYS: Shape = {"recipe": str, "stage": int, "task": str, "tasks": list, "seed": int, "target": dict}
 JUDGE_KEYS: Shape = {
     **dict.fromkeys(("before", "after", "judge"), str),
     "n": int,

@@ -29,7 +29,7 @@ def conclusions(figures: Json) -> list[str]:
     """The sentences, from what was compared to what to ship."""
     return [
         *warning_sentences(figures),
-        setting(figures),
+        sizes_sentence(figures),
         *main_sentences(figures),
         *(equal_sentence(result, figures) for result in figures["equal_target"]),
         *equal_cost_sentences(
@@ -65,7 +65,7 @@ def warning_sentences(figures: Json) -> list[str]:
     ]
 
 
-def setting(figures: Json) -> str:
+def sizes_sentence(figures: Json) -> str:
     """Numbers of test items, texts and seeds, and what the tax is."""
     seeds = figures["seeds"]
     names = ", ".join(map(str, seeds))

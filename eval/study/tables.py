@@ -137,15 +137,8 @@ def equal_table(figures: Json) -> Table:
         "chosen on the same items, which favours it. \u00b1: half the 95 % interval."
     )
     header = (
-        "Target",
-        "Rival",
-        "Best arm (per seed)",
-        "Gain",
-        "GRPO's tax",
-        "Rival's tax",
-        "GRPO minus rival",
-        "Reading",
-    )
+        "Target", "Rival", "Best arm (per seed)", "Gain", "GRPO's tax", "Rival's tax", "GRPO minus rival", "Reading",
+    )  # fmt: skip
     return Table("Tax at an equal target score, nats per token", header, rows, (note, interval_note(figures)))
 
 

@@ -11,10 +11,7 @@ TRANSFER_KEYS = ("cosine", "cosine_held_out", "chrf", "rouge_l")
 
 def transfer_metrics(figures: Json) -> list[Metric]:
     """The metrics of the tables: some of all, and the learned ones of every run."""
-    return [
-        *metrics_of(figures, TRANSFER_KEYS),
-        *learned_metrics(figures["transfer"].get("learned", {})),
-    ]
+    return [*metrics_of(figures, TRANSFER_KEYS), *learned_metrics(figures["transfer"].get("learned", {}))]
 
 
 def transfer_table(figures: Json) -> Table:

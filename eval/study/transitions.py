@@ -25,10 +25,7 @@ def transition_figures(points: Sequence[Point], untouched: Point | None, warm: M
     """The rates of one checkpoint over its seeds: model before -> probe -> {"lost_share", "gained_share",
     "p_values"}; only of what every seed has.
     """
-    before = {
-        UNTOUCHED: [untouched] * len(points),
-        WARM_START: [warm.get(point.seed) for point in points],
-    }
+    before = {UNTOUCHED: [untouched] * len(points), WARM_START: [warm.get(point.seed) for point in points]}
     return {
         name: rates_over_seeds([changes(first, point) for first, point in zip(firsts, points, strict=True)])
         for name, firsts in before.items()

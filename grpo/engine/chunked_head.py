@@ -181,7 +181,7 @@ def head_kl(
 def hidden_kl(
     policy: PreTrainedModel, hidden: Tensor, base_hidden: Tensor, base_weight: Tensor, reverse: bool = False
 ) -> Tensor:
-    """The same from the policy's own hidden states (K, H)."""
+    """`head_kl` from the policy's own hidden states (K, H)."""
     total: Tensor = _HeadKL.apply(
         hidden, output_weight(policy), base_hidden, base_weight, format_of(policy), reverse
     )

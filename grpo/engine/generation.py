@@ -55,7 +55,7 @@ def plain_settings(model: PreTrainedModel) -> Iterator[None]:
 def decode_by_generation(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling, uniforms: Tensor
 ) -> Rollout:
-    """By `model.generate`, prompts of one length together; `uniforms` (N, T)."""
+    """Decode by `model.generate`, prompts of one length together; `uniforms` (N, T)."""
     shape = num_rows, tail = uniforms.shape
     device = uniforms.device
     stop_ids = torch.tensor(settings.stop_ids, dtype=torch.int64, device=device)

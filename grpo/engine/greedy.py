@@ -45,7 +45,7 @@ def batches_by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> Iter
         yield order[start : start + batch_size]
 
 
-def greedy_refilled(
+def greedy_in_full_batches(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: DecodeSettings
 ) -> Iterator[tuple[int, list[int]]]:
     """Index and completion of every prompt, as they end; the batch is kept full."""
@@ -60,7 +60,7 @@ def greedy_refilled(
 def greedy_in_slots(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: DecodeSettings
 ) -> Iterator[tuple[int, list[int]]]:
-    """The same by a step of fixed shapes, each prompt a group of one."""
+    """Decode as `greedy_in_full_batches` does, by a step of fixed shapes, each prompt a group of one."""
     order = longest_first(prompts)
     sampling = Sampling(1, settings.max_new_tokens, temperature=0.0, stop_ids=settings.stop_ids)
     outputs = GraphDecoder.of(model).outputs(
@@ -75,7 +75,7 @@ def greedy_in_slots(
 def greedy_in_batches(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: DecodeSettings
 ) -> Iterator[tuple[int, list[int]]]:
-    """The same, each batch to its end before the next, which any model can do."""
+    """Decode each batch to its end before the next, which any model can do."""
     sampling = Sampling(
         1, settings.max_new_tokens, temperature=0.0, stop_ids=settings.stop_ids, fast=settings.fast
     )
@@ -88,16 +88,13 @@ def greedy_ids(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: DecodeSettings
 ) -> Iterator[tuple[int, list[int]]]:
     """Index and completion of every prompt, as they end, by the fastest way that the model has."""
-    decode = greedy_refilled if settings.fast and has_fast_step(model) else greedy_in_batches
+    decode = greedy_in_full_batches if settings.fast and has_fast_step(model) else greedy_in_batches
     decode = greedy_in_slots if settings.fast and uses_graph(model) else decode
     return decode(model, prompts, settings)
 
 
 def greedy_outputs(
-    model: PreTrainedModel,
-    prompt: Prompt,
-    examples: Sequence[Example],
-    settings: DecodeSettings,
+    model: PreTrainedModel, prompt: Prompt, examples: Sequence[Example], settings: DecodeSettings
 ) -> list[str]:
     """One text per example: the most likely token at every place. All processes call it for a sharded model, each with
     its own examples, perhaps none.

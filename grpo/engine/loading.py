@@ -31,7 +31,7 @@ STAGING = 1 << 18  # bytes read at a time where a tensor has another type than i
 Form = Callable[[PreTrainedModel], object]  # changes how a model holds its weights, or cuts it into shares
 
 
-class Stored(NamedTuple):
+class TensorPlace(NamedTuple):
     """Where a tensor is: its file, the first byte, its type and shape."""
 
     path: Path
@@ -109,7 +109,7 @@ def read_model(name: str, folder: Path | None, device: torch.device, form: Form)
     return model
 
 
-def stored_tensors(folder: Path) -> dict[str, Stored] | None:
+def stored_tensors(folder: Path) -> dict[str, TensorPlace] | None:
     """All tensors of the files that transformers would read; None where one is missing, damaged or of another kind."""
     try:
         if (folder / SINGLE).is_file():
@@ -122,7 +122,7 @@ def stored_tensors(folder: Path) -> dict[str, Stored] | None:
         return None
 
 
-def tensors_in(path: Path) -> dict[str, Stored]:
+def tensors_in(path: Path) -> dict[str, TensorPlace]:
     """By the header of a safetensors file. ValueError or KeyError for what does not fit its size, or no type of
     TYPES.
     """
@@ -135,7 +135,7 @@ def tensors_in(path: Path) -> dict[str, Stored]:
     header.pop("__metadata__", None)
     for name, facts in header.items():
         start, end = facts["data_offsets"]
-        place = Stored(path, 8 + length + start, TYPES[facts["dtype"]], tuple(facts["shape"]))
+        place = TensorPlace(path, 8 + length + start, TYPES[facts["dtype"]], tuple(facts["shape"]))
         size = prod(place.shape) * place.dtype.itemsize
         if end - start != size or not 0 <= place.offset <= path.stat().st_size - size:
             raise ValueError(f"{path}: {name} does not fit")
@@ -143,7 +143,7 @@ def tensors_in(path: Path) -> dict[str, Stored]:
     return found
 
 
-def empty_model(name: str, folder: Path, stored: Mapping[str, Stored]) -> PreTrainedModel | None:
+def empty_model(name: str, folder: Path, stored: Mapping[str, TensorPlace]) -> PreTrainedModel | None:
     """The model of these tensors as transformers makes it, its parameters on the meta device and its buffers on the
     host; None where they are not exactly its parameters.
     """
@@ -192,7 +192,7 @@ def replace_parameters(model: nn.Module, device: torch.device) -> None:
 
 
 @torch.no_grad()
-def read_parameter(model: nn.Module, name: str, place: Stored) -> None:
+def read_parameter(model: nn.Module, name: str, place: TensorPlace) -> None:
     """Read a tensor of a file into the parameter `name`, in both halves where it is split; where it is shared out,
     only the rows of this process.
     """
@@ -202,7 +202,9 @@ def read_parameter(model: nn.Module, name: str, place: Stored) -> None:
     read_tensor(place, own_share(parameter), low, own_rows(parameter))
 
 
-def read_tensor(place: Stored, target: Tensor, low: Tensor | None = None, rows: slice | None = None) -> None:
+def read_tensor(
+    place: TensorPlace, target: Tensor, low: Tensor | None = None, rows: slice | None = None
+) -> None:
     """Read a tensor, or some of its rows, into `target`, whose type may be another; with `low` as two halves.
 
     Raises OSError where the file ends early.

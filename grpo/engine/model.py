@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from data.console import silent
 from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import first_line, input_errors
@@ -39,16 +40,12 @@ MASKABLE = {"full_attention", "sliding_attention", "global"}  # kinds of layers 
 LARGEST_SHIFT = {"fp32": 1e-3}  # of hidden states by what a token should not see; 0.2 in other number formats
 
 
-def unsaid(_text: str) -> None:
-    """For who does not want to know which attention a model gets."""
-
-
 def load_policy(
     source: str | Path | ModelSource,
     device: torch.device,
     packed_attention: bool = True,
     format: Format = FP32,
-    say: Callable[[str], None] = unsaid,
+    say: Callable[[str], None] = silent,
     is_split: bool = False,
     world: Processes | None = None,
 ) -> PreTrainedModel:
@@ -106,7 +103,7 @@ def as_policy(
     device: torch.device,
     packed_attention: bool = True,
     format: Format = FP32,
-    say: Callable[[str], None] = unsaid,
+    say: Callable[[str], None] = silent,
 ) -> PreTrainedModel:
     """The model itself, on `device` and in eval mode; its linear layers multiply in `format`
     (grpo/engine/products.py). `with_attention` says what the rest is.
@@ -118,7 +115,7 @@ def as_policy(
 
 
 def with_attention(
-    model: PreTrainedModel, packed_attention: bool, say: Callable[[str], None] = unsaid
+    model: PreTrainedModel, packed_attention: bool, say: Callable[[str], None] = silent
 ) -> PreTrainedModel:
     """The model itself, in eval mode. With torch's own attention, its packed rows run through
     grpo/engine/attention.py unless `packed_attention` is off; on an accelerator `say` gets a sentence on that. A model
@@ -306,14 +303,9 @@ def output_weight(model: PreTrainedModel) -> Tensor | None:
     head = model.get_output_embeddings()
     config = model.config.get_text_config()
     altered_names = (
-        "final_logit_softcapping",
-        "logit_scale",
-        "logits_scaling",
-        "lm_head_multiplier",
-        "output_multiplier_scale",
-        "logits_soft_cap",
-        "output_logit_soft_cap",
-    )
+        "final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier_scale",
+        "logits_soft_cap", "output_logit_soft_cap",
+    )  # fmt: skip
     plain = (
         isinstance(head, nn.Linear)
         and head.bias is None

@@ -162,7 +162,7 @@ def rows_of(prompts: Sequence[int], group_size: int) -> list[int]:
 def decode_in_slots(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling, uniforms: Tensor
 ) -> Rollout:
-    """By a step of fixed shapes, as accelerators like it; `uniforms` (N, T)."""
+    """Decode by a step of fixed shapes, as accelerators like it; `uniforms` (N, T)."""
     tail = settings.max_new_tokens
     shape = (len(prompts), settings.group_size, tail)
     device = model.device
@@ -188,7 +188,7 @@ def decode_in_slots(
 def decode_in_rows(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling, uniforms: Tensor
 ) -> Rollout:
-    """By tensors that shrink as rows end, as a CPU likes it; `uniforms` (N, T)."""
+    """Decode by tensors that shrink as rows end, as a CPU likes it; `uniforms` (N, T)."""
     num_rows, tail = uniforms.shape
     if cause_of_padding(model):
         return decode_by_generation(model, prompts, settings, uniforms)
@@ -200,7 +200,7 @@ def decode_in_rows(
 def decode_by_model(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling, uniforms: Tensor
 ) -> Rollout:
-    """By the model's own forward pass. A process goes on while another one needs the layers."""
+    """Decode by the model's own forward pass. A process goes on while another one needs the layers."""
     decoder = ModelDecoder(model, uniforms.shape[1])
     return decode_with(decoder, prompts, settings, uniforms, partial(any_process, model))
 

@@ -78,7 +78,7 @@ class Slots(NamedTuple):
     def empty(
         cls, shape: tuple[int, int, int, int], geometry: Geometry, layers: int, device: torch.device
     ) -> "Slots":
-        """Slots, rows of each, longest prompt, most tokens of a row. Nothing in them goes on."""
+        """Slots of this shape (slots, rows of each, longest prompt, most tokens of a row). Nothing in them goes on."""
         slots, group_size, width, tail = shape
         length = torch.ones(slots, dtype=torch.int64, device=device)
         uniforms = torch.zeros(slots, group_size, tail, dtype=torch.float64, device=device)

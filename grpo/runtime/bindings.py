@@ -82,14 +82,8 @@ SHAPES: Mapping[str, tuple[Stage, ...]] = {
 }
 
 ROUNDS = (
-    "device",
-    "threads",
-    "engine",
-    "parallel.mode",
-    "sft.max_tokens_per_pass",
-    "train.max_tokens_per_pass",
-    "rollout.parts",
-)
+    "device", "threads", "engine", "parallel.mode", "sft.max_tokens_per_pass", "train.max_tokens_per_pass", "rollout.parts",
+)  # fmt: skip
 
 
 def reads_general_text(config: Config, stage: Stage) -> bool:

@@ -31,14 +31,9 @@ from grpo.engine.private_apis import has_onednn_product
 from grpo.old_names import ADDED, current_keys
 from grpo.runtime.bindings import RESULTS, Change, Progress, progress_of, refused_changes, stages_of
 
-WORK = (
-    "checkpoints",
-    "warm_start",
-    "policy_best",
-    "policy",
-    "snapshots",
-    "eval",
-)  # what must not be mixed from two runs
+WORK = (  # what must not be mixed from two runs
+    "checkpoints", "warm_start", "policy_best", "policy", "snapshots", "eval",
+)  # fmt: skip
 CONFIG = "config.json"
 CORPUS = "corpus.json"
 INPUTS = "inputs.json"

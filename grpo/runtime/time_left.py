@@ -8,7 +8,7 @@ BETWEEN = ("tax", "dev", "save", "snapshot")  # phases after a step; the log has
 
 
 def seconds_left(rows: Sequence[Mapping[str, float]], num_left: int) -> float:
-    """Of `num_left` steps. `rows`: the seconds of each step so far by phase, and of all of it as "step".
+    """The seconds that `num_left` steps will take. `rows`: the seconds of each step so far by phase, and of all of it as "step".
 
     The first step is left out where there are others, because it has what is done once.
 

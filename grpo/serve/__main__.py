@@ -26,7 +26,7 @@ from grpo.serve.decoders import decoders_of
 from grpo.serve.http_server import Server
 from grpo.serve.origin import LOCAL
 from grpo.serve.routes import ROUTES
-from grpo.serve.served import Limits, Served, open_any
+from grpo.serve.served import Limits, ServedPolicy, open_any
 from grpo.serve.service import Service
 from grpo.serve.similarity import Similarity
 from grpo.serve.worker import Worker
@@ -108,7 +108,7 @@ def load(options: argparse.Namespace) -> Service:
         policy.folder, compute.device, settings["engine.packed_attention"], compute.format
     ).requires_grad_(False)
     limits = limits_of(options, policy, model)
-    served = Served(options.name or path.resolve().name, policy, limits)
+    served = ServedPolicy(options.name or path.resolve().name, policy, limits)
     new_decoder = decoders_of(model, limits.new, limits.rows, settings["engine.fast_decode"])
     worker = Worker(
         lambda: Batch(new_decoder(), policy.prompt.stops, served.read), limits.rows, options.queue

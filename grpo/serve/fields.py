@@ -93,7 +93,7 @@ def fields_of(
         stops_of(body),
     )
     is_stream = flag(body, "stream")
-    options = typed(body, "stream_options", {}, lambda value: isinstance(value, dict), "an object")
+    options = read_field(body, "stream_options", {}, lambda value: isinstance(value, dict), "an object")
     return Fields(whole(body, "n", 1, 1, rows), wish, is_stream, is_stream and flag(options, "include_usage"))
 
 
@@ -119,7 +119,7 @@ def check_known(body: Mapping[str, Any], content: str) -> None:
             )
 
 
-def typed(
+def read_field(
     body: Mapping[str, Any], name: str, default: Any, is_right: Callable[[Any], bool], what: str
 ) -> Any:
     """The value of a field; RequestError where it is of the wrong kind."""
@@ -130,21 +130,21 @@ def typed(
 
 
 def flag(body: Mapping[str, Any], name: str) -> bool:
-    return bool(typed(body, name, False, lambda value: isinstance(value, bool), "true or false"))
+    return bool(read_field(body, name, False, lambda value: isinstance(value, bool), "true or false"))
 
 
 def number(body: Mapping[str, Any], name: str, default: float, least: float, most: float) -> float:
     def is_right(value: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
-    return float(typed(body, name, default, is_right, f"a number from {least:g} to {most:g}"))
+    return float(read_field(body, name, default, is_right, f"a number from {least:g} to {most:g}"))
 
 
 def whole(body: Mapping[str, Any], name: str, default: int, least: int, most: int, remark: str = "") -> int:
     def is_right(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
-    return int(typed(body, name, default, is_right, f"a whole number from {least} to {most}{remark}"))
+    return int(read_field(body, name, default, is_right, f"a whole number from {least} to {most}{remark}"))
 
 
 def temperature_of(body: Mapping[str, Any]) -> float:
@@ -163,7 +163,7 @@ def stops_of(body: Mapping[str, Any]) -> tuple[str, ...]:
         )
 
     what = f"a text or up to {MOST_STOPS} texts, each of 1 to {LONGEST_STOP} characters"
-    value = typed(body, "stop", [], is_right, what)
+    value = read_field(body, "stop", [], is_right, what)
     return (value,) if isinstance(value, str) else tuple(value)
 
 

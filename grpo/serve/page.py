@@ -7,7 +7,7 @@ from string import Template
 from data.language_names import short_name
 from eval.report.cards import attributes
 from eval.report.page_files import CSS, source_hash
-from grpo.serve.served import Served
+from grpo.serve.served import ServedPolicy
 
 FOLDER = files("grpo.serve")
 HTML = Template(FOLDER.joinpath("page.html").read_text(encoding="utf-8"))
@@ -20,7 +20,7 @@ POLICY = (
 NO_COSINE = "There is no cosine: "
 
 
-def page(served: Served, most_samples: int, no_encoder: str) -> str:
+def page(served: ServedPolicy, most_samples: int, no_encoder: str) -> str:
     """The page of a policy. `no_encoder` says why there is no cosine, "" where there is one."""
     source, target, _ = served.policy.kind
     pair = f"{short_name(source)} to {short_name(target)}" if source else ""

@@ -4,27 +4,27 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from grpo.serve.fields import SEEDS, temperature_of, typed, whole
+from grpo.serve.fields import SEEDS, read_field, temperature_of, whole
 from grpo.serve.rows import Row, Wish
-from grpo.serve.served import Served
+from grpo.serve.served import ServedPolicy
 from grpo.serve.similarity import Similarity
 from grpo.serve.worker import Job, Worker
 
 MOST_SAMPLES = 8
 
 
-def most_samples(served: Served) -> int:
+def most_samples(served: ServedPolicy) -> int:
     """Samples beside the most likely output."""
     return min(MOST_SAMPLES, served.limits.rows - 1)
 
 
 def page_outputs(
-    body: Mapping[str, Any], served: Served, worker: Worker, similarity: Similarity
+    body: Mapping[str, Any], served: ServedPolicy, worker: Worker, similarity: Similarity
 ) -> dict[str, Any]:
     """The outputs of a source text, asked as in training. Raises RequestError, BusyError, DecodeError."""
 
     def text(name: str) -> str:
-        return str(typed(body, name, "", lambda value: isinstance(value, str), "a text"))
+        return str(read_field(body, name, "", lambda value: isinstance(value, str), "a text"))
 
     prompt = served.source_prompt(text("source"), "source")
     count = whole(body, "samples", 0, 0, most_samples(served))

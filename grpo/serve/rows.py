@@ -53,7 +53,7 @@ class Row:
         elif len(self.ids) == self.wish.max_tokens:
             self.reason = LENGTH
         text = text if place is None else text[:place]
-        return self._show(text if self.reason else settled(text, self.wish.stops))
+        return self._show(text if self.reason else cut_open_end(text, self.wish.stops))
 
     def _show(self, text: str) -> str:
         if not text.startswith(self.shown):  # the end of a text that is about to change
@@ -72,10 +72,10 @@ def first_stop(text: str, stops: Sequence[str]) -> int | None:
     return min((place for stop in stops if (place := text.find(stop)) >= 0), default=None)
 
 
-def settled(text: str, stops: Sequence[str]) -> str:
+def cut_open_end(text: str, stops: Sequence[str]) -> str:
     """The text without an end that may be the beginning of a stop or of a character.
 
-    >>> settled("one END", ("ENDE",)), settled("caf\\ufffd", ())
+    >>> cut_open_end("one END", ("ENDE",)), cut_open_end("caf\\ufffd", ())
     ('one ', 'caf')
     """
     text = text.rstrip(UNFINISHED)

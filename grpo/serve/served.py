@@ -45,7 +45,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedPolicy:
     """A policy under a name. Its tokenizer is used by one thread at a time."""
 
     name: str
@@ -93,19 +93,19 @@ class Served:
                     "messages",
                     "invalid_value",
                 ) from error
-        return self.checked(ids, "messages")
+        return self.check_length(ids, "messages")
 
     def text_prompt(self, prompt: str | list[int]) -> list[int]:
         """A text, or token ids, to go on from as it is. Raises RequestError."""
         if isinstance(prompt, list):
-            return self.checked(prompt, "prompt")
+            return self.check_length(prompt, "prompt")
         tokenizer = self.policy.prompt.tokenizer
         start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         with self.lock:
             ids = start + text_ids(tokenizer, prompt)
-        return self.checked(ids, "prompt")
+        return self.check_length(ids, "prompt")
 
-    def checked(self, ids: list[int], field_name: str) -> list[int]:
+    def check_length(self, ids: list[int], field_name: str) -> list[int]:
         """The ids of a prompt. Raises RequestError for none and for too many."""
         if not ids:
             raise RequestError(400, "The prompt is empty.", field_name, "invalid_value")

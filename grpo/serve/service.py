@@ -7,7 +7,7 @@ from typing import Any
 from grpo.serve.fields import Fields, fields_of
 from grpo.serve.refusal import RequestError
 from grpo.serve.rows import Row
-from grpo.serve.served import Served
+from grpo.serve.served import ServedPolicy
 from grpo.serve.similarity import Similarity
 from grpo.serve.worker import Job, Worker
 
@@ -16,7 +16,7 @@ from grpo.serve.worker import Job, Worker
 class Service:
     """`started`: seconds since 1970."""
 
-    served: Served
+    served: ServedPolicy
     worker: Worker
     similarity: Similarity
     started: int

@@ -30,7 +30,7 @@ from grpo.engine.extended import EXTENSION, extend
 from grpo.engine.fused_layers import fuse_after_trial, is_fused
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.greedy import DecodeSettings, batches_by_length, greedy_outputs
-from grpo.engine.model import load_frozen, load_policy, load_tokenizer, unsaid
+from grpo.engine.model import load_frozen, load_policy, load_tokenizer
 from grpo.engine.pretrained import gemma_folder
 from grpo.engine.sharding import is_sharded
 from grpo.engine.source import ModelSource
@@ -95,7 +95,7 @@ class Run:
 
     @property
     def best_policy(self) -> Path:
-        """Only where an earlier step did better on the dev set than the last one."""
+        """The policy of an earlier step that did better on the dev set than the last one, where there is one."""
         return self.folder / "policy_best"
 
     def snapshot(self, step: int) -> Path:
@@ -225,7 +225,7 @@ def what_it_may_be(name: str) -> str:
     return ""
 
 
-def load_model(run: Run, folder: Path | ModelSource, say: Callable[[str], None] = unsaid) -> PreTrainedModel:
+def load_model(run: Run, folder: Path | ModelSource, say: Callable[[str], None] = silent) -> PreTrainedModel:
     """A model of the run on its device, with the attention that the configuration asks for; in a sharded world all
     processes load their share together.
     """

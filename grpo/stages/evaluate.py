@@ -25,13 +25,7 @@ from eval.metrics.learned import LearnedScores, rewarded_metrics
 from eval.report.brackets import rewarded_scores
 from eval.report.write import result_table, write_report
 from eval.run_folder import SYSTEM_KEYS, read_part, results_folder
-from eval.systems import (
-    Place,
-    evaluate_system,
-    write_added_comparison,
-    write_comparison,
-    write_system,
-)
+from eval.systems import Place, evaluate_system, write_added_comparison, write_comparison, write_system
 from grpo.engine.model import load_tokenizer
 from grpo.engine.source import ModelSource
 from grpo.runtime.old_folders import link_old_names
@@ -151,12 +145,12 @@ class Measures:
 
     @functools.cached_property
     def scales(self) -> dict[str, Scales]:
-        """By target language."""
+        """What scores the outputs in each target language."""
         held_out = held_out_store(self.run)
         return {language: (store_of(run), held_out) for language, run in runs_by_language(self.run).items()}
 
     @functools.cached_property
-    def learned(self) -> LearnedScores | None:
+    def learned_scores(self) -> LearnedScores | None:
         """The learned metrics of the run, each of which is loaded when the first outputs are scored."""
         reward = self.run.config.reward
         if not reward.metrics:
@@ -166,7 +160,7 @@ class Measures:
         )
 
     def scales_for(self, examples: Sequence[Example]) -> Scales:
-        """Those of the target language of a test set."""
+        """The scales of the target language of a test set."""
         single = next(iter(self.scales.values()))
         return self.scales.get(examples[0].target_language, single)
 
@@ -181,7 +175,9 @@ class Measures:
     def results(self, name: str, outputs: Mapping[str, list[str]]) -> dict[str, dict[str, Any]]:
         """The result of a system on each test set."""
         return {
-            test: measure(self.run, name, examples, outputs[test], self.scales_for(examples), self.learned)
+            test: measure(
+                self.run, name, examples, outputs[test], self.scales_for(examples), self.learned_scores
+            )
             for test, examples in self.sets.items()
         }
 

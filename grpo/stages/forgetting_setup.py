@@ -100,7 +100,7 @@ def own_passes(
 
 
 def all_processes(run: Run, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Sums of each process -> of all, in the same order everywhere, so that all have the same bits."""
+    """Add up the sums of each process, in the same order everywhere, so that all have the same bits."""
     if run.world.size == 1:
         return sums
     return {name: run.world.gather(one[None]).sum(0) for name, one in sums.items()}

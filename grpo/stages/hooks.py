@@ -12,7 +12,7 @@ from data.cache import atomic_folder
 from data.errors import Interrupted
 from data.prompt import Prompt
 from data.saved_prompt import kinds_of, save
-from eval.alarms import is_look, of_reward, ringing, rung, summary
+from eval.alarms import all_alarms, current_alarms, is_look, of_reward, summary
 from grpo.engine.halves import low_halves
 from grpo.engine.licences import copy_licences
 from grpo.engine.sharding import is_sharded
@@ -132,11 +132,11 @@ class UpdateHook:
         if not is_look(step, self.num_steps):
             return
         rows = of_reward(self.log.rows, asdict(self.run.config.reward))
-        for name, sentence in ringing(rows).items():
+        for name, sentence in current_alarms(rows).items():
             if name not in self.alarms:
                 self.alarms.add(name)
                 self.run.say(f"ALARM step {step}: {sentence}{self.notes.get(name, '')}")
-        if step == self.num_steps and (rules := rung(rows)):
+        if step == self.num_steps and (rules := all_alarms(rows)):
             self.run.say(summary(rules))
 
     def _score_dev_set(self) -> float | None:

@@ -97,10 +97,7 @@ def best_of_group_method(
 
 
 def imitation(
-    run: Run,
-    pairs: PairStream,
-    score: Callable[[], Scores] | None,
-    samples: Sequence[SampledStep] = (),
+    run: Run, pairs: PairStream, score: Callable[[], Scores] | None, samples: Sequence[SampledStep] = ()
 ) -> Method:
     """SFT on `pairs`, one update a step."""
     config = run.config.train

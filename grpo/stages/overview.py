@@ -23,14 +23,14 @@ LABEL = 13  # columns in front of what a line says, as in the bill
 def overview_lines(config: Config, inputs: Inputs) -> list[str]:
     """What runs, and the settings that differ from the defaults."""
     lines = [
-        *labelled("run", f"{config.run_dir}, seed {config.seed}"),
-        *labelled("policy", policy_text(config, inputs)),
-        *labelled("corpus", corpus_text(config, inputs.corpus)),
+        *label_lines("run", f"{config.run_dir}, seed {config.seed}"),
+        *label_lines("policy", policy_text(config, inputs)),
+        *label_lines("corpus", corpus_text(config, inputs.corpus)),
     ]
     if config.train.method not in WITHOUT_REWARD:
-        lines += labelled("reward", reward_text(config))
+        lines += label_lines("reward", reward_text(config))
     settings = [f"{name}={toml_value(value)}" for name, value in changed_settings(config).items()]
-    return [*lines, *labelled("not default", "  ".join(settings) or "no setting")]
+    return [*lines, *label_lines("not default", "  ".join(settings) or "no setting")]
 
 
 def policy_text(config: Config, inputs: Inputs) -> str:
@@ -84,10 +84,10 @@ def warnings_of(bill: Plan) -> list[str]:
     ]
 
 
-def labelled(label: str, text: str) -> list[str]:
+def label_lines(label: str, text: str) -> list[str]:
     """The text behind its label, in lines of `WIDTH` columns.
 
-    >>> labelled("corpus", "pairs.tsv")
+    >>> label_lines("corpus", "pairs.tsv")
     ['corpus       pairs.tsv']
     """
     own = wrap(text, WIDTH - LABEL, break_long_words=False, break_on_hyphens=False)

@@ -131,7 +131,7 @@ def check_texts(run: Run) -> None:
 
 
 def check_world(run: Run) -> None:
-    """Every process must get as many prompts of every update as every other."""
+    """Raises InputError where processes cannot share the prompts of an update evenly."""
     size = run.world.size
     prompts = run.config.train.prompts_per_update or run.config.rollout.num_prompts
     if prompts % size:

@@ -35,6 +35,7 @@ from reward.encoders.static import LEAST_TEXTS, load_static
 from reward.faults import NamedEncoder, missing_sentence
 from reward.learned.scores import Metrics
 from reward.noise import cosine_noise, std_floor
+from reward.rows import References, Texts
 from reward.scales import GROUP_STD_FLOOR, NO_STATISTICS, Statistics, scale_of, term_statistics
 from reward.semantic import resources_of
 from reward.source_length import measure_bounds
@@ -173,10 +174,7 @@ def training_reward(run: Run, whole: Reward, examples: Sequence[Example]) -> Rew
     )
 
     def control_reward(
-        sources: Sequence[str],
-        completions: Sequence[str],
-        references: Sequence[Sequence[str]],
-        group_size: int,
+        sources: Texts, completions: Texts, references: References, group_size: int
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         true, terms = reward(sources, completions, references, group_size)
         if control == "random":
@@ -203,10 +201,7 @@ def log_reward(
     names = {*rare}  # of terms of which nothing more is said
 
     def reward_and_log(
-        sources: Sequence[str],
-        completions: Sequence[str],
-        references: Sequence[Sequence[str]],
-        group_size: int,
+        sources: Texts, completions: Texts, references: References, group_size: int
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         requests = store.num_requested
         hits = store.hits

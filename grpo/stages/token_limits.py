@@ -46,10 +46,10 @@ def with_limits(run: Run) -> Run:
         run.say(
             f"limits from the corpus: {values} ({ENOUGH} % of what is learned, all prompts of dev and test)"
         )
-    return replace(run, config=with_numbers(run.config, checked(facts[FACT], run.folder / "corpus.json")))
+    return replace(run, config=with_numbers(run.config, read_limits(facts[FACT], run.folder / "corpus.json")))
 
 
-def checked(values: Any, path: Path) -> dict[str, int]:
+def read_limits(values: Any, path: Path) -> dict[str, int]:
     """What corpus.json says of the limits. Raises InputError for what no run has measured."""
     is_whole = isinstance(values, dict) and all(
         isinstance(values.get(name), int) and values[name] > 0 for name in LIMITS
@@ -84,4 +84,4 @@ def known_limits(config: Config) -> Mapping[str, int]:
     """The limits as the run folder has them; a guess before they are measured."""
     path = Path(config.run_dir) / "corpus.json"
     values = read_object(path).get(FACT) if path.exists() else None
-    return LIMITS if values is None else checked(values, path)
+    return LIMITS if values is None else read_limits(values, path)

@@ -46,7 +46,7 @@ def candidates(
     """Index and candidates of every prompt, as they end. `lines` are the numbers of the prompts' lines, by which
     samples are drawn.
     """
-    decode = sampled if decoding.temperature > 0 else most_likely
+    decode = draw_samples if decoding.temperature > 0 else decode_greedily
     stops = set(decoding.settings.stop_ids)
     with torch.inference_mode():
         for place, rows, logps in decode(model, prompts, lines, decoding):
@@ -54,22 +54,22 @@ def candidates(
             yield place, Candidates(texts, logps, [not stops.intersection(ids[-1:]) for ids in rows])
 
 
-Decoded = Iterator[
+Outputs = Iterator[
     tuple[int, list[list[int]], list[float]]
 ]  # index, completions, their mean log-probabilities
 
 
-def most_likely(
+def decode_greedily(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], lines: Sequence[int], decoding: Decoding
-) -> Decoded:
+) -> Outputs:
     """One greedy completion of each prompt."""
     for place, ids in greedy_ids(model, prompts, decoding.settings):
         yield place, [ids], [0.0]
 
 
-def sampled(
+def draw_samples(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], lines: Sequence[int], decoding: Decoding
-) -> Decoded:
+) -> Outputs:
     """`samples` completions of each prompt. On an accelerator the decoder itself keeps its slots full, so it gets the
     prompts of several batches.
     """

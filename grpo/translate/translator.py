@@ -82,7 +82,7 @@ class Translator:
         ]
         places = [place for place, problem in enumerate(problems) if not problem]
         found = self.decode([examples[place] for place in places], [lines[place] for place in places], count)
-        chosen = self.chosen([examples[place].source for place in places], found)
+        chosen = self.choose_best([examples[place].source for place in places], found)
         rows = []
         answers = iter(zip(found, chosen, strict=True))
         for line, problem in zip(lines, problems, strict=True):
@@ -109,7 +109,9 @@ class Translator:
             count.add()
         return [found[place] for place in range(len(prompts))]
 
-    def chosen(self, sources: Sequence[str], found: Sequence[Candidates]) -> list[tuple[int, float | None]]:
+    def choose_best(
+        self, sources: Sequence[str], found: Sequence[Candidates]
+    ) -> list[tuple[int, float | None]]:
         """The place and the score of the best candidate of each; the first where there is nothing to choose by."""
         if self.term is None or not found:
             return [(0, None) for _ in found]

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.lr_scheduler import LinearLR
 
 from reward.distil.variants import wrong_variant
 from reward.encoders.features import Bags, bags
@@ -92,28 +93,15 @@ def train_student(
     generator = torch.Generator().manual_seed(seed)
     words = [student.units(text) for text in texts]
     right = bags(words)
-    optimizers = [
-        torch.optim.SparseAdam([student.table], lr=config.table_lr),
-        torch.optim.AdamW(
-            [p for name, p in student.named_parameters() if name != "table"],
-            lr=config.head_lr,
-            weight_decay=1e-2,
-        ),
-    ]
     num_steps = config.epochs * -(-len(texts) // config.batch_size)
-    schedules = [
-        torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, FINAL_LR_SHARE, num_steps)
-        for optimizer in optimizers
-    ]
+    optimizers, schedules = optimizers_of(student, config, num_steps)
     student.train()
     start = time.perf_counter()
     for epoch in range(config.epochs):
         total = 0.0
-        wrong = (
-            bags([wrong_variant(text, words, rng, student.script) for text in words])
-            if config.variant_weight
-            else None
-        )
+        wrong = None
+        if config.variant_weight:
+            wrong = bags([wrong_variant(text, words, rng, student.script) for text in words])
         for items in _batches(len(texts), config.batch_size, generator):
             batch = right.take(items) if wrong is None else right.take(items).join(wrong.take(items))
             rows = student(*drop_features(batch, config.feature_dropout, generator))
@@ -134,6 +122,18 @@ def train_student(
                 f"{time.perf_counter() - start:.0f} s"
             )
     student.eval()
+
+
+def optimizers_of(
+    student: Student, config: TrainingConfig, num_steps: int
+) -> tuple[list[torch.optim.Optimizer], list[LinearLR]]:
+    """One for the table and one for the head, each with the schedule of its learning rate."""
+    head = [p for name, p in student.named_parameters() if name != "table"]
+    optimizers = [
+        torch.optim.SparseAdam([student.table], lr=config.table_lr),
+        torch.optim.AdamW(head, lr=config.head_lr, weight_decay=1e-2),
+    ]
+    return optimizers, [LinearLR(one, 1.0, FINAL_LR_SHARE, num_steps) for one in optimizers]
 
 
 def _batches(num_texts: int, size: int, generator: torch.Generator) -> Iterator[list[int]]:

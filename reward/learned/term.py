@@ -1,12 +1,13 @@
 """A learned metric as a term of the reward: `reward.metrics` gives it a name, and weights, gates and `shown` use the name."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from data.errors import InputError
 from data.settings import Rule
+from reward.rows import References, Texts
 
 if TYPE_CHECKING:
     from reward.learned.folder import Facts
@@ -19,9 +20,9 @@ def metric_term(name: str) -> Callable[..., Tensor]:
     """The term of the metric `name`: higher is better, and MetricX's number of errors s is 1 - s / 25."""
 
     def term(
-        sources: Sequence[str],
-        completions: Sequence[str],
-        references: Sequence[Sequence[str]],
+        sources: Texts,
+        completions: Texts,
+        references: References,
         *,
         metrics: "Metrics",
         low: float | None = None,

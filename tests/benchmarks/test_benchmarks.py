@@ -75,7 +75,7 @@ def test_forward_pass_by_hand() -> None:
     and 3 + 3.
     """
     lengths = Lengths((4,), ((3, 1),))
-    assert (lengths.unique, lengths.predicting) == (6, 3)
+    assert (lengths.unique, lengths.predictions) == (6, 3)
     attention = 4 * 2 * 5 * (10 + 11 + 9 + 6)
     forward = 2 * 1000 * 6 + 2 * 200 * 3 + attention
     assert counts.forward_flops(SHAPE, lengths) == forward

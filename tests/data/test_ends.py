@@ -14,14 +14,8 @@ from data.prompt import Prompt
 
 LETTER = "\u010a"
 KINDS = (
-    "byte level",
-    "llama",
-    "llama, unigram",
-    "llama, nfkc",
-    "gemma",
-    "characters",
-    "bytes without a backend",
-)
+    "byte level", "llama", "llama, unigram", "llama, nfkc", "gemma", "characters", "bytes without a backend",
+)  # fmt: skip
 
 
 def tokenizer_of(kind: str, folder: Path) -> PreTrainedTokenizerBase:

@@ -1,26 +1,18 @@
 """A package that is not installed is one sentence with the command to type, before anything is computed."""
 
 import ast
-import configparser
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from repository import ROOT, python_files
+from repository import ROOT, python_files, setup
 
 from data import extras, user_checks
 from data.errors import InputError
 from grpo.publish.export import export_gguf
 from reward.combine import RewardConfig, check
 from reward.encoder import check_encoder
-
-
-def setup() -> configparser.ConfigParser:
-    parser = configparser.ConfigParser()
-    parser.read(ROOT / "setup.cfg", encoding="utf-8")
-    return parser
-
 
 NEEDS: dict[str, tuple[str, str, Callable[[Path], object]]] = {  # module -> extra, who needs it, call
     "faiss": ("search", "the reward term 'rank'", lambda folder: check(RewardConfig(weights={"rank": 1.0}), "zh")),

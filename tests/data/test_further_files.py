@@ -4,30 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invented_words import words, write_pairs
+from invented_words import prepare_pairs, words, write_pairs
 
 from data.config import DataConfig, check, settings_of_old
 from data.errors import InputError
 from data.examples import Example
 from data.inputs import rule_of
-from data.prepare import Corpus, prepare
 from grpo.config import Config
 from grpo.config_check import check as check_all
 from grpo.config_file import build
-
-
-def prepared(folder: Path, **settings: Any) -> tuple[Corpus, list[str]]:
-    lines: list[str] = []
-    config = DataConfig(source_language="sw", target_language="en", **settings)
-    check(config)
-    return prepare(config, folder / "cache", lines.append), lines
 
 
 def test_a_warm_start_of_its_own_leaves_the_whole_corpus_to_training(tmp_path: Path) -> None:
     train = write_pairs(tmp_path / "train.tsv", list(range(100)))
     test = write_pairs(tmp_path / "test.tsv", [200])
     start = write_pairs(tmp_path / "start.tsv", [300, 301, 301, 200])
-    corpus, lines = prepared(tmp_path, train=train, warm_start=start, test=test, dev_size=5)
+    corpus, lines = prepare_pairs(tmp_path, train=train, warm_start=start, test=test, dev_size=5)
     assert [example.source for example in corpus.warm_start] == [words(300), words(301)]
     assert len(corpus.train) == 95 and len(corpus.dev) == 5
     assert corpus.manifest["warm_start"] == {
@@ -36,7 +28,7 @@ def test_a_warm_start_of_its_own_leaves_the_whole_corpus_to_training(tmp_path: P
     }
     assert any(line.startswith("data: 4 pairs for the warm start read; dropped: 1 ") for line in lines)
     write_pairs(tmp_path / "start.tsv", [302])
-    again, _ = prepared(tmp_path, train=train, warm_start=start, test=test, dev_size=5)
+    again, _ = prepare_pairs(tmp_path, train=train, warm_start=start, test=test, dev_size=5)
     assert [example.source for example in again.warm_start] == [words(302)]
 
 
@@ -44,7 +36,7 @@ def test_the_limits_of_the_corpus_hold_for_the_warm_start(tmp_path: Path) -> Non
     train = write_pairs(tmp_path / "train.tsv", list(range(100)))
     start = tmp_path / "start.tsv"
     start.write_text(f"{words(300)}\tone two\none\ttwo\n", encoding="utf-8")
-    corpus, _ = prepared(tmp_path, train=train, warm_start=str(start))
+    corpus, _ = prepare_pairs(tmp_path, train=train, warm_start=str(start))
     assert [example.reference for example in corpus.warm_start] == ["one two"]
     assert corpus.manifest["warm_start"]["dropped"] == {"source too short": 1}
 
@@ -57,7 +49,7 @@ def test_a_limit_that_is_left_to_the_texts_is_that_of_each_file(tmp_path: Path) 
     (tmp_path / "start.tsv").write_text(f"{start}\t{start[::-1]}\n", encoding="utf-8")
     (tmp_path / "prompts.txt").write_text(f"{prompt}\n", encoding="utf-8")
     files = {"warm_start": str(tmp_path / "start.tsv"), "prompts": str(tmp_path / "prompts.txt")}
-    corpus, lines = prepared(tmp_path, train=train, **files)
+    corpus, lines = prepare_pairs(tmp_path, train=train, **files)
     assert [one.source for one in corpus.warm_start] == [start]
     assert [one.source for one in corpus.train if not one.reference] == [prompt]
     for name, text in (("warm_start", start), ("prompts", prompt)):
@@ -68,7 +60,7 @@ def test_a_limit_that_is_left_to_the_texts_is_that_of_each_file(tmp_path: Path) 
         )
         assert lines.count(f"data: {sentence}") == 1 and sentence in corpus.manifest["remarks"]
     with pytest.raises(InputError, match=r"of 1 texts 0 can be used \(1 source too long\)"):
-        prepared(tmp_path, train=train, max_source_units=longest, prompts=files["prompts"])
+        prepare_pairs(tmp_path, train=train, max_source_units=longest, prompts=files["prompts"])
 
 
 def test_a_warm_start_of_its_own_needs_no_share(tmp_path: Path) -> None:
@@ -101,7 +93,7 @@ def test_the_rules_of_catalogues_are_for_files_that_are_some(
     path.write_text(
         path.read_text(encoding="utf-8") + Path(filler).read_text(encoding="utf-8"), encoding="utf-8"
     )
-    corpus, _ = prepared(tmp_path, train=str(path), catalogue=catalogue, test_size=0, dev_size=0)
+    corpus, _ = prepare_pairs(tmp_path, train=str(path), catalogue=catalogue, test_size=0, dev_size=0)
     invented = {words(number) for number in range(60)}
     found = {example.source for example in [*corpus.train, *corpus.warm_start]} - invented
     assert found == set(sources)

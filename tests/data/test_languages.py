@@ -8,7 +8,7 @@ from data.language_names import is_language, language_meant, language_name, shor
 from data.script import is_script, known_code, known_script, parse_tag, primary, script_of, unit_name
 
 
-def listed(text: str) -> list[str]:
+def codes_in(text: str) -> list[str]:
     """The codes in a text, each once."""
     return list(dict.fromkeys(text.split()))
 
@@ -32,7 +32,7 @@ FLORES = {f"{code}_{script}": script for script, codes in FLORES_BY_SCRIPT.items
 FLORES |= {
     "zho_Hans": "Hani", "zho_Hant": "Hani", "yue_Hant": "Hani", "kor_Hang": "Hang", "jpn_Jpan": "Hani+Hira+Kana", "nqo_Nkoo": "Nkoo",
 }  # fmt: skip
-OTHER_CODES = listed(
+OTHER_CODES = codes_in(
     "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el "
     "en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu "
     "ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na "
@@ -55,7 +55,7 @@ OTHER_CODES = listed(
 )  # fmt: skip
 SINGLE_ROWS_THAT_DIFFER = {"srp_Cyrl", "crh_Latn", "kor_Hang", "tzm_Tfng"}
 WITHOUT_SCRIPT = set(  # CLDR and the registry say nothing of them
-    listed(
+    codes_in(
         "ie oj pi ain ang anp arw avk bla bya car chn chy cuk del din hai hmn hup ist kbl kho lam lun lus mga mic mwl "
         "nia nog nyo rap rar rup sad see sel ter tli tsi was xal zap zen zun "
     )

@@ -14,7 +14,9 @@ from data.prepare import Corpus, prepare
 from data.stream import BLOCK, MixedStream
 
 
-def prepared(folder: Path, corpora: dict[str, CorpusConfig], **settings: Any) -> tuple[Corpus, list[str]]:
+def prepare_corpora(
+    folder: Path, corpora: dict[str, CorpusConfig], **settings: Any
+) -> tuple[Corpus, list[str]]:
     lines: list[str] = []
     config = DataConfig(corpora=corpora, **settings)
     check(config)
@@ -26,7 +28,7 @@ def test_two_directions_of_one_corpus_share_no_test_text(tmp_path: Path) -> None
     there = CorpusConfig(train=pairs, source_language="sw", target_language="en")
     others = write_pairs(tmp_path / "others.tsv", list(range(50, 250)))
     back = CorpusConfig(train=others, source_language="sw", target_language="en", reverse=True)
-    corpus, lines = prepared(tmp_path, {"there": there, "back": back}, test_size=20, dev_size=10)
+    corpus, lines = prepare_corpora(tmp_path, {"there": there, "back": back}, test_size=20, dev_size=10)
     assert {name: len(items) for name, items in corpus.tests.items()} == {"there": 20, "back": 20}
     assert not corpus.test and len(corpus.dev) == 20
     held_out = [example for part in (corpus.dev, *corpus.tests.values()) for example in part]
@@ -51,7 +53,7 @@ def test_test_sets_of_a_corpus_have_its_name(tmp_path: Path) -> None:
     )
     other = CorpusConfig(train=write_pairs(tmp_path / "b.tsv", list(range(100, 200))))
     settings = {"source_language": "sw", "target_language": "en", "test_size": 10, "dev_size": 0}
-    corpus, _ = prepared(tmp_path, {"one": one, "other": other}, **settings)
+    corpus, _ = prepare_corpora(tmp_path, {"one": one, "other": other}, **settings)
     assert {name: len(items) for name, items in corpus.tests.items()} == {
         "one": 2,
         "other": 10,
@@ -143,7 +145,9 @@ def test_a_corpus_that_another_tests_on_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"^data\.corpora\.a: all of its 13 training pairs are near to a dev or test"
     ):
-        prepared(tmp_path, corpora, source_language="sw", target_language="en", dev_size=0, test_size=0)
+        prepare_corpora(
+            tmp_path, corpora, source_language="sw", target_language="en", dev_size=0, test_size=0
+        )
 
 
 def test_a_replacement_comes_from_a_corpus_by_its_share() -> None:

@@ -5,25 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invented_words import aligned, words, write_pairs, write_texts
+from invented_words import aligned, prepare_pairs, words, write_pairs, write_texts
 
 from data.clusters import Clusters, near_duplicate_labels
 from data.config import DataConfig, check
 from data.errors import InputError
-from data.prepare import Corpus, prepare
-
-
-def prepared(folder: Path, **settings: object) -> tuple[Corpus, list[str]]:
-    lines: list[str] = []
-    config = DataConfig(source_language="sw", target_language="en", **settings)  # type: ignore[arg-type]
-    check(config)
-    return prepare(config, folder / "cache", lines.append), lines
 
 
 def test_both_sets_are_taken_whole_and_in_their_order(tmp_path: Path) -> None:
     train = write_pairs(tmp_path / "train.tsv", list(range(200)))
     dev = write_pairs(tmp_path / "dev.tsv", [700, 701, 702])
-    corpus, _ = prepared(
+    corpus, _ = prepare_pairs(
         tmp_path, train=train, dev=dev, test=aligned(tmp_path, "flores", [802, 800, 801]), max_source_units=10
     )
     assert [example.source for example in corpus.dev] == [words(number) for number in (700, 701, 702)]
@@ -37,7 +29,7 @@ def test_a_set_that_holds_the_whole_corpus_leaves_no_pair(tmp_path: Path) -> Non
     with pytest.raises(
         InputError, match=r": 0 of 40 pairs are usable \(dropped: 40 near a pair of data\.test\); "
     ):
-        prepared(tmp_path, train=train, test=train)
+        prepare_pairs(tmp_path, train=train, test=train)
 
 
 def test_what_is_not_read_of_a_set_is_told(tmp_path: Path) -> None:
@@ -45,7 +37,7 @@ def test_what_is_not_read_of_a_set_is_told(tmp_path: Path) -> None:
     rows = [f"{words(number)}\t{words(number + 50)}\tx" for number in (700, 701)]
     test = tmp_path / "test.tsv"
     test.write_text("\n".join(["sw\ten\tnote", *rows]) + "\n", encoding="utf-8")
-    corpus, lines = prepared(tmp_path, train=train, test=str(test))
+    corpus, lines = prepare_pairs(tmp_path, train=train, test=str(test))
     remark = f"{test}: 'sw' and 'en' are read; 'note' is not"
     assert f"data: {remark}" in lines and remark in corpus.manifest["remarks"]
 
@@ -53,7 +45,7 @@ def test_what_is_not_read_of_a_set_is_told(tmp_path: Path) -> None:
 def test_pairs_near_a_set_are_dropped_counted_and_shown(tmp_path: Path) -> None:
     train = write_pairs(tmp_path / "train.tsv", list(range(100)))
     test = write_pairs(tmp_path / "test.tsv", [3, 900, 901], change=" x")
-    corpus, lines = prepared(tmp_path, train=train, test=test)
+    corpus, lines = prepare_pairs(tmp_path, train=train, test=test)
     learned = [*corpus.train, *corpus.warm_start, *corpus.dev]
     assert words(3) not in {example.source for example in learned} and len(learned) == 99
     together = [*learned, *corpus.test]
@@ -72,21 +64,21 @@ def test_sets_are_read_in_every_format_and_refused_with_the_command_that_mends(t
     rows = "".join(f'"{words(number)}";"{words(number + 10_000)}"\r\n' for number in (700, 701))
     test = tmp_path / "test.csv.xz"
     test.write_bytes(lzma.compress(rows.encode()))
-    corpus, _ = prepared(tmp_path, train=train, test=str(test))
+    corpus, _ = prepare_pairs(tmp_path, train=train, test=str(test))
     assert [example.source for example in corpus.test] == [words(700), words(701)]
     test = tmp_path / "other.tsv"
     test.write_bytes("sà fô\téa ü\n".encode("cp1252"))
     with pytest.raises(
         InputError, match=r"^data\.test=.*iconv -f CP1252 -t UTF-8 .*the first is .*other\.tsv:1"
     ):
-        prepared(tmp_path, train=train, test=str(test))
+        prepare_pairs(tmp_path, train=train, test=str(test))
 
 
 def test_a_reference_near_a_set_is_enough(tmp_path: Path) -> None:
     train = write_pairs(tmp_path / "train.tsv", list(range(100)))
     test = tmp_path / "test.tsv"
     test.write_text(f"{words(555)}\t{words(10_007)}\n", encoding="utf-8")
-    corpus, _ = prepared(tmp_path, train=train, test=str(test))
+    corpus, _ = prepare_pairs(tmp_path, train=train, test=str(test))
     assert words(7) not in {example.source for part in (corpus.train, corpus.dev) for example in part}
 
 
@@ -94,7 +86,7 @@ def test_all_references_of_an_item_stay(tmp_path: Path) -> None:
     train = write_pairs(tmp_path / "train.tsv", list(range(100)))
     test = tmp_path / "test.tsv"
     test.write_text(f"{words(500)}\tone text\n{words(500)}\tanother text\n", encoding="utf-8")
-    corpus, _ = prepared(tmp_path, train=train, test=str(test))
+    corpus, _ = prepare_pairs(tmp_path, train=train, test=str(test))
     (item,) = corpus.test
     assert item.references == ("one text", "another text")
 
@@ -103,7 +95,7 @@ def test_dev_items_near_test_items_are_remarked_on(tmp_path: Path) -> None:
     train = write_pairs(tmp_path / "train.tsv", list(range(100)))
     dev = write_pairs(tmp_path / "dev.tsv", [500, 501])
     test = write_pairs(tmp_path / "test.tsv", [501, 502])
-    corpus, _ = prepared(tmp_path, train=train, dev=dev, test=test)
+    corpus, _ = prepare_pairs(tmp_path, train=train, dev=dev, test=test)
     assert any(
         remark.startswith("1 of 2 pairs of data.dev are near") for remark in corpus.manifest["remarks"]
     )
@@ -118,7 +110,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         check(DataConfig(train=train, corpus=train))
     (tmp_path / "empty.tsv").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match=r"data\.test=.*empty\.tsv: 0 of 0 pairs are bad"):
-        prepared(tmp_path, train=train, test=str(tmp_path / "empty.tsv"))
+        prepare_pairs(tmp_path, train=train, test=str(tmp_path / "empty.tsv"))
 
 
 def test_further_test_sets_are_read_with_all_references_and_kept_apart(tmp_path: Path) -> None:
@@ -127,7 +119,7 @@ def test_further_test_sets_are_read_with_all_references_and_kept_apart(tmp_path:
     flores = aligned(tmp_path, "flores", [7, 801])
     second = write_texts(tmp_path / "second.ref", [20_001, 20_002, 20_003])
     ntrex = (*aligned(tmp_path, "ntrex", [7, 8, 900]).split(","), second)
-    corpus, lines = prepared(tmp_path, train=train, tests={"flores": flores, "ntrex": ntrex})
+    corpus, lines = prepare_pairs(tmp_path, train=train, tests={"flores": flores, "ntrex": ntrex})
     assert {name: len(items) for name, items in corpus.tests.items()} == {"flores": 2, "ntrex": 3}
     assert corpus.tests["ntrex"][2].references == (words(10_900), words(20_003))
     learned = {example.source for part in (corpus.warm_start, corpus.train, corpus.dev) for example in part}
@@ -136,7 +128,10 @@ def test_further_test_sets_are_read_with_all_references_and_kept_apart(tmp_path:
     dropped = corpus.manifest["totals"]["dropped"]
     assert dropped == {"near a pair of data.tests.flores": 1, "near a pair of data.tests.ntrex": 1}
     assert any(line.startswith("data: dropped 1 near a pair of data.tests.ntrex, e.g. ") for line in lines)
-    assert prepared(tmp_path, train=train, tests={"flores": flores, "ntrex": ntrex})[0].tests == corpus.tests
+    assert (
+        prepare_pairs(tmp_path, train=train, tests={"flores": flores, "ntrex": ntrex})[0].tests
+        == corpus.tests
+    )
 
 
 def test_aligned_files_of_another_length_are_named(tmp_path: Path) -> None:
@@ -145,7 +140,7 @@ def test_aligned_files_of_another_length_are_named(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"ntrex\.src has 2 lines and .*third\.ref has 1: aligned files need"
     ):
-        prepared(tmp_path, train=train, tests={"ntrex": files})
+        prepare_pairs(tmp_path, train=train, tests={"ntrex": files})
 
 
 @pytest.mark.parametrize(

@@ -5,33 +5,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invented_words import words, write_pairs, write_texts
+from invented_words import prepare_pairs, words, write_pairs, write_texts
 
-from data.config import DataConfig
 from data.errors import InputError
-from data.prepare import Corpus, prepare
 from grpo.config import Config
 from grpo.config_check import check
 from grpo.config_file import build
 from reward.script import script
 
 
-def prepared(folder: Path, **settings: Any) -> tuple[Corpus, list[str]]:
-    lines: list[str] = []
-    config = DataConfig(source_language="sw", target_language="en", **settings)
-    return prepare(config, folder / "cache", lines.append), lines
-
-
 def test_prompts_join_train_without_those_near_dev_or_test(tmp_path: Path) -> None:
     """200 is near to the own test set, 201 comes twice, one is too short, and one is of the dev set."""
     train = write_pairs(tmp_path / "train.tsv", list(range(100)))
     test = write_pairs(tmp_path / "test.tsv", [200])
-    first, _ = prepared(tmp_path, train=train, test=test, dev_size=5)
+    first, _ = prepare_pairs(tmp_path, train=train, test=test, dev_size=5)
     dev = first.dev[0].source
     write_texts(tmp_path / "prompts.txt", [200, 201, 201, 203])
     with (tmp_path / "prompts.txt").open("a", encoding="utf-8") as file:
         file.write(f"word\n\n{dev}\n")
-    corpus, lines = prepared(
+    corpus, lines = prepare_pairs(
         tmp_path, train=train, test=test, dev_size=5, prompts=str(tmp_path / "prompts.txt")
     )
     prompts = [example for example in corpus.train if not example.reference]
@@ -54,7 +46,7 @@ def test_prompts_of_jsonl_are_those_of_the_source_column(tmp_path: Path) -> None
     with pytest.raises(
         InputError, match=r"^data\.prompts=.*: of 2 texts 1 can be used \(1 empty\), and at most"
     ):
-        prepared(
+        prepare_pairs(
             tmp_path,
             train=train_with_columns(tmp_path),
             prompts=str(path),
@@ -77,10 +69,10 @@ def test_other_files_are_refused(tmp_path: Path, name: str, cause: str) -> None:
     train = write_pairs(tmp_path / "train.tsv", list(range(100)))
     (tmp_path / "a.csv").write_text("a,b\n", encoding="utf-8")
     with pytest.raises(InputError, match=rf"^data\.prompts: .*{name} {cause}; give a \.txt or \.jsonl file"):
-        prepared(tmp_path, train=train, prompts=str(tmp_path / name))
+        prepare_pairs(tmp_path, train=train, prompts=str(tmp_path / name))
 
 
-def configured(**more: Any) -> Config:
+def config_of(**more: Any) -> Config:
     reward = {"weights": {"script": 1.0}, "gates": [], "shown": [], "threshold": 0.1}
     data = {"train": "a.tsv", "prompts": "b.txt"}
     values = {"data": data, "reward": reward | more.pop("reward", {}), **more}
@@ -88,8 +80,8 @@ def configured(**more: Any) -> Config:
 
 
 def test_a_reward_that_needs_no_reference_text_is_taken() -> None:
-    check(configured())
-    check(configured(reward={"weights": {"mine.py:judge": 1.0}}))
+    check(config_of())
+    check(config_of(reward={"weights": {"mine.py:judge": 1.0}}))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +102,7 @@ def test_a_reward_that_needs_no_reference_text_is_taken() -> None:
 )
 def test_what_needs_a_reference_text_is_refused(settings: dict[str, Any], cause: str) -> None:
     with pytest.raises(InputError) as refusal:
-        check(configured(**settings))
+        check(config_of(**settings))
     expected = f"data.prompts: prompts have no reference text, and {cause}, or leave data.prompts out"
     assert str(refusal.value) == expected
 

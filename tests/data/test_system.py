@@ -46,13 +46,13 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delattr(os, name)
 
 
-def opened(path: Path) -> int:
+def open_folder(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 @pytest.mark.usefixtures("windows")
 def test_a_byte_stands_for_the_lock_of_a_file(tmp_path: Path) -> None:
-    first, second = opened(tmp_path / "file"), opened(tmp_path / "file")
+    first, second = open_folder(tmp_path / "file"), open_folder(tmp_path / "file")
     system.write_at(first, b"text", 0)
     os.lseek(first, 2, os.SEEK_SET)
     system.lock(first)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tiny_run import arguments, write_corpus
 
-from eval.alarms import RULES, is_look, of_reward, ringing, rung
+from eval.alarms import RULES, all_alarms, current_alarms, is_look, of_reward
 from grpo.run import main
 
 HEALTHY = {
@@ -49,7 +49,7 @@ def losses(values: list[float], stage: str = "sft") -> list[dict[str, Any]]:
 def test_a_healthy_run_rings_nothing(steps: int) -> None:
     for seed in range(20):
         assert (
-            rung(
+            all_alarms(
                 rows(
                     steps,
                     seed,
@@ -64,11 +64,13 @@ def test_a_healthy_run_rings_nothing(steps: int) -> None:
         )
         draw = random.Random(seed)
         assert (
-            rung(losses([2 * math.exp(-step / 30) + 1 + draw.uniform(-0.2, 0.2) for step in range(steps)]))
+            all_alarms(
+                losses([2 * math.exp(-step / 30) + 1 + draw.uniform(-0.2, 0.2) for step in range(steps)])
+            )
             == []
         )
         assert (
-            rung(losses([1 + draw.uniform(-0.2, 0.2) for _ in range(steps)], "train")) == []
+            all_alarms(losses([1 + draw.uniform(-0.2, 0.2) for _ in range(steps)], "train")) == []
         )  # has little left to learn
 
 
@@ -80,7 +82,7 @@ def test_groups_without_spread_are_said_from_the_first_step_with_their_cause(ste
         f"nothing is learned: in every group of {place} all rewards are equal; "
         "they are 0: script is 0 (hardly a completion is in the target script)"
     )
-    assert ringing(constant(steps, **flat, script_mean=0.0)) == {"no_spread": sentence}
+    assert current_alarms(constant(steps, **flat, script_mean=0.0)) == {"no_spread": sentence}
 
 
 @pytest.mark.parametrize(
@@ -110,14 +112,15 @@ def test_groups_without_spread_are_said_from_the_first_step_with_their_cause(ste
 )
 def test_the_cause_of_equal_rewards_is_named(metrics: dict[str, float], cause: str) -> None:
     assert (
-        f"all rewards are equal; {cause}" in ringing(constant(12, zero_std_share=1.0, **metrics))["no_spread"]
+        f"all rewards are equal; {cause}"
+        in current_alarms(constant(12, zero_std_share=1.0, **metrics))["no_spread"]
     )
 
 
 def test_one_group_that_spreads_silences_the_rule() -> None:
     flat = constant(12, zero_std_share=1.0)
     flat[-1]["zero_std_share"] = 0.9375
-    assert "no_spread" not in ringing(flat)
+    assert "no_spread" not in current_alarms(flat)
 
 
 def test_a_window_in_which_hardly_a_group_spreads_is_named_with_its_share_and_cause() -> None:
@@ -126,12 +129,12 @@ def test_a_window_in_which_hardly_a_group_spreads_is_named_with_its_share_and_ca
     """
     made = constant(10, zero_std_share=1.0, reward_mean=0.0, script_mean=0.02)
     made[4] |= {"zero_std_share": 0.75, "reward_mean": 0.002}
-    assert ringing(made) == {
+    assert current_alarms(made) == {
         "little_spread": "hardly anything is learned: in 97.5% of the groups of steps 1 to 10 all rewards are equal; "
         "they are nearly 0: script is 0.02 (hardly a completion is in the target script)"
     }
-    assert ringing(made[:9]) == {}
-    assert ringing(constant(10, zero_std_share=0.9, reward_mean=0.4)) == {}
+    assert current_alarms(made[:9]) == {}
+    assert current_alarms(constant(10, zero_std_share=0.9, reward_mean=0.4)) == {}
 
 
 @pytest.mark.parametrize(
@@ -153,7 +156,7 @@ def test_a_window_in_which_hardly_a_group_spreads_is_named_with_its_share_and_ca
 def test_each_rule_rings_for_what_it_is_made_for(rule: str, made: list[dict[str, Any]], words: str) -> None:
     for number, row in enumerate(made):
         row["step"] = number
-    assert words in ringing(made).get(rule, ""), ringing(made)
+    assert words in current_alarms(made).get(rule, ""), current_alarms(made)
 
 
 def test_noise_and_single_steps_ring_nothing() -> None:
@@ -168,13 +171,13 @@ def test_noise_and_single_steps_ring_nothing() -> None:
         "commonest_share": 1.0,
         "zero_std_share": 1.0,
     }
-    assert rung(odd) == []
-    assert "certain" not in ringing(constant(10) + constant(30, entropy_mean=0.001, reward_mean=0.9))
+    assert all_alarms(odd) == []
+    assert "certain" not in current_alarms(constant(10) + constant(30, entropy_mean=0.001, reward_mean=0.9))
 
 
 def test_rows_of_an_older_log_ring_nothing() -> None:
-    assert rung([{"stage": "train", "step": step, "reward_mean": 0.1} for step in range(30)]) == []
-    assert ringing([]) == {} and rung([]) == []
+    assert all_alarms([{"stage": "train", "step": step, "reward_mean": 0.1} for step in range(30)]) == []
+    assert current_alarms([]) == {} and all_alarms([]) == []
 
 
 def test_looks_are_early_then_every_window_and_at_the_end() -> None:
@@ -187,7 +190,7 @@ def test_what_rang_is_kept_from_first_to_last_look() -> None:
         row |= {"cut_share": 1.0}
     for step, row in enumerate(early):
         row |= {"step": step, "kl_mean": 9.0 if step > 15 else 0.0}
-    found = rung(early)
+    found = all_alarms(early)
     assert [(one.rule, one.first, one.last, one.over) for one in found] == [
         ("cut", 1, 3, True),
         ("far", 30, 30, False),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import measure
+from browser import SIZES, measure
 from earlier_version import give_old_names
 from invented_run import write_run
 
@@ -210,15 +210,14 @@ def test_tokens_are_counted_from_the_log(runs: list[Path]) -> None:
     ]
     (runs[0] / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     write_json(
-        runs[0] / "config.json",
-        {"rollout": {"num_prompts": 2, "group_size": 4}, "train": {"passes": 3}},
+        runs[0] / "config.json", {"rollout": {"num_prompts": 2, "group_size": 4}, "train": {"passes": 3}}
     )
     run = read_run(runs[0])
     assert trained_tokens(run) == 100 + 3 * (70 + 60 + 25 + 8 * 2.5)
     assert sampled_tokens(run) == 40 + 90 + 5
 
 
-def compared(name: str, cosine: int, chrf: int, n: int = 60, encoder: str = "e") -> ComparedSystem:
+def system_of(name: str, cosine: int, chrf: int, n: int = 60, encoder: str = "e") -> ComparedSystem:
     """A system with these ranks; its change is that of nothing."""
     signatures = {"cosine_held_out": encoder, "chrf": encoder[:1]}
     system = {"items": [{}] * n, "signatures": signatures}
@@ -226,23 +225,23 @@ def compared(name: str, cosine: int, chrf: int, n: int = 60, encoder: str = "e")
 
 
 CHOICES: dict[str, tuple[list[ComparedSystem], tuple[float | None, ...], str, str]] = {
-    "cosine decides": ([compared("a", 2, 1), compared("b", 1, 1)], (), "Ship b: by Held-out cosine it is", "b"),
+    "cosine decides": ([system_of("a", 2, 1), system_of("b", 1, 1)], (), "Ship b: by Held-out cosine it is", "b"),
     "then chrF": (
-        [compared("a", 1, 2), compared("b", 1, 1), compared("c", 2, 1)], (), "Ship b: by chrF it is clearly", "b",
+        [system_of("a", 1, 2), system_of("b", 1, 1), system_of("c", 2, 1)], (), "Ship b: by chrF it is clearly", "b",
     ),
     "then the tax": (
-        [compared("a", 1, 1), compared("b", 1, 1)], (0.03, 0.01), "and it lost least elsewhere (0.0100 nats", "b",
+        [system_of("a", 1, 1), system_of("b", 1, 1)], (0.03, 0.01), "and it lost least elsewhere (0.0100 nats", "b",
     ),
-    "nothing tells": ([compared("a", 1, 1), compared("b", 1, 1)], (), "Ship either of a and b: Held-out cosine and", ""),
+    "nothing tells": ([system_of("a", 1, 1), system_of("b", 1, 1)], (), "Ship either of a and b: Held-out cosine and", ""),
     "they disagree": (
-        [compared("a", 1, 2), compared("b", 2, 1)], (), "No clear choice: a is better by Held-out cosine, b by chrF", "",
+        [system_of("a", 1, 2), system_of("b", 2, 1)], (), "No clear choice: a is better by Held-out cosine, b by chrF", "",
     ),
     "two against one": (
-        [compared("a", 1, 2), compared("b", 1, 2), compared("c", 2, 1)], (), "No clear choice: a and b are better by", "",
+        [system_of("a", 1, 2), system_of("b", 1, 2), system_of("c", 2, 1)], (), "No clear choice: a and b are better by", "",
     ),
-    "too few": ([compared("a", 1, 1, 29), compared("b", 2, 1, 29)], (), "No verdict: 29 shared items are too few", ""),
-    "another encoder": ([compared("a", 1, 2), compared("b", 2, 1, 60, "ex")], (), "Ship b: by chrF it is", "b"),
-    "nothing in common": ([compared("a", 1, 2), compared("b", 2, 1, 60, "x")], (), "No verdict: Held-out cosine", ""),
+    "too few": ([system_of("a", 1, 1, 29), system_of("b", 2, 1, 29)], (), "No verdict: 29 shared items are too few", ""),
+    "another encoder": ([system_of("a", 1, 2), system_of("b", 2, 1, 60, "ex")], (), "Ship b: by chrF it is", "b"),
+    "nothing in common": ([system_of("a", 1, 2), system_of("b", 2, 1, 60, "x")], (), "No verdict: Held-out cosine", ""),
 }  # fmt: skip
 
 
@@ -290,8 +289,7 @@ FIRST_SCREEN = """page => {
 def test_the_first_screen_of_a_computer_and_a_phone_has_the_answer(runs: list[Path], tmp_path: Path) -> None:
     html = tmp_path / "page.html"
     assert main([*map(str, runs), "--html", str(html), "--resamples", "100"]) == 0
-    sizes = [(1366, 768), (390, 844)]
-    for (width, height), found in zip(sizes, measure(html, sizes, FIRST_SCREEN, tmp_path), strict=True):
+    for (width, height), found in zip(SIZES.values(), measure(html, FIRST_SCREEN, tmp_path), strict=True):
         room, needed, answer, numbers = found
         assert (room, needed) == (width, width) and answer < numbers < height
 

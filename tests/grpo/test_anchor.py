@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_gemma, tiny_gpt2, tiny_llama
-from tiny_run import arguments, metrics, quick, weights
+from ragged import IDS
+from tiny import capped_gemma, tiny_gemma, tiny_gpt2, tiny_llama
+from tiny_hooks import save_and_stop_at
+from tiny_run import Command, general_text, metrics, weights
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 import grpo.anchor
@@ -21,7 +23,6 @@ from grpo.engine import chunked_head
 from grpo.engine.chunked_head import kl_to_base
 from grpo.engine.packing import pack
 from grpo.engine.products import FORMATS, use_format
-from grpo.records import LoopState
 from grpo.run import main
 from grpo.runtime import device
 from grpo.runtime.device import choose
@@ -29,18 +30,9 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.stages.anchor_setup import anchor_texts
 from grpo.stages.context import Run
-from grpo.stages.hooks import UpdateHook
 from grpo.stages.prepare import check_texts
 
-IDS = [[40, 41, 42, 43, 44, 40, 41, 42, 43], [100], [7, 9, 11, 200, 13]]
 START = [2]
-
-
-def capped_gemma(seed: int) -> Any:
-    """A head that is more than a product."""
-    model = tiny_gemma(seed)
-    model.config.final_logit_softcapping = 3.0
-    return model
 
 
 def dense_kl(policy: Any, base: Any, ids: list[int]) -> torch.Tensor:
@@ -210,34 +202,17 @@ TEXTS = [
     "The river rose again.",
 ]
 LARGE_STEPS = [
-    "sft.optim.lr=1e-2",
-    "sft.num_steps=10",
-    "train.optim.lr=1e-2",
-    "train.num_steps=6",
-    "checkpoint.every=3",
-    "tax.texts=1",
-]
+    "sft.optim.lr=1e-2", "sft.num_steps=10", "train.optim.lr=1e-2", "train.num_steps=6", "checkpoint.every=3", "tax.texts=1",
+]  # fmt: skip
 
 Runner = Callable[..., int]
 
 
 @pytest.fixture
-def go(corpus: Path, tiny_folder: Path, tmp_path: Path, own_cache: None) -> Runner:
-    """Run the stages data, sft, grpo into tmp_path/name/run; the exit code."""
-    (tmp_path / "own.txt").write_text("\n".join(TEXTS), encoding="utf-8")
-
-    def run(name: str, *settings: str) -> int:
-        text = f"tax.text={tmp_path / 'own.txt'}"
-        return main(
-            [
-                *arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)),
-                text,
-                *LARGE_STEPS,
-                *settings,
-            ]
-        )
-
-    return run
+def go(command: Command, tmp_path: Path, own_cache: None) -> Runner:
+    """Run the stages data, sft, train into tmp_path/name/run; the exit code."""
+    text = general_text(tmp_path, TEXTS)
+    return lambda name, *settings: main(command(name, text, *LARGE_STEPS, *settings))
 
 
 def distance(folder: Path, base: Path, tokenizer: PreTrainedTokenizerFast) -> float:
@@ -267,25 +242,11 @@ def test_warm_start_and_training_stay_near_the_untouched_model(
 
 def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert go("whole", "anchor.sft=0.3", "anchor.train=0.3") == 0
-    real = UpdateHook.__call__
-
-    def stopped(between: UpdateHook, state: LoopState) -> bool:
-        done = real(between, state)
-        if (between.stage, state.step) in (("sft", 4), ("train", 2)):
-            between.save()
-            return True
-        return done
-
-    monkeypatch.setattr(UpdateHook, "__call__", stopped)
-    assert go("parts", "anchor.sft=0.3", "anchor.train=0.3") != 0
-    monkeypatch.setattr(
-        UpdateHook, "__call__", lambda b, s: real(b, s) if b.stage == "sft" else stopped(b, s)
-    )
-    assert go("parts", "anchor.sft=0.3", "anchor.train=0.3") != 0
-    monkeypatch.setattr(UpdateHook, "__call__", real)
-    assert go("parts", "anchor.sft=0.3", "anchor.train=0.3") == 0
-    assert weights(tmp_path / "parts" / "run") == weights(tmp_path / "whole" / "run")
-    assert metrics(tmp_path / "parts" / "run") == metrics(tmp_path / "whole" / "run")
+    save_and_stop_at(monkeypatch, ("sft", 4), ("train", 2))
+    stops = [go("parts", "anchor.sft=0.3", "anchor.train=0.3") != 0 for _ in range(3)]
+    assert stops == [True, True, False]
+    whole, parts = (tmp_path / name / "run" for name in ("whole", "parts"))
+    assert weights(parts) == weights(whole) and metrics(parts) == metrics(whole)
 
 
 def run_of(folder: Path, settings: list[str]) -> Run:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from ragged import IDS
 from tiny import tiny_gpt2
 from tiny_run import metrics
 from torch import Tensor
@@ -23,7 +24,6 @@ from grpo.sft import train_sft
 from grpo.token_loss import Asft, TokenLoss, dft, nll
 from grpo.training import Training
 
-TEXTS = [[40, 41, 42, 43, 44, 40, 41, 42, 43], [100], [7, 9, 11, 200, 13]]
 PAIRS = [([2, 40], [41, 42, 1]), ([2, 90, 91], [7, 1]), ([2], [100])]
 CPU = device.choose("cpu")
 
@@ -44,7 +44,7 @@ def sft_update(
     """One update of SFT in fp64, with the texts of its anchor in the last pass or in passes of their own."""
     policy = tiny_gpt2(0).double()
     base = tiny_gpt2(1).double().requires_grad_(False)
-    anchor = Anchor(base, PromptStream(TEXTS, 2, 0), [2], 0.7, max_tokens, CPU, SINGLE_PROCESS)
+    anchor = Anchor(base, PromptStream(IDS, 2, 0), [2], 0.7, max_tokens, CPU, SINGLE_PROCESS)
     anchor.shares_a_pass = is_beside
     optimizer = Optimizer(policy, OptimConfig(max_grad_norm=0.0), 2)
     gradients: list[Tensor] = []
@@ -95,7 +95,7 @@ def test_a_cpu_a_sharded_model_and_a_loss_with_its_own_model_keep_their_passes(t
     base = tiny_gpt2(1)
 
     def anchor_in(world: World) -> Anchor:
-        return Anchor(base, PromptStream(TEXTS, 2, 0), [2], 0.7, 64, CPU, world)
+        return Anchor(base, PromptStream(IDS, 2, 0), [2], 0.7, 64, CPU, world)
 
     anchor = anchor_in(SINGLE_PROCESS)
     assert anchor.beside(0, 10) is None

@@ -43,20 +43,9 @@ def check_outcome(command, argv: list[str]) -> None:
 
 
 options = [
-    "--check",
-    "--stages",
-    "--config",
-    "--config=",
-    "--",
-    "-",
-    "--stages=",
-    "data",
-    "fly,data",
-    "--chec",
-    "@x",
-    "-c",
+    "--check", "--stages", "--config", "--config=", "--", "-", "--stages=", "data", "fly,data", "--chec", "@x", "-c",
     "--help",
-]
+]  # fmt: skip
 words = st.text(max_size=10) | st.sampled_from(options)
 overrides = st.tuples(st.sampled_from(KEYS), toml_values).map("=".join)
 shipped = [str(CONFIGS / "mt.toml"), str(CONFIGS / "headline.toml")]

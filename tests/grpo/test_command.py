@@ -142,11 +142,7 @@ def test_every_command_is_a_module_that_runs() -> None:
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [
-        ("run", ["--config", "nowhere.toml"]),
-        ("study", []),
-        ("readme-table", ["nowhere.json", "README.md"]),
-    ],
+    [("run", ["--config", "nowhere.toml"]), ("study", []), ("readme-table", ["nowhere.json", "README.md"])],
 )
 def test_the_script_does_what_python_m_does_also_beside_foreign_files(
     name: str, arguments: list[str], foreign: Path

@@ -11,9 +11,9 @@ import pytest
 import torch
 from processes import run_processes
 from safetensors.torch import load_file
-from tiny import byte_tokenizer, tiny_gemma, tiny_gpt2, tiny_llama
+from tiny import byte_tokenizer, capped_gemma, tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_hooks import stop_after
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import Command, general_text, metrics, weights
 from transformers import AutoModelForCausalLM
 
 from data.examples import Example
@@ -57,13 +57,6 @@ def test_the_slope_is_the_gradient_of_the_reverse_kl() -> None:
     assert reverse_kl_slope(one, other, full_kl(one, other)).tolist() == pytest.approx(
         [by_hand, -by_hand], abs=1e-5
     )
-
-
-def capped_gemma(seed: int) -> Any:
-    """A head that is more than a product."""
-    model = tiny_gemma(seed)
-    model.config.final_logit_softcapping = 3.0
-    return model
 
 
 def dense_kl(policy: Any, teacher: Any) -> torch.Tensor:
@@ -154,18 +147,11 @@ def test_a_demonstration_stands_in_front_of_the_prompt() -> None:
 
 
 @pytest.fixture
-def go(corpus: Path, tiny_folder: Path, tmp_path: Path, own_cache: None) -> Go:
+def go(command: Command, tmp_path: Path, own_cache: None) -> Go:
     """Run the stages data, sft, train into tmp_path/name/run; the exit code."""
-    texts = [f"The river rose in the night of day {n}." for n in range(12)]
-    (tmp_path / "own.txt").write_text("\n".join(texts), encoding="utf-8")
-
-    def run(name: str, *settings: str) -> int:
-        folder = tmp_path / name / "run"
-        more = [f"tax.text={tmp_path / 'own.txt'}", "tax.texts=2", "sft.optim.lr=1e-2", "sft.num_steps=6"]
-        command = arguments(corpus, tiny_folder, folder, *quick(tiny_folder))
-        return main([*command, *more, "rollout.num_prompts=4", "train.optim.lr=3e-3", *settings])
-
-    return run
+    text = general_text(tmp_path, [f"The river rose in the night of day {n}." for n in range(12)])
+    more = [text, "tax.texts=2", "sft.optim.lr=1e-2", "sft.num_steps=6", "rollout.num_prompts=4"]
+    return lambda name, *settings: main(command(name, *more, "train.optim.lr=3e-3", *settings))
 
 
 @pytest.mark.parametrize(
@@ -231,23 +217,14 @@ def test_what_cannot_work_is_refused(
 @pytest.mark.parametrize("mode", ["data", "fsdp"])
 @pytest.mark.parametrize("method", ["recovery", "self_distillation"])
 def test_two_processes_train_as_one(
-    method: str, mode: str, corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, mode: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole command: the same rollouts, losses and policy but for rounding."""
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "own.txt").write_text("\n".join(f"The river rose on day {n}." for n in range(12)))
-    more = [
-        f"train.method={method}",
-        f"tax.text={tmp_path / 'own.txt'}",
-        "tax.texts=2",
-        "rollout.num_prompts=4",
-    ]
-    commands = {
-        name: [*arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)), *more]
-        for name in ("one", "two")
-    }
-    assert main(commands["one"]) == 0
-    run_processes([sys.executable, "-m", "grpo.run", *commands["two"], f"parallel.mode={mode}"], 2)
+    text = general_text(tmp_path, [f"The river rose on day {n}." for n in range(12)])
+    more = [f"train.method={method}", text, "tax.texts=2", "rollout.num_prompts=4"]
+    assert main(command("one", *more)) == 0
+    run_processes([sys.executable, "-m", "grpo.run", *command("two", *more), f"parallel.mode={mode}"], 2)
     one, two = (tmp_path / name / "run" for name in ("one", "two"))
     for ours, theirs in zip(metrics(two), metrics(one), strict=True):
         for name in ours.keys() & {"loss", "tokens", "trained_tokens", "length_mean", "grad_norm"}:

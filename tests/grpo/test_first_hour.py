@@ -140,10 +140,7 @@ def test_one_line_says_what_to_do(name: str, start: Callable[..., tuple[int, str
         (RuntimeError(HOST), "40 bytes; the machine has no memory left: end other programs"),
         (MemoryError(), "the machine has no memory left: end other programs"),
         (torch.OutOfMemoryError(FULL), "sft: the card has no memory for passes of half the size either"),
-        (
-            OSError(28, "No space left on device", "runs/x"),
-            "runs/x: No space left on device; put that right",
-        ),
+        (OSError(28, "No space left on device", "runs/x"), "runs/x: No space left on device; put that right"),
     ],
 )
 def test_what_a_machine_lacks(error: Exception, wanted: str, start: Callable[..., tuple[int, str]]) -> None:

@@ -2,7 +2,7 @@
 refused settings, two processes, and the bytes that are stored.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,21 +10,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import tiny_gemma, tiny_gpt2
-from tiny_run import arguments, metrics, quick, weights
+from tiny_hooks import save_and_stop_at
+from tiny_run import Command, general_text, metrics, weights
 from tiny_team import start_team
 from torch import Tensor
 
 from data.errors import InputError
 from grpo.config_file import load_config
 from grpo.engine.packing import pack
-from grpo.records import LoopState
 from grpo.run import main
 from grpo.runtime.device import choose
 from grpo.runtime.interrupt import StopRequest
 from grpo.shield import input_squares, linear_layers, make_shield
 from grpo.stages.context import Run
 from grpo.stages.forgetting_setup import make_protection
-from grpo.stages.hooks import UpdateHook
 from grpo.stages.memory_bill import ModelSizes, protection_bytes
 
 TEXTS = ["The river rose in the night.", "The bridge was closed.", "今天早上下了一场大雨。", "And so on."]
@@ -47,20 +46,11 @@ IN_SHARES = [
     "token_loss.train=asft",
 ]  # fmt: skip
 
-Command = Callable[..., list[str]]
-
 
 @pytest.fixture
-def command(corpus: Path, tiny_folder: Path, tmp_path: Path, own_cache: None) -> Command:
-    """The arguments of a run of data, sft and train in tmp_path/name/run."""
-    (tmp_path / "own.txt").write_text("\n".join(TEXTS), encoding="utf-8")
-
-    def of(name: str, *settings: str) -> list[str]:
-        text = f"tax.text={tmp_path / 'own.txt'}"
-        run = tmp_path / name / "run"
-        return [*arguments(corpus, tiny_folder, run, *quick(tiny_folder)), text, *STEPS, *settings]
-
-    return of
+def command(command: Command, tmp_path: Path, own_cache: None) -> Command:
+    text = general_text(tmp_path, TEXTS)
+    return lambda name, *settings: command(name, text, *STEPS, *settings)
 
 
 def still_columns(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
@@ -71,25 +61,10 @@ def still_columns(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> 
 
 @pytest.mark.parametrize("settings", [SHIELD_IN_GRPO, MANY_IN_SFT], ids=["grpo", "sft"])
 def test_stopped_in_both_stages_a_run_ends_in_the_same_bits(
-    settings: list[str],
-    command: Command,
-    tmp_path: Path,
-    tiny_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    settings: list[str], command: Command, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(command("whole", *settings)) == 0
-    real = UpdateHook.__call__
-    stops = [("sft", 2), ("train", 2)]
-
-    def stopped(hook: UpdateHook, state: LoopState) -> bool:
-        done = real(hook, state)
-        if stops and (hook.stage, state.step, state.update) == (*stops[0], 0):
-            stops.pop(0)
-            hook.save()
-            return True
-        return done
-
-    monkeypatch.setattr(UpdateHook, "__call__", stopped)
+    save_and_stop_at(monkeypatch, ("sft", 2), ("train", 2))
     assert [main(command("parts", *settings)) != 0 for _ in range(3)] == [True, True, False]
     whole, parts = (tmp_path / name / "run" for name in ("whole", "parts"))
     assert weights(parts) == weights(whole) and metrics(parts) == metrics(whole)

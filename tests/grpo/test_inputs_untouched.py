@@ -27,19 +27,9 @@ from grpo.loss import Bounds
 from grpo.records import Experience
 from reward import cosine, groups, kernel, panel, scales
 
-MATHS = (
-    advantage,
-    kl,
-    loss,
-    packing,
-    logprob,
-    minibatch,
-    sampler,
-    draw,
-    observe,
-    kernel,
-    groups,
-)  # every public function of these is called below
+MATHS = (  # every public function of these is called below
+    advantage, kl, loss, packing, logprob, minibatch, sampler, draw, observe, kernel, groups,
+)  # fmt: skip
 PROMPTS = [[2, 40, 41, 42], [2, 90]]
 MODEL = tiny_gemma()
 DRAW = torch.Generator().manual_seed(0)
@@ -80,7 +70,7 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     *[(loss.token_weights, (MASK, name), {}) for name in ("sequence", "token", "constant")],
     *[
         (function, (LOGPS, RATIO, ADVANTAGES.view(6, 1), BOUNDS), {})
-        for function in (loss.clipped, loss.cispo, loss.sapo)
+        for function in (loss.ppo_clip, loss.cispo, loss.sapo)
     ],
     (loss.sequence_log_ratio, (LOGPS - OLD, MASK), {}),
     *[
@@ -152,15 +142,9 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (cosine.rescale, (torch.rand(4, generator=DRAW), 0.3), {}),
     (panel.agreement, (REWARDS[1:], REWARDS[1:] / 2), {}),
 ]
-ELSEWHERE = {
-    "decode_in_rows",
-    "decode_by_model",
-    "decode_with",
-    "uses_graph",
-    "next_logits",
-    "prefill",
-    "rollout_samples",
-}  # inside `generate` and `completion_logps`; text
+ELSEWHERE = {  # inside `generate` and `completion_logps`; text
+    "decode_in_rows", "decode_by_model", "decode_with", "uses_graph", "next_logits", "prefill", "rollout_samples",
+}  # fmt: skip
 
 
 def tensors_in(value: Any) -> list[Tensor]:

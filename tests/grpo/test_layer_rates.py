@@ -2,7 +2,6 @@
 those without a rate take no gradient and no memory and leave the others' gradients as they were.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import Make, tiny_gemma, tiny_gpt2, tiny_llama
+from tiny_hooks import save_and_stop_at
 from tiny_layers import FREE, MODES, SGD, STEPS, backward, split_layers
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import Command, metrics, weights
 from tiny_team import start_team
 from torch import Tensor, nn
 
@@ -25,12 +25,10 @@ from grpo.engine.model import frozen_copy
 from grpo.engine.packing import Packed, pack
 from grpo.layer_rates import lower_parameters, rate_shares
 from grpo.optim import Optimizer
-from grpo.records import LoopState
 from grpo.run import main
-from grpo.stages.hooks import UpdateHook
 
 
-def packed() -> Packed:
+def packed_row() -> Packed:
     return pack([[2, 40, 41], [2, 42]], [[50, 51, 1], [52, 1], [53, 54], [1]], 2)
 
 
@@ -111,7 +109,7 @@ def test_without_a_rate_they_take_no_gradient_and_no_moments(make: Make, config:
         nn.init.normal_(
             next(p for name, p in each.named_parameters() if "layers.1" in name), generator=seeded()
         )
-        loss = -completion_logps(each, packed()).logps.sum() + kl_to_base(each, base, packed())
+        loss = -completion_logps(each, packed_row()).logps.sum() + kl_to_base(each, base, packed_row())
         loss.backward()
     for (name, one), other in zip(model.named_parameters(), plain.parameters(), strict=True):
         assert other.grad is not None
@@ -126,38 +124,17 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
 
-Command = Callable[..., list[str]]
-
-
 @pytest.fixture
-def command(corpus: Path, tiny_folder: Path, tmp_path: Path, own_cache: None) -> Command:
-    def of(name: str, *settings: str) -> list[str]:
-        shares = ["sft.optim.lower_lr_share=0.0", "train.optim.lower_lr_share=0.5", "train.optim.name=sgd"]
-        return [
-            *arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)),
-            *shares,
-            *settings,
-        ]
-
-    return of
+def command(command: Command, own_cache: None) -> Command:
+    shares = ["sft.optim.lower_lr_share=0.0", "train.optim.lower_lr_share=0.5", "train.optim.name=sgd"]
+    return lambda name, *settings: command(name, *shares, *settings)
 
 
 def test_a_stopped_run_ends_in_the_same_bits(
     command: Command, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(command("whole")) == 0
-    real = UpdateHook.__call__
-    stops = [("sft", 2), ("train", 1)]
-
-    def stopped(hook: UpdateHook, state: LoopState) -> bool:
-        done = real(hook, state)
-        if stops and (hook.stage, state.step) == stops[0]:
-            stops.pop(0)
-            hook.save()
-            return True
-        return done
-
-    monkeypatch.setattr(UpdateHook, "__call__", stopped)
+    save_and_stop_at(monkeypatch, ("sft", 2), ("train", 1))
     assert [main(command("parts")) != 0 for _ in range(3)] == [True, True, False]
     whole, parts = (tmp_path / name / "run" for name in ("whole", "parts"))
     assert weights(parts) == weights(whole) and metrics(parts) == metrics(whole)

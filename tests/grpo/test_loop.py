@@ -3,7 +3,6 @@ test_toy_task.py.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from grpo.config import Config, LossConfig
 from grpo.engine.model import parameter_hash
 from grpo.runtime.parallel import World
 from grpo.training import reward_examples
+from reward.rows import References, Texts
 
 
 def test_first_step_has_no_kl_no_clip_and_no_gap(
@@ -76,9 +76,7 @@ def test_a_run_whose_completions_are_all_cut_learns_nothing(
         assert (parameter_hash(session.policy) == before) == skip_cut == (row["grad_norm"] == 0.0)
 
 
-def constant(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
-) -> Rewards:
+def constant(sources: Texts, completions: Texts, references: References, group_size: int) -> Rewards:
     return torch.full((len(completions) // group_size, group_size), 0.7), {}
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import pack
 from grpo.kl import KL_ESTIMATORS
-from grpo.loss import OBJECTIVES, Bounds, clipped, grpo_loss, sampler_weights, token_weights
+from grpo.loss import OBJECTIVES, Bounds, grpo_loss, ppo_clip, sampler_weights, token_weights
 
 CLIP = Bounds(0.2, 0.28)
 EVERY_OBJECTIVE = [(name, Bounds(0.2, 4.0) if name == "cispo" else CLIP) for name in OBJECTIVES] + [
@@ -88,7 +88,7 @@ def test_clip_truth_table(ratio: float, good: float, bad: float, bad_with_dual_c
     ):
         log_ratio = torch.tensor([[math.log(ratio)]], dtype=torch.float64, requires_grad=True)
         weight = torch.tensor([[advantage]], dtype=torch.float64)
-        objective, stopped = clipped(log_ratio, log_ratio.exp(), weight, Bounds(0.2, 0.28, dual))
+        objective, stopped = ppo_clip(log_ratio, log_ratio.exp(), weight, Bounds(0.2, 0.28, dual))
         objective.sum().backward()
         assert log_ratio.grad.item() == pytest.approx(expected, abs=1e-12)
         assert stopped.item() == (expected == 0.0)
@@ -103,7 +103,7 @@ def test_boundaries_belong_to_the_clip_range(ratio: float, dual: float, good: in
     """
     for advantage, kept in ((1.0, good), (-1.0, bad)):
         weight = torch.tensor([[advantage]], dtype=torch.float64)
-        objective, stopped = clipped(
+        objective, stopped = ppo_clip(
             torch.zeros(1, 1), torch.tensor([[ratio]], dtype=torch.float64), weight, Bounds(0.2, 0.28, dual)
         )
         assert objective.item() == pytest.approx(ratio * advantage if kept else 1.28, abs=1e-15)

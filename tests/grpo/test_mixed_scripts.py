@@ -21,11 +21,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
     ],
 )
 def test_a_run_into_several_scripts_goes_to_the_report(
-    tiny_folder: Path,
-    tmp_path: Path,
-    language: str,
-    letters: str,
-    name: str,
+    tiny_folder: Path, tmp_path: Path, language: str, letters: str, name: str
 ) -> None:
     """One text of another script is left out, and no other."""
     rows = product(NOUNS, VERBS, PLACES)

@@ -126,11 +126,6 @@ def test_passes_of_sft_and_its_anchor_read_nothing(tmp_path: Path) -> None:
     with RunLog(tmp_path, "sft", 0, 1, {}, quiet=True) as log, Reads() as reads:
         training = Training(policy, optimizer, log, compute, anchor)
         sft.train_sft(
-            training,
-            pairs,
-            LoopState(),
-            num_steps=1,
-            max_tokens_per_pass=10,
-            after_update=lambda _: False,
+            training, pairs, LoopState(), num_steps=1, max_tokens_per_pass=10, after_update=lambda _: False
         )
     assert counts == [0]

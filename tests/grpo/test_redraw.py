@@ -25,9 +25,7 @@ from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.samples import Samples, sampling_of
 
 CONFIG = replace(
-    TWO_PASSES,
-    rollout=replace(TWO_PASSES.rollout, redraws=3),
-    train=replace(TWO_PASSES.train, num_steps=3),
+    TWO_PASSES, rollout=replace(TWO_PASSES.rollout, redraws=3), train=replace(TWO_PASSES.train, num_steps=3)
 )
 PROMPTS = PromptStream(EXAMPLES, CONFIG.rollout.num_prompts, CONFIG.seed)
 NAN = float("nan")

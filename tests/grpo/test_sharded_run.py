@@ -12,23 +12,9 @@ from tiny_run import arguments, metrics, write_corpus
 from grpo.run import main
 
 WORDS = [
-    "the",
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "over",
-    "a",
-    "lazy",
-    "dog",
-    "while",
-    "rain",
-    "falls",
-    "on",
-    "the",
-    "old",
+    "the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "rain", "falls", "on", "the", "old",
     "town",
-]
+]  # fmt: skip
 SETTINGS = [
     "reward.gates=[]", "reward.threshold=-1.0", "threads=1", "rollout.num_prompts=4", "train.passes=2",
     "train.optim.lr=3e-2", "sft.optim.lr=1e-3", "anchor.sft=0.1", "anchor.train=0.1", "anchor.batch_size=3",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_gemma, tiny_gpt2, tiny_llama
+from tiny import capped_gemma, tiny_gemma, tiny_gpt2, tiny_llama
 from torch import Tensor
 
 from grpo.engine import chunked_head
@@ -14,13 +14,6 @@ from grpo.token_loss import Asft, TokenLoss, dft, dft_of, nll
 
 PROMPTS = [[2, 40], [2], [2, 90, 91]]
 TARGETS = [[41, 42, 43, 44, 40, 41, 1], [100, 1], [7]]
-
-
-def capped_gemma(seed: int) -> Any:
-    """A head that is more than a product."""
-    model = tiny_gemma(seed)
-    model.config.final_logit_softcapping = 3.0
-    return model
 
 
 def dense(model: Any, prompt: list[int], target: list[int]) -> Tensor:

@@ -29,6 +29,7 @@ from grpo.runtime import device
 from grpo.runtime.run_log import RunLog
 from grpo.sft import train_sft
 from grpo.training import Training
+from reward.rows import References, Texts
 
 LETTERS = "abcd"
 LENGTH = 3
@@ -52,9 +53,7 @@ def share(completion: str, letter: str) -> float:
     return completion[:LENGTH].count(letter) / LENGTH
 
 
-def matching(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
-) -> tuple:
+def share_of_matches(sources: Texts, completions: Texts, references: References, group_size: int) -> tuple:
     """Share of letters as in the reference; `true` is measured against the prompt itself, whatever is
     rewarded.
     """
@@ -65,11 +64,11 @@ def matching(
     return rewards.view(-1, group_size), {"true": true.view(-1, group_size)}
 
 
-def permuted(generator: torch.Generator) -> Callable:
+def permutation_of(generator: torch.Generator) -> Callable:
     """The true rewards, dealt out at random over the completions of the step."""
 
     def reward(*arguments: object) -> tuple:
-        rewards, terms = matching(*arguments)
+        rewards, terms = share_of_matches(*arguments)
         return rewards.flatten()[torch.randperm(rewards.numel(), generator=generator)].view_as(rewards), terms
 
     return reward
@@ -77,7 +76,7 @@ def permuted(generator: torch.Generator) -> Callable:
 
 def random_numbers(generator: torch.Generator) -> Callable:
     def reward(*arguments: object) -> tuple:
-        rewards, terms = matching(*arguments)
+        rewards, terms = share_of_matches(*arguments)
         return torch.rand(rewards.shape, generator=generator), terms
 
     return reward
@@ -124,14 +123,14 @@ def mean(values: Sequence[float]) -> float:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_known_optimum_is_reached(seed: int, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     """From chance to at least 0.95 of the best possible reward in 60 steps."""
-    values = true_rewards(tmp_path, tiny_tokenizer, seed, TRUE, matching)
+    values = true_rewards(tmp_path, tiny_tokenizer, seed, TRUE, share_of_matches)
     assert abs(values[0] - CHANCE) < 0.06
     assert mean(values[-WINDOW:]) >= 0.95
 
 
 CONTROLS = {
-    "references shuffled": (SHUFFLED, lambda _: matching),
-    "rewards dealt out": (TRUE, permuted),
+    "references shuffled": (SHUFFLED, lambda _: share_of_matches),
+    "rewards dealt out": (TRUE, permutation_of),
     "random": (TRUE, random_numbers),
 }
 

@@ -3,7 +3,6 @@ And that every master moves.
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from grpo.engine.packing import pack
 from grpo.engine.sampler import Sampling, generate
 from grpo.loss import Bounds, grpo_loss, token_weights
 from grpo.records import LoopState
+from reward.rows import References, Texts
 
 UNEQUAL_OVER_THREADS = (
     "ratio_gap_mean",
@@ -35,9 +35,7 @@ UNEQUAL_OVER_THREADS = (
 )  # 1e-6 nats: the sampler's sums over the vocabulary are split among threads
 
 
-def even_letters(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
-) -> tuple:
+def even_letters(sources: Texts, completions: Texts, references: References, group_size: int) -> tuple:
     """Varies within every group from the first step on."""
     values = torch.tensor([sum(ord(letter) % 2 == 0 for letter in text) / 6 for text in completions]).view(
         -1, group_size

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from repository import ROOT
 from tiny_run import write_corpus
 
 from examples.my_reward.my_reward import same_numbers
@@ -16,7 +17,6 @@ from reward.lexical import chrf
 from reward.script import script
 from reward.trl import as_term, as_trl_reward
 
-ROOT = next(folder for folder in Path(__file__).parents if (folder / "setup.cfg").exists())
 FOLDER = "examples/my_reward"
 NUMBERS = f"{FOLDER}/my_reward.py:same_numbers"
 SHORT = f"{FOLDER}/trl_adapter.py:short_answer_term"

@@ -3,26 +3,18 @@ screen of README.
 """
 
 import ast
-import configparser
 import hashlib
 import re
 from pathlib import Path
 
 import pytest
-from repository import skipped_levels
+from repository import ROOT, setup, skipped_levels
 
 import grpo
 
-ROOT = next(folder for folder in Path(__file__).parents if (folder / "setup.cfg").exists())
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
 # of the text that apache.org publishes
 APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
-
-
-def setup() -> configparser.ConfigParser:
-    parser = configparser.ConfigParser()
-    parser.read(ROOT / "setup.cfg", encoding="utf-8")
-    return parser
 
 
 def text_of(path: str) -> str:

@@ -10,14 +10,7 @@ import torch
 from plain_vectors import PlainVectors, counts
 
 from data.errors import InputError
-from reward.combine import (
-    Reward,
-    RewardConfig,
-    bind,
-    check,
-    combine,
-    make_reward,
-)
+from reward.combine import Reward, RewardConfig, bind, check, combine, make_reward
 from reward.groups import group_ranks
 from reward.scales import standardise, term_statistics
 from reward.terms import TERMS

@@ -2,13 +2,12 @@
 showing the true reward.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import arguments, metrics, quick
+from tiny_run import Command, arguments, metrics
 from tiny_session import EXAMPLES
 
 from data.errors import InputError
@@ -21,6 +20,7 @@ from grpo.stages.context import Run
 from grpo.stages.reward_setup import training_reward
 from reward.combine import RewardConfig
 from reward.control import OtherReferences, derangement, random_rewards
+from reward.rows import References, Texts
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 7, 50, 1001])
@@ -66,9 +66,7 @@ def test_known_random_rewards() -> None:
     assert random_rewards(["s", "s"], ["甲", ""], 7).tolist() == [0.22989946603775024, 0.21898221969604492]
 
 
-def exact(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
-) -> tuple:
+def exact(sources: Texts, completions: Texts, references: References, group_size: int) -> tuple:
     """1 for a reference text, else 0."""
     values = torch.tensor(
         [float(text in own_references) for text, own_references in zip(completions, references, strict=True)]
@@ -126,15 +124,14 @@ def test_training_asks_a_metric_for_its_share_of_the_groups() -> None:
 @pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("control", ["shuffled", "random"])
 def test_a_run_under_a_control(
-    control: str, corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    control: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first step samples what a run without control samples, so its true figures are the same; the dev
     set is judged truly.
     """
     rows = {}
     for name in ("none", control):
-        command = arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder))
-        assert main([*command, f"reward.control={name}", "eval.every=4"]) == 0
+        assert main(command(name, f"reward.control={name}", "eval.every=4")) == 0
         rows[name] = [row for row in metrics(tmp_path / name / "run") if row["stage"] == "train"]
     assert capsys.readouterr().out.count("CONTROL") == 1
     assert (

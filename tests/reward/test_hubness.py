@@ -27,7 +27,7 @@ def world(
     return vectors, build_bank(vectors, names), names, table
 
 
-def between(a: Tensor, b: Tensor, share: float) -> Tensor:
+def point_between(a: Tensor, b: Tensor, share: float) -> Tensor:
     return torch.nn.functional.normalize((1 - share) * a + share * b, dim=0)
 
 
@@ -62,7 +62,7 @@ def brute_force(
 @pytest.mark.parametrize("seed", range(4))
 def test_both_terms_equal_brute_force(seed: int) -> None:
     table = dict(zip([f"r{n}" for n in range(60)], points(60, seed), strict=True))
-    near = {f"c{n}": between(table[f"r{n}"], table[f"r{n + 1}"], 0.11 * n) for n in range(8)}  # no tie
+    near = {f"c{n}": point_between(table[f"r{n}"], table[f"r{n + 1}"], 0.11 * n) for n in range(8)}  # no tie
     vectors, bank, names, table = world(60, seed, near)
     own_texts = [[f"r{n}"] if n % 2 else [f"r{n}", f"r{n + 9}", f"r{n + 20}"] for n in range(8)]
     expected = [brute_force(table, names, f"c{n}", own_texts[n], 0.8) for n in range(8)]
@@ -95,8 +95,8 @@ def test_near_duplicates_of_the_own_text_are_no_crowd() -> None:
     bar do they count.
     """
     base = points(60, 0)
-    twins = {f"twin{n}": between(base[0], base[n + 1], 0.05) for n in range(3)}
-    completion = {"c": between(base[0], base[1], 0.3)}
+    twins = {f"twin{n}": point_between(base[0], base[n + 1], 0.05) for n in range(3)}
+    completion = {"c": point_between(base[0], base[1], 0.3)}
     vectors, _, names, _ = world(60, 0, twins | completion)
     bank = build_bank(vectors, [*names, *twins])
     settings = {"vectors": vectors, "bank": bank}
@@ -106,7 +106,7 @@ def test_near_duplicates_of_the_own_text_are_no_crowd() -> None:
 
 def test_margin_falls_from_the_own_text_to_the_crowd() -> None:
     base = points(60, 3)
-    steps = {f"c{n}": between(base[0], base[5], n / 10) for n in range(11)}
+    steps = {f"c{n}": point_between(base[0], base[5], n / 10) for n in range(11)}
     vectors, bank, _, _ = world(60, 3, steps)
     values = margin(["s"] * 11, list(steps), [["r0"]] * 11, vectors=vectors, bank=bank).tolist()
     assert (
@@ -126,7 +126,7 @@ def test_reference_texts_that_the_bank_has_not_are_located() -> None:
 
 def test_values_are_bit_equal_in_any_batch() -> None:
     base = points(60, 5)
-    texts = {f"c{n}": between(base[n], base[n + 1], 0.4) for n in range(20)}
+    texts = {f"c{n}": point_between(base[n], base[n + 1], 0.4) for n in range(20)}
     vectors, bank, _, _ = world(60, 5, texts)
     own_texts = [[f"r{n}"] for n in range(20)]
     for term in (rank, margin):

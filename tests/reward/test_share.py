@@ -1,7 +1,6 @@
 """Learned metrics that score a share of the groups: which ones, what the others are paid, and what is refused."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,6 +11,7 @@ from data.errors import InputError
 from grpo.config import Config
 from grpo.config_check import check as check_config
 from reward.combine import RewardConfig, check_section, combine
+from reward.rows import References, Texts
 from reward.share import chosen_groups
 
 GROUPS = 2000
@@ -37,9 +37,7 @@ def test_a_group_is_chosen_by_its_own_texts() -> None:
     assert chosen_groups([], [], 2, 0.3).shape == (0,)
 
 
-def lengths(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]
-) -> Tensor:
+def lengths(sources: Texts, completions: Texts, references: References) -> Tensor:
     return torch.tensor([float(len(text)) for text in completions])
 
 
@@ -49,9 +47,7 @@ class Metric:
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def __call__(
-        self, sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]
-    ) -> Tensor:
+    def __call__(self, sources: Texts, completions: Texts, references: References) -> Tensor:
         self.texts += completions
         return torch.tensor([len(text) / 10 for text in completions])
 

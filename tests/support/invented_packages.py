@@ -2,18 +2,11 @@
 
 import struct
 from collections.abc import Mapping
-from pathlib import Path
 
 from data.sources import qt
 
 KA = "\u0f40\u0f0b\u0f40"
 KHA = "\u0f41\u0f0b\u0f41"
-
-
-def write(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
 
 
 def mo_bytes(messages: Mapping[str, str], order: str = "<") -> bytes:

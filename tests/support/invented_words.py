@@ -2,6 +2,10 @@
 
 import random
 from pathlib import Path
+from typing import Any
+
+from data.config import DataConfig, check
+from data.prepare import Corpus, prepare
 
 
 def words(number: int) -> str:
@@ -28,3 +32,11 @@ def aligned(folder: Path, name: str, numbers: list[int]) -> str:
         write_texts(folder / f"{name}.{side}", [number + offset for number in numbers])
         for side, offset in offsets.items()
     )
+
+
+def prepare_pairs(folder: Path, **settings: Any) -> tuple[Corpus, list[str]]:
+    """A corpus of these words, and what was said on the way."""
+    lines: list[str] = []
+    config = DataConfig(source_language="sw", target_language="en", **settings)
+    check(config)
+    return prepare(config, folder / "cache", lines.append), lines

@@ -9,3 +9,4 @@ GROUPS = [
     [[9, 9, 9, 1], [9, 9, 9, 8], [7, 1]],
 ]
 COMPLETIONS = [completion for group in GROUPS for completion in group]
+IDS = [[40, 41, 42, 43, 44, 40, 41, 42, 43], [100], [7, 9, 11, 200, 13]]  # of general texts

@@ -1,7 +1,7 @@
 """Models in shares, and a ragged update for them: what the processes of test_sharding.py work on."""
 
 import torch
-from tiny import EOS, initialise, tiny_gemma, tiny_llama
+from tiny import EOS, capped_gemma, initialise, tiny_gemma, tiny_llama
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
@@ -31,13 +31,6 @@ def narrow_gpt2(seed: int = 0) -> PreTrainedModel:
         attn_pdrop=0.0, pad_token_id=0, eos_token_id=EOS, bos_token_id=2,
     )  # fmt: skip
     return initialise(lambda: GPT2LMHeadModel(config), seed).double()
-
-
-def capped_gemma() -> PreTrainedModel:
-    """Its head is more than a product."""
-    model = tiny_gemma()
-    model.config.final_logit_softcapping = 3.0
-    return model
 
 
 SAMPLERS = {  # name -> model, number format, engine.fast_decode

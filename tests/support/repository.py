@@ -2,6 +2,7 @@
 helpers.
 """
 
+import configparser
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,13 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 SUPPORT = Path(__file__).parent
 CHILD_PATH = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(SUPPORT)])}
+
+
+def setup() -> configparser.ConfigParser:
+    """What setup.cfg says."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
 
 
 def python_files(folder: str, at_least: int) -> list[Path]:

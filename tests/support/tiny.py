@@ -2,7 +2,10 @@
 code path in milliseconds.
 """
 
+import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
@@ -61,6 +64,13 @@ def tiny_gemma(seed: int = 0, vocabulary: int = 259) -> PreTrainedModel:
     return initialise(lambda: Gemma3ForCausalLM(config), seed)
 
 
+def capped_gemma(seed: int = 0) -> PreTrainedModel:
+    """A head that is more than a product: logits squashed into (-3, 3)."""
+    model = tiny_gemma(seed)
+    model.config.final_logit_softcapping = 3.0
+    return model
+
+
 def tiny_llama(seed: int = 0, vocabulary: int = 259) -> PreTrainedModel:
     """Two layers, no window, untied head."""
     config = LlamaConfig(
@@ -88,6 +98,11 @@ def tiny_gpt2(seed: int = 0, vocabulary: int = 259) -> PreTrainedModel:
         pad_token_id=PAD, eos_token_id=EOS, bos_token_id=BOS,
     )  # fmt: skip
     return initialise(lambda: GPT2LMHeadModel(config), seed)
+
+
+def change(path: Path, **values: Any) -> None:
+    """Other values in a JSON file of a model's folder."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def initialise(make: Make, seed: int) -> PreTrainedModel:

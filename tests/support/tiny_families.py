@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from tiny import EOS, initialise, tiny_llama
+from tiny import EOS, initialise, tiny_gemma, tiny_llama
 from transformers import (
     MistralConfig,
     MistralForCausalLM,
@@ -46,3 +46,7 @@ def llama_with_longer_context() -> PreTrainedModel:
     config = model.config
     config.rope_parameters = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}
     return initialise(lambda: type(model)(config), 0)
+
+
+# families whose step is known
+KNOWN = [tiny_gemma, tiny_llama, mistral, qwen2, qwen3, llama_with_longer_context]

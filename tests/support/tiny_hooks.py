@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from grpo.records import LoopState
 from grpo.stages.hooks import UpdateHook
 
 
@@ -15,6 +16,22 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
         "__call__",
         lambda self, state: real(self, state) or (self.stage == "train" and state.step == step),
     )
+
+
+def save_and_stop_at(monkeypatch: pytest.MonkeyPatch, *places: tuple[str, int]) -> None:
+    """End the run after each (stage, step), one start after the other, with its state saved."""
+    real = UpdateHook.__call__
+    left = [*places]
+
+    def stop(hook: UpdateHook, state: LoopState) -> bool:
+        ended = real(hook, state)
+        if left and (hook.stage, state.step, state.update) == (*left[0], 0):
+            left.pop(0)
+            hook.save()
+            return True
+        return ended
+
+    monkeypatch.setattr(UpdateHook, "__call__", stop)
 
 
 def invent_scores(monkeypatch: pytest.MonkeyPatch, scores: Mapping[int, float]) -> None:

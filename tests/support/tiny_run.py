@@ -5,7 +5,7 @@ can be killed.
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+Command = Callable[..., list[str]]  # the name of a run, settings -> arguments
 HAN = "天地人山水火木金土日月星风雨云石"
 SYLLABLES = ["ཀ", "ཁ", "ག", "ང", "ཅ", "ཆ", "ཇ", "ཉ", "ཏ", "ཐ", "ད", "ན", "པ", "ཕ", "བ", "མ"]
 PROCESSES = get_context(
@@ -80,6 +81,13 @@ def quick(model: Path) -> list[str]:
     """
     reward = [f"reward.encoder=static:{model}", "reward.gates=[]", "reward.threshold=-1.0", "reward.shown=[]"]
     return ["--stages", "data,sft,train", "threads=1", "train.optim.lr=1e-3", *reward]
+
+
+def general_text(folder: Path, lines: Sequence[str]) -> str:
+    """A file of lines in a folder, as the setting that names it."""
+    path = folder / "own.txt"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return f"tax.text={path}"
 
 
 def nothing() -> None:

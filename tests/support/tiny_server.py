@@ -24,6 +24,9 @@ from grpo.serve.routes import ROUTES
 from grpo.serve.service import Service
 
 Json = dict[str, Any]
+NEW = 12  # tokens of a completion
+CHAT = "/v1/chat/completions"
+TEXT = "/v1/completions"
 
 
 def write_run(folder: Path, kind: Kind, wording: Wording, max_new_tokens: int) -> Path:

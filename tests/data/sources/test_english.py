@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from invented_files import write
 
 from data.cache import cache_dir
 from data.obtain import Archive
@@ -13,12 +14,6 @@ from data.sources.origin import Pair, short_key
 KA = "ཀ་ཀ"
 KHA = "ཁ་ཁ"
 GA = "ག་ག"
-
-
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def po(**messages: str) -> str:

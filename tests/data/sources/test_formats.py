@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import zstandard
+from invented_files import pairs_in, write
 from pyarrow import parquet
 
 from data.errors import InputError
@@ -29,16 +30,6 @@ PACK = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress, ".zst"
 
 def corpus(path: Path, columns: tuple[str, str] = ("source", "reference")) -> UserCorpus:
     return UserCorpus(str(path), "bo", "zh", columns)
-
-
-def write(path: Path, content: str | bytes) -> Path:
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def texts(reading: Reading) -> list[tuple[str, str]]:
-    assert reading.bad_lines == []
-    return [(example.source, example.reference) for example in reading.examples]
 
 
 def csv_text(rows: list[tuple[str, ...]], **form: object) -> str:
@@ -58,7 +49,7 @@ def test_csv_with_quotes_and_line_ends_inside(
         tmp_path / "a.csv", "\ufeff" + csv_text([*header, *PAIRS], delimiter=divider, quoting=quoting)
     )
     reading = read(corpus(path))
-    assert texts(reading) == CLEANED
+    assert pairs_in(reading) == CLEANED
     assert [example.id for example in reading.examples] == [f"{path}:{len(header) + n}" for n in (1, 2, 3)]
 
 
@@ -82,7 +73,7 @@ def test_bad_rows_of_csv_are_told_by_line_and_the_next_line_is_read(tmp_path: Pa
 
 def test_columns_of_csv_by_name_and_number_and_a_wrong_one(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", f"id;zh;bo\n1;甲, 乙;{BO}\n")
-    assert texts(read(corpus(path, ("bo", "zh")))) == [(BO, "甲, 乙")]
+    assert pairs_in(read(corpus(path, ("bo", "zh")))) == [(BO, "甲, 乙")]
     with pytest.raises(InputError, match=r"a\.csv:1: no columns 'x' and 'zh'.*\['id', 'zh', 'bo'\]"):
         read(corpus(path, ("x", "zh")))
     assert read(corpus(write(tmp_path / "b.csv", ""))) == Reading()
@@ -102,13 +93,13 @@ def test_packed_files_give_the_same_pairs_and_cut_ones_a_sentence(
     }[ending]
     packed = PACK[packing](content.encode())
     path = write(tmp_path / f"a{ending}{packing}", packed)
-    assert texts(read(corpus(path))) == [(source, reference)]
+    assert pairs_in(read(corpus(path))) == [(source, reference)]
     write(path, packed[:-5])
     with pytest.raises(InputError, match=rf"a\{ending}\{packing} cannot be read: "):
         read(corpus(path))
     if ending == ".tsv":
         write(path, packed * 2)
-        assert texts(read(corpus(path))) == [(source, reference)] * 2
+        assert pairs_in(read(corpus(path))) == [(source, reference)] * 2
 
 
 @pytest.mark.parametrize(("module", "name"), [("zstandard", "a.tsv.zst"), ("pyarrow", "a.parquet")])
@@ -171,7 +162,7 @@ def test_xliff_of_both_versions(tmp_path: Path, encoding: str) -> None:
     assert [(e.id, e.source, e.reference) for e in reading.examples] == [(f"{path}:2", BO, "甲乙")]
     assert reading.bad_lines == [(f"{path}:4", "no text in 'bo'")]
     path = write(tmp_path / "b.xliff", XLIFF_2.format(BO, MORE).encode(encoding))
-    assert texts(read(corpus(path))) == [(BO, "甲乙"), (MORE, "丙")]
+    assert pairs_in(read(corpus(path))) == [(BO, "甲乙"), (MORE, "丙")]
 
 
 LAUGHS = '<!DOCTYPE tmx [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]>'
@@ -209,7 +200,7 @@ def test_parquet_with_nested_and_with_plain_columns(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     parquet.write_table(table(lambda bo, zh: {"id": 1, "translation": {"bo": bo, "zh": zh}}), path)
     reading = read(corpus(path))
-    assert texts(reading) == CLEANED and reading.examples[2].id == f"{path}:3"
+    assert pairs_in(reading) == CLEANED and reading.examples[2].id == f"{path}:3"
     parquet.write_table(
         table(lambda bo, zh: {"source": bo, "reference": [zh, "癸癸"] if bo == BO else [None]}), path
     )
@@ -256,7 +247,7 @@ def test_folders_of_datasets(tmp_path: Path) -> None:
     names = ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
     save_dataset(tmp_path / "train", names)
     reading = read(corpus(tmp_path / "train"))
-    assert texts(reading) == CLEANED * 2 and reading.examples[-1].id == f"{tmp_path}/train/{names[1]}:3"
+    assert pairs_in(reading) == CLEANED * 2 and reading.examples[-1].id == f"{tmp_path}/train/{names[1]}:3"
     write(tmp_path / "dataset_dict.json", '{"splits": ["train", "test"]}')
     with pytest.raises(
         InputError, match=r"has the parts train, test; give the folder of one, such as \S+/train"
@@ -284,7 +275,7 @@ def test_a_folder_of_parquet_is_read_in_order_and_only_of_one_part(tmp_path: Pat
     rows = table(lambda bo, zh: {"bo": bo, "zh": zh})
     for number in (1, 0):
         parquet.write_table(rows.slice(number, 1), tmp_path / f"train-0000{number}-of-00002.parquet")
-    assert texts(read(corpus(tmp_path))) == CLEANED[:2]
+    assert pairs_in(read(corpus(tmp_path))) == CLEANED[:2]
     parquet.write_table(rows, tmp_path / "test-00000-of-00001.parquet")
     with pytest.raises(InputError, match="has files of the parts test, train; give one file"):
         read(corpus(tmp_path))

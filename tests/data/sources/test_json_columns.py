@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from invented_files import pairs_in
 
 from data.config import DataConfig
 from data.errors import InputError
@@ -19,20 +20,15 @@ def reading_of(folder: Path, *records: object, columns: tuple[str, str] = DEFAUL
     return read(UserCorpus(str(path), "bo", "zh", columns))
 
 
-def texts(reading: Reading) -> list[tuple[str, str]]:
-    assert reading.bad_lines == []
-    return [(example.source, example.reference) for example in reading.examples]
-
-
 def test_dots_lead_into_objects(tmp_path: Path) -> None:
     record = {"id": 1, "translation": {"bo": BO, "zh": ["甲乙", "丙丁"]}}
     reading = reading_of(tmp_path, record, columns=("translation.bo", "translation.zh"))
-    assert texts(reading) == [(BO, "甲乙"), (BO, "丙丁")] and reading.remarks == []
+    assert pairs_in(reading) == [(BO, "甲乙"), (BO, "丙丁")] and reading.remarks == []
 
 
 def test_a_key_that_has_a_dot_itself_comes_first(tmp_path: Path) -> None:
     record = {"t.bo": BO, "t": {"bo": "no", "zh": "no"}, "t.zh": "甲乙"}
-    assert texts(reading_of(tmp_path, record, columns=("t.bo", "t.zh"))) == [(BO, "甲乙")]
+    assert pairs_in(reading_of(tmp_path, record, columns=("t.bo", "t.zh"))) == [(BO, "甲乙")]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +43,7 @@ def test_languages_name_the_columns_where_the_default_ones_are_absent(
     tmp_path: Path, record: object, columns: str
 ) -> None:
     reading = reading_of(tmp_path, record)
-    assert texts(reading) == [(BO, "甲乙")]
+    assert pairs_in(reading) == [(BO, "甲乙")]
     assert reading.remarks == [f"{tmp_path}/a.jsonl: no columns 'source' and 'reference'; {columns} are read"]
 
 
@@ -55,14 +51,14 @@ def test_the_default_columns_come_before_the_languages(tmp_path: Path) -> None:
     record = {"source": BO, "reference": "甲乙", "translation": {"bo": "no", "zh": "no"}}
     reading = reading_of(tmp_path, record)
     unread = "'source' and 'reference' are read; 'translation.bo' and 'translation.zh' are not"
-    assert texts(reading) == [(BO, "甲乙")] and reading.remarks == [f"{tmp_path}/a.jsonl: {unread}"]
+    assert pairs_in(reading) == [(BO, "甲乙")] and reading.remarks == [f"{tmp_path}/a.jsonl: {unread}"]
 
 
 def test_languages_in_the_first_line_of_a_table_name_its_columns(tmp_path: Path) -> None:
     """The line was read as a pair, and the columns in the order of the file."""
     (tmp_path / "a.tsv").write_text(f"zh\tbo\n甲乙\t{BO}\n", encoding="utf-8")
     reading = read(UserCorpus(str(tmp_path / "a.tsv"), "bo", "zh"))
-    assert texts(reading) == [(BO, "甲乙")]
+    assert pairs_in(reading) == [(BO, "甲乙")]
     assert reading.remarks == [
         f"{tmp_path}/a.tsv: no columns 'source' and 'reference'; 'bo' and 'zh' are read"
     ]

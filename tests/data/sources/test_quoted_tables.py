@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
+from invented_files import pairs_in
 
 from data.examples import Example
 from data.sources.user_file import Reading, UserCorpus, read
@@ -24,11 +25,6 @@ def reading_of(
     return read(UserCorpus(str(path), "bo", "zh", columns))
 
 
-def texts(reading: Reading) -> list[tuple[str, str]]:
-    assert reading.bad_lines == []
-    return [(example.source, example.reference) for example in reading.examples]
-
-
 def write_table(rows: list[tuple[str, ...]], quoting: int) -> str:
     file = io.StringIO()
     csv.writer(file, delimiter="\t", quoting=quoting).writerows(rows)  # type: ignore[call-overload]
@@ -41,7 +37,7 @@ def test_what_a_csv_writer_writes_is_read_back(
     tmp_path: Path, quoting: int, header: list[tuple[str, ...]]
 ) -> None:
     reading = reading_of(tmp_path, write_table([*header, *ROWS], quoting))
-    assert texts(reading) == CLEANED
+    assert pairs_in(reading) == CLEANED
     assert reading.remarks == [
         f"{tmp_path}/a.tsv: an export with quotes; they are taken off the texts",
         f'{tmp_path}/a.tsv: 1 texts have line ends, which become spaces; with prompt.lines="many" and no '
@@ -56,15 +52,15 @@ def test_what_a_csv_writer_writes_is_read_back(
 def test_columns_are_found_under_quoted_names_beside_numbers_without_quotes(tmp_path: Path) -> None:
     content = f'"id"\t"zh"\t"bo"\n1\t"甲乙"\t"{BO}"\n2\t"丙""丁"\t"{MORE}"\n3\t"戊己"\t"{BO}\u0f0b{BO}"\n'
     reading = reading_of(tmp_path, content, ("bo", "zh"))
-    assert texts(reading) == [(BO, "甲乙"), (MORE, '丙"丁'), (f"{BO}\u0f0b{BO}", "戊己")]
+    assert pairs_in(reading) == [(BO, "甲乙"), (MORE, '丙"丁'), (f"{BO}\u0f0b{BO}", "戊己")]
 
 
 def test_a_quoted_header_alone_is_only_a_header(tmp_path: Path) -> None:
-    assert texts(reading_of(tmp_path, f'"source"\t"reference"\n{BO}\t"甲\n')) == [(BO, '"甲')]
+    assert pairs_in(reading_of(tmp_path, f'"source"\t"reference"\n{BO}\t"甲\n')) == [(BO, '"甲')]
 
 
 def test_texts_wrapped_by_hand_lose_the_wrapping_only(tmp_path: Path) -> None:
-    assert texts(reading_of(tmp_path, f'"{BO}"\t"甲 "乙" 丙"\n"{MORE}"\t"丁"\n')) == [
+    assert pairs_in(reading_of(tmp_path, f'"{BO}"\t"甲 "乙" 丙"\n"{MORE}"\t"丁"\n')) == [
         (BO, '甲 "乙" 丙'),
         (MORE, "丁"),
     ]
@@ -83,7 +79,7 @@ def test_texts_wrapped_by_hand_lose_the_wrapping_only(tmp_path: Path) -> None:
 )
 def test_quotes_of_a_plain_table_stay(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
     reading = reading_of(tmp_path, "".join(f"{source}\t{reference}\n" for source, reference in rows))
-    assert texts(reading) == rows and reading.remarks == []
+    assert pairs_in(reading) == rows and reading.remarks == []
 
 
 def test_bad_rows_of_an_export_are_told_by_the_line_where_they_begin(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import struct
 from pathlib import Path
 
 import pytest
-from invented_packages import KA, KHA, declaration, mo_bytes, qm_bytes, write
+from invented_files import write
+from invented_packages import KA, KHA, declaration, mo_bytes, qm_bytes
 
 from data.errors import InputError
 from data.sources import catalogue, cldr, libreoffice_help, mediawiki, qt, udhr

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_gemma, tiny_gpt2, tiny_llama
+from tiny import capped_gemma, tiny_gemma, tiny_gpt2, tiny_llama
 
 from eval.forgetting import drift
 from eval.forgetting.drift import TokenText, drift_record, log_softmax_chunks, measure_drift
@@ -21,13 +21,6 @@ TEXTS = [
     TokenText("b", [2], [100]),
     TokenText("c", [2], [7, 9, 11, 200, 13]),
 ]
-
-
-def capped_gemma(seed: int) -> Any:
-    """A head that is more than a product: logits squashed into (-3, 3)."""
-    model = tiny_gemma(seed)
-    model.config.final_logit_softcapping = 3.0
-    return model
 
 
 def dense(model: Any, base: Any, text: TokenText) -> np.ndarray:

@@ -62,15 +62,8 @@ def test_shape_of_the_record(drifted_tax: dict[str, Any]) -> None:
         "bigbench_facts",
     }
     keys = {
-        "n_tokens",
-        "nll_mean",
-        "nll_p90",
-        "nll_change_mean",
-        "nll_change_p90",
-        "kl_mean",
-        "kl_p90",
-        "items",
-    }
+        "n_tokens", "nll_mean", "nll_p90", "nll_change_mean", "nll_change_p90", "kl_mean", "kl_p90", "items",
+    }  # fmt: skip
     assert set(drifted_tax["drift"]) == {"general", "task"} and all(
         set(part) == keys for part in drifted_tax["drift"].values()
     )

@@ -77,7 +77,7 @@ def test_a_report_shows_a_rewarded_metric_in_brackets(tmp_path: Path) -> None:
     assert table.rows[0][1] == "60"
     assert table.rows[0][3] == "3.000"
     assert "comet: comet:0123" in table.notes
-    changes = learned_changes(read_run(run), "warm_start", "trained")
+    changes = learned_changes(read_run(run), "trained")
     assert changes is not None
     assert [row[0] for row in changes.rows] == ["errors, lower is better"]
 

@@ -28,7 +28,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return read_run(write_run(tmp_path_factory.mktemp("run")))
 
 
-def changed(run: RunFolder, probes: dict[str, Any], **scores: dict[str, str]) -> RunFolder:
+def with_changes(run: RunFolder, probes: dict[str, Any], **scores: dict[str, str]) -> RunFolder:
     """The run with other changes: before -> metric -> side, and the probes of the trained model."""
     comparison = json.loads(json.dumps(run.comparison))
     for pair in comparison["pairs"]:
@@ -104,7 +104,7 @@ def test_the_answer_follows_gain_rivals_and_cost(
 ) -> None:
     """Fewer bits of general text are better, so a cost that is `down` is none."""
     probes = {"english": text_change(text)} if text else {}
-    found = answer(changed(whole, probes, warm_start=gain, **rivals))
+    found = answer(with_changes(whole, probes, warm_start=gain, **rivals))
     assert found.text.startswith(start) and found.tone == tone
 
 
@@ -136,7 +136,7 @@ def test_a_warm_start_below_a_simpler_system_is_not_kept(
     whole: RunFolder, gain: dict[str, str], rival: str, better: str, text: str
 ) -> None:
     """Past bug: of two models at chrF 0 the report kept one, beside a translation memory at chrF 25."""
-    run = changed(whole, {}, warm_start=gain, **RIVALS)
+    run = with_changes(whole, {}, warm_start=gain, **RIVALS)
     kept = answer(run).text
     rival_pair = run.pair(rival, "warm_start")
     assert rival_pair is not None
@@ -146,13 +146,13 @@ def test_a_warm_start_below_a_simpler_system_is_not_kept(
         assert answer(run).text == kept and kept.startswith(("Keep the warm start: ", "Do not ship it: "))
     score |= dict(zip(("low", "difference", "high"), SIDES["down"], strict=True))
     assert answer(run) == (f"Ship neither: {text} does better than the warm start.", "bad")
-    gained = changed(run, {}, warm_start=GOOD, **RIVALS)
+    gained = with_changes(run, {}, warm_start=GOOD, **RIVALS)
     assert answer(gained).text.startswith("Ship it for this task: ")
 
 
 def test_of_an_earlier_comparison_the_trained_model_stands_for_the_warm_start(whole: RunFolder) -> None:
     memory = {**RIVALS, "translation_memory": {"chrf": "down"}}
-    run = changed(whole, {}, warm_start=OPEN, **memory)
+    run = with_changes(whole, {}, warm_start=OPEN, **memory)
     assert answer(run).text.startswith("Keep the warm start")
     run.comparison["pairs"] = [pair for pair in run.comparison["pairs"] if pair["after"] == "trained"]
     assert answer(run).text.startswith("Ship neither: GRPO made no clear difference")
@@ -160,7 +160,7 @@ def test_of_an_earlier_comparison_the_trained_model_stands_for_the_warm_start(wh
 
 def test_lost_questions_are_a_cost_from_p_005_on(whole: RunFolder) -> None:
     kept, lost = (
-        changed(whole, {"capitals_accuracy": questions(3, 12, p)}, warm_start=GOOD, **RIVALS)
+        with_changes(whole, {"capitals_accuracy": questions(3, 12, p)}, warm_start=GOOD, **RIVALS)
         for p in (0.06, 0.04)
     )
     assert answer(kept).tone == "good" and "none of 1 probes clearly got worse" in verdict(kept)
@@ -181,7 +181,7 @@ def test_few_items_or_no_comparison_get_no_answer(tmp_path: Path) -> None:
 def test_a_gamed_reward_is_not_shipped(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path))
     rows = [row | {key: 0.5 - row[key] for key in ("chrf_mean", "cosine_held_out_mean")} for row in run.train]
-    gamed = changed(replace(run, train=tuple(rows)), {}, warm_start=GOOD, **RIVALS)
+    gamed = with_changes(replace(run, train=tuple(rows)), {}, warm_start=GOOD, **RIVALS)
     assert answer(gamed).text.startswith("Do not ship it: the reward rose") and answer(gamed).tone == "bad"
 
 
@@ -206,11 +206,8 @@ def test_verdict_and_numbers_quote_rows_of_the_tables(whole: RunFolder) -> None:
 
 def test_a_probe_scored_per_character_is_called_so(whole: RunFolder) -> None:
     """The row of the same questions without that score says something else."""
-    probes = {
-        "idioms_accuracy": questions(4, 4, 1.0),
-        "idioms_accuracy_per_character": questions(0, 3, 0.01),
-    }
-    run = changed(whole, probes, warm_start=GOOD, **RIVALS)
+    probes = {"idioms_accuracy": questions(4, 4, 1.0), "idioms_accuracy_per_character": questions(0, 3, 0.01)}
+    run = with_changes(whole, probes, warm_start=GOOD, **RIVALS)
     quoted = f"Chinese idioms, accuracy (score per character) {MINUS}2.5 pp"
     assert quoted in verdict(run) and "Chinese idioms, accuracy 0.0 pp" not in verdict(run)
     (row,) = (row for row in all_rows(report_document(run)) if row[0] == quoted.rpartition(f" {MINUS}")[0])
@@ -223,7 +220,7 @@ def test_at_most_three_short_sentences(whole: RunFolder) -> None:
         worse[key] = text_change("up") if key in ("english", "chinese") else questions(0, 90, 0.001)
     for probes in ({}, {"english": text_change("open")}, worse):
         for side in SIDES:
-            run = changed(whole, probes, warm_start=dict.fromkeys(GOOD, side), **RIVALS)
+            run = with_changes(whole, probes, warm_start=dict.fromkeys(GOOD, side), **RIVALS)
             document = report_document(run)
             sentences = [document.verdict, *document.reasons]
             assert len(sentences) <= 3 and verdict(run) == " ".join(sentences)
@@ -246,7 +243,7 @@ def test_the_picture_has_a_line_for_each_general_text(whole: RunFolder) -> None:
 
 
 def test_without_general_text_there_is_no_picture_and_four_numbers_of_the_task(whole: RunFolder) -> None:
-    run = changed(whole, {}, warm_start=GOOD)
+    run = with_changes(whole, {}, warm_start=GOOD)
     for pair in run.comparison["pairs"]:
         pair["probes"] = None
     document = report_document(run)

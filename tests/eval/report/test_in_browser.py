@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import measure
+from browser import SIZES, measure
 from invented_points import invented_study, write_points
 from invented_run import write_run
 from invented_tibetan import invented_items
@@ -14,7 +14,6 @@ from eval.report.write import write_report
 from eval.study.report import write_study_report
 
 SCRIPT = Path(__file__).with_name("measure_page.js").read_text(encoding="utf-8").partition("\n")[2]
-SIZES = {"desktop": (1366, 768), "phone": (390, 844)}
 ARABIC = "\u0645\u0631\u062d\u0628\u0627 x"
 Json = dict[str, Any]
 
@@ -39,7 +38,7 @@ def views(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     texts = tibetan_run(folder)
     page, _, _ = write_report(folder)
     is_dark = request.param == "dark"
-    found = measure(page, [*SIZES.values()], SCRIPT, folder, is_dark)
+    found = measure(page, SCRIPT, folder, is_dark)
     common = {"texts": texts, "is_dark": is_dark}
     return {name: common | one for name, one in zip(SIZES, found, strict=True)}
 
@@ -95,9 +94,7 @@ def test_filters_curves_and_directions_work(views: dict[str, Json], size: str) -
 
 def test_a_study_fits_too(tmp_path: Path) -> None:
     page, _, _ = write_study_report(write_points(tmp_path, invented_study((0, 1, 2))), resamples=50)
-    for view, (width, height) in zip(
-        measure(page, [*SIZES.values()], SCRIPT, tmp_path), SIZES.values(), strict=True
-    ):
+    for view, (width, height) in zip(measure(page, SCRIPT, tmp_path), SIZES.values(), strict=True):
         assert view["width"] == width and view["outside"] == view["cut"] == view["weak"] == []
         places = view["places"]
         assert (

@@ -371,10 +371,7 @@ def test_wording_of_figures() -> None:
     assert moving_average([1, 3, 5], 1) == [2, 3, 4]
 
 
-@pytest.mark.parametrize(
-    ("method", "name"),
-    [("sft", "SFT"), ("best_of_group", "Best of group")],
-)
+@pytest.mark.parametrize(("method", "name"), [("sft", "SFT"), ("best_of_group", "Best of group")])
 def test_a_run_of_imitation_is_not_called_grpo(run_copy: Path, method: str, name: str) -> None:
     config = run_copy / "config.json"
     values = json.loads(config.read_text(encoding="utf-8"))

@@ -270,9 +270,5 @@ def test_an_interpolated_model_has_no_weights_of_its_own_and_no_budget(tmp_path:
     )
     checkpoints = estimates(tmp_path, [warm(), between])
     best = ship(checkpoints, HELD_OUT, 0.05, tmp_path)
-    assert best is not None and (best["arm"], best["path"], best["kept"]) == (
-        "own+interp",
-        None,
-        False,
-    )
+    assert best is not None and (best["arm"], best["path"], best["kept"]) == ("own+interp", None, False)
     assert budgets(checkpoints) == []

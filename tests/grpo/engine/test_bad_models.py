@@ -5,7 +5,6 @@ from a folder is ever run.
 import json
 import os
 import pickle
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 import torch
 from explore import bad_json, bad_weights, explore, read_or_refuse, times, with_header
 from safetensors.torch import load_file, save_file
+from tiny import change
 
 from data.errors import InputError
 from data.model_folder import input_errors
@@ -28,15 +28,6 @@ USES: dict[str, Callable[[Path], Any]] = {
     "tokenizer.json": load_tokenizer,
     "tokenizer_config.json": load_tokenizer,
 }
-
-
-@pytest.fixture
-def model(tiny_folder: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(tiny_folder, tmp_path / "model")
-
-
-def change(path: Path, **values: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 @times

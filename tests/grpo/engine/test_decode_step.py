@@ -4,18 +4,14 @@ number formats.
 
 import pytest
 import torch
+from ragged import PROMPTS
 from tiny import EOS, Make, tiny_gemma, tiny_gpt2, tiny_llama
-from tiny_families import llama_with_longer_context, mistral, qwen2, qwen3
+from tiny_families import KNOWN
 
 import grpo.engine.sampler
 from grpo.engine.decode_step import FastDecoder, distinct_beginnings, is_known
 from grpo.engine.model import parameter_hash
 from grpo.engine.sampler import ModelDecoder, Sampling, generate
-
-PROMPTS = [[2, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49], [2, 90], [2, 60, 61, 62]]
-
-
-KNOWN = [tiny_gemma, tiny_llama, mistral, qwen2, qwen3, llama_with_longer_context]
 
 
 @pytest.mark.parametrize("make", KNOWN)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerators import PretendAccelerator
 from tiny import EOS, Make, tiny_gemma, tiny_gpt2, tiny_llama
-from tiny_families import llama_with_longer_context, mistral, qwen2, qwen3
+from tiny_families import KNOWN, qwen2, qwen3
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
@@ -24,17 +24,16 @@ from grpo.engine import graph_decoder
 from grpo.engine.capture import FUSED_STEPS, PLAIN_STEPS, Runner, any_order, say_once
 from grpo.engine.draw import uniforms_for
 from grpo.engine.graph_decoder import GraphDecoder, State, is_static, sizes_of
-from grpo.engine.greedy import DecodeSettings, greedy_in_slots, greedy_outputs, greedy_refilled
+from grpo.engine.greedy import DecodeSettings, greedy_in_full_batches, greedy_in_slots, greedy_outputs
 from grpo.engine.products import FORMATS, FP32, use_format
 from grpo.engine.sampler import Sampling, decode_in_rows, decode_in_slots, generate, uses_graph
 from grpo.engine.static_step import PLAIN, Functions, step
 from grpo.records import Rollout
 
-KNOWN = [tiny_gemma, tiny_llama, mistral, qwen2, qwen3, llama_with_longer_context]
 STOPS = (EOS, *range(10, 40))  # so that rows end after anything from one token to the limit
 
 
-def ragged(count: int) -> list[list[int]]:
+def prompts_of(count: int) -> list[list[int]]:
     """Prompts of 1 to 20 tokens in no order of length; windows are 6 and 8."""
     generator = torch.Generator().manual_seed(count)
     sizes = torch.randint(1, 21, (count,), generator=generator).tolist()
@@ -77,7 +76,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rollout_is_that_of_the_present_decoder(
     make: Make, group_size: int, tail: int, temperature: float
 ) -> None:
-    assert_equal(both(make(), ragged(7), Sampling(group_size, tail, temperature, STOPS)))
+    assert_equal(both(make(), prompts_of(7), Sampling(group_size, tail, temperature, STOPS)))
 
 
 @pytest.mark.usefixtures("small_steps")
@@ -86,7 +85,7 @@ def test_rollout_is_that_of_the_present_decoder(
 def test_rollout_is_the_same_in_a_format_up_to_rounding(make: Make, name: str, gap: float) -> None:
     model = make()
     use_format(model, FORMATS[name])
-    assert_equal(both(model, ragged(7), Sampling(5, 24, 0.7, STOPS)), gap)
+    assert_equal(both(model, prompts_of(7), Sampling(5, 24, 0.7, STOPS)), gap)
     type_ = {"fp16": torch.float16, "bf16x2": torch.float32}[name]
     assert {x.dtype for x in state_of(model).slots.caches[0]} == {type_}
 
@@ -97,7 +96,7 @@ def test_waiting_prompts_join_and_slots_shrink(
 ) -> None:
     """21 prompts, at most so many at a time; the last ones finish in the smallest step that holds them."""
     model = tiny_gemma()
-    prompts = ragged(21)
+    prompts = prompts_of(21)
     settings = Sampling(group_size, 24, 0.7, STOPS)
     expected = both(model, prompts, settings)[0]
     uniforms = uniforms_for((3,), range(21 * group_size), 24).view(21, group_size, 24)
@@ -124,7 +123,7 @@ def test_sizes_are_halves_down_to_the_rows_that_pay() -> None:
 
 def test_rows_that_all_stop_at_once_take_no_step() -> None:
     model = tiny_gemma()
-    rollouts = both(model, ragged(5), Sampling(2, 8, 1.0, tuple(range(259))))
+    rollouts = both(model, prompts_of(5), Sampling(2, 8, 1.0, tuple(range(259))))
     assert_equal(rollouts)
     assert rollouts[1].lengths.tolist() == [1] * 10 and not state_of(model).runners
 
@@ -159,7 +158,7 @@ def test_a_step_waits_for_nothing_and_its_shapes_never_change(
 ) -> None:
     model = make()
     use_format(model, FORMATS[name])
-    both(model, ragged(4), Sampling(3, 9, temperature, STOPS))
+    both(model, prompts_of(4), Sampling(3, 9, temperature, STOPS))
     decoder = GraphDecoder.of(model)
     state = state_of(model)
     state.slots.rows.alive.fill_(True)
@@ -185,7 +184,7 @@ def test_the_watch_sees_a_wait() -> None:
 def test_memory_stays_over_rollouts_and_weights_are_those_of_the_policy(make: Make) -> None:
     model = make()
     settings = Sampling(2, 12, 0.7, STOPS)
-    before = both(model, ragged(6), settings)[1]
+    before = both(model, prompts_of(6), settings)[1]
     state = state_of(model)
     runners = dict(state.runners)
     weights = GraphDecoder.of(model).weights
@@ -193,11 +192,11 @@ def test_memory_stays_over_rollouts_and_weights_are_those_of_the_policy(make: Ma
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(0.9)
-    after = both(model, ragged(6), settings)
+    after = both(model, prompts_of(6), settings)
     assert_equal(after)
     assert not torch.allclose(before.sampling_logps, after[1].sampling_logps, atol=1e-3)
     assert_equal(
-        both(model, ragged(6)[:3], Sampling(2, 9, 0.7, STOPS[:4]))
+        both(model, prompts_of(6)[:3], Sampling(2, 9, 0.7, STOPS[:4]))
     )  # fewer and shorter: the same slots
     assert state_of(model) is state and state.runners == runners
     assert addresses == [
@@ -208,13 +207,13 @@ def test_memory_stays_over_rollouts_and_weights_are_those_of_the_policy(make: Ma
 def test_longer_prompts_take_wider_slots_and_a_new_format_new_weights() -> None:
     model = tiny_gemma()
     settings = Sampling(2, 8, 0.7, STOPS)
-    both(model, ragged(3), settings)
+    both(model, prompts_of(3), settings)
     assert state_of(model).width == 64
     assert_equal(both(model, [[2, *range(40, 140)], [2, 90]], settings))
     assert state_of(model).width == 128 and state_of(model).sizes[0] == 3
     decoder = GraphDecoder.of(model)
     use_format(model, FORMATS["bf16"])
-    both(model, ragged(3), settings)
+    both(model, prompts_of(3), settings)
     assert GraphDecoder.of(model) is not decoder
     assert GraphDecoder.of(model).weights.head.dtype == torch.bfloat16
 
@@ -222,11 +221,11 @@ def test_longer_prompts_take_wider_slots_and_a_new_format_new_weights() -> None:
 def test_a_copy_of_a_model_has_no_part_in_its_decoder() -> None:
     model = tiny_llama()
     settings = Sampling(2, 8, 0.7, STOPS)
-    both(model, ragged(3), settings)
+    both(model, prompts_of(3), settings)
     other = copy.deepcopy(model)
     assert vars(other)[graph_decoder.ATTRIBUTE] is None
     assert list(other.state_dict()) == list(model.state_dict())
-    both(other, ragged(3), settings)
+    both(other, prompts_of(3), settings)
     assert GraphDecoder.of(other) is not GraphDecoder.of(model)
 
 
@@ -238,7 +237,7 @@ def test_short_memory_takes_an_even_part_of_the_prompts() -> None:
     cache = 2 * 4 * 3 * 8  # bytes of keys and values a token: 3 layers, one head of 8, fp32
     slot = cache * (64 + 2 * 16) + 6 * 4 * 2 * 259
     decoder.accelerator = PretendAccelerator(free=2 * (5 * slot + slot // 2))  # type: ignore[assignment]
-    assert_equal(both(model, ragged(12), settings))
+    assert_equal(both(model, prompts_of(12), settings))
     assert state_of(model).sizes[0] == 4 and state_of(model).prompts == 12
 
 
@@ -252,10 +251,12 @@ def as_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("as_accelerator")
 def test_generate_takes_it_unless_the_switch_is_off() -> None:
     model = tiny_gemma()
-    slow = generate(model, ragged(4), Sampling(3, 9, 1.0, STOPS, fast=False), seed=(1,), numbers=range(2, 6))
+    slow = generate(
+        model, prompts_of(4), Sampling(3, 9, 1.0, STOPS, fast=False), seed=(1,), numbers=range(2, 6)
+    )
     assert graph_decoder.ATTRIBUTE not in vars(model)
     assert_equal(
-        [slow, generate(model, ragged(4), Sampling(3, 9, 1.0, STOPS), seed=(1,), numbers=range(2, 6))]
+        [slow, generate(model, prompts_of(4), Sampling(3, 9, 1.0, STOPS), seed=(1,), numbers=range(2, 6))]
     )
     assert graph_decoder.ATTRIBUTE in vars(model)
 
@@ -265,10 +266,10 @@ def test_greedy_outputs_are_those_of_the_refilled_batch(batch_size: int) -> None
     model = tiny_gemma()
     settings = DecodeSettings(9, (EOS, *range(10, 80)), batch_size)
     with torch.inference_mode():
-        found = dict(greedy_in_slots(model, ragged(13), settings))
-    assert found == dict(greedy_refilled(model, ragged(13), settings))
+        found = dict(greedy_in_slots(model, prompts_of(13), settings))
+    assert found == dict(greedy_in_full_batches(model, prompts_of(13), settings))
     assert len({len(ids) for ids in found.values()}) > 3
-    assert dict(greedy_in_slots(model, ragged(13), settings)) == found  # also outside of inference mode
+    assert dict(greedy_in_slots(model, prompts_of(13), settings)) == found  # also outside of inference mode
 
 
 @pytest.mark.usefixtures("as_accelerator")
@@ -301,14 +302,14 @@ def test_angles_that_depend_on_the_length_are_not_for_fixed_shapes() -> None:
     assert not is_static(model)
 
 
-def staged(
+def both_in_stages(
     model: PreTrainedModel, accelerator: PretendAccelerator, monkeypatch: pytest.MonkeyPatch, fused: Functions
 ) -> list[Rollout]:
     """Both rollouts, long enough for every stage."""
     monkeypatch.setattr(grpo.engine.capture, "fused_functions", lambda _: fused)
     say_once.cache_clear()
     GraphDecoder.of(model).accelerator = accelerator  # type: ignore[assignment]
-    return both(model, ragged(3), Sampling(2, PLAIN_STEPS + FUSED_STEPS + 9, 0.7, ()))
+    return both(model, prompts_of(3), Sampling(2, PLAIN_STEPS + FUSED_STEPS + 9, 0.7, ()))
 
 
 def test_a_size_runs_plain_then_fused_then_captured(
@@ -318,7 +319,7 @@ def test_a_size_runs_plain_then_fused_then_captured(
     used: list[str] = []
     fused = Functions(PLAIN.layer, lambda *given: used.append("fused") or PLAIN.tokens(*given))  # type: ignore[func-returns-value]
     accelerator = PretendAccelerator()
-    assert_equal(staged(model, accelerator, monkeypatch, fused))
+    assert_equal(both_in_stages(model, accelerator, monkeypatch, fused))
     assert accelerator.calls == ["aside"] * FUSED_STEPS + ["capture"] + ["replay"] * 8
     assert len(used) == FUSED_STEPS + 8 and not caplog.messages
 
@@ -333,7 +334,7 @@ def test_without_a_compiler_it_is_captured_unfused(
 ) -> None:
     """A step that failed in its first or last function runs again, and no token is lost."""
     accelerator = PretendAccelerator()
-    assert_equal(staged(tiny_gemma(), accelerator, monkeypatch, fused))
+    assert_equal(both_in_stages(tiny_gemma(), accelerator, monkeypatch, fused))
     assert accelerator.calls.count("replay") == 8 and not accelerator.fuses
     (message,) = caplog.messages
     assert message.startswith("decoding runs without fused kernels") and "no such compiler" in message
@@ -344,8 +345,8 @@ def test_without_a_graph_it_runs_kernel_by_kernel(
 ) -> None:
     accelerator = PretendAccelerator(error=RuntimeError("operation not permitted"))
     model = tiny_gemma()
-    assert_equal(staged(model, accelerator, monkeypatch, PLAIN))
-    assert_equal(staged(model, accelerator, monkeypatch, PLAIN))
+    assert_equal(both_in_stages(model, accelerator, monkeypatch, PLAIN))
+    assert_equal(both_in_stages(model, accelerator, monkeypatch, PLAIN))
     assert accelerator.calls.count("capture") == 1 and "replay" not in accelerator.calls
     (message,) = caplog.messages
     assert message.startswith("decoding runs kernel by kernel") and "not permitted" in message
@@ -389,5 +390,5 @@ def test_a_compiler_fuses_the_step_and_keeps_its_roundings(
     use_format(model, FORMATS[name])
     accelerator = PretendAccelerator()
     GraphDecoder.of(model).accelerator = accelerator  # type: ignore[assignment]
-    assert_equal(both(model, ragged(3), Sampling(2, 40, 0.7, ())), gap)
+    assert_equal(both(model, prompts_of(3), Sampling(2, 40, 0.7, ())), gap)
     assert accelerator.fuses and "capture" in accelerator.calls and not caplog.messages

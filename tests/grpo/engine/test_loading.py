@@ -145,7 +145,7 @@ def parts(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def refused(folder: Path) -> str:
+def refusal_of(folder: Path) -> str:
     assert read_model(str(folder), folder, CPU, nothing) is None
     with pytest.raises(InputError) as caught:
         load_policy(folder, CPU)
@@ -155,14 +155,14 @@ def refused(folder: Path) -> str:
 def test_an_index_that_names_a_missing_file(parts: Path) -> None:
     lost = sorted(parts.glob("*.safetensors"))[1]
     lost.unlink()
-    said = refused(parts)
+    said = refusal_of(parts)
     assert said.startswith(f"{parts}: transformers cannot load this as a causal LM") and lost.name in said
 
 
 def test_a_file_that_ends_early(parts: Path) -> None:
     path = sorted(parts.glob("*.safetensors"))[1]
     path.write_bytes(path.read_bytes()[:-4])
-    assert refused(parts).startswith(f"{path}: not a readable safetensors file")
+    assert refusal_of(parts).startswith(f"{path}: not a readable safetensors file")
 
 
 def test_a_file_that_is_cut_while_it_is_read(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:

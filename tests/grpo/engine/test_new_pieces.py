@@ -40,7 +40,7 @@ KINDS: dict[str, Callable[[Path], PreTrainedTokenizerBase]] = {
 WORDS = ["ཀཱི་", "ཁ་ག་", "天地", "地人", "the", "dogs", "ཨེ"]
 
 
-def invented(seed: int, count: int = 60) -> list[str]:
+def invent_lines(seed: int, count: int = 60) -> list[str]:
     """Lines of words, some beside a space."""
     choices = random.Random(seed)
     return ["".join(choices.choice([*WORDS, " "]) for _ in range(9)).strip() for _ in range(count)]
@@ -60,7 +60,7 @@ def test_texts_get_shorter_and_others_stay(kind: str, tmp_path: Path) -> None:
     """Each text comes back as before; with its new pieces spelled out, so do texts that have none."""
     content = dictionary(KINDS[kind](tmp_path))
     before = json.dumps(content)
-    pieces = learn_pieces(content, invented(0), 30)
+    pieces = learn_pieces(content, invent_lines(0), 30)
     assert json.dumps(content) == before and 10 < len(pieces.parts) <= 30
     old, new = Tokenizer.from_str(before), Tokenizer.from_str(json.dumps(pieces.tokenizer))
     known = old.get_vocab(with_added_tokens=True)
@@ -69,7 +69,7 @@ def test_texts_get_shorter_and_others_stay(kind: str, tmp_path: Path) -> None:
     assert all(max(parts) <= max(known.values()) for parts in pieces.parts.values())
     lengths = [0, 0]
     back = 0
-    for text in invented(1):
+    for text in invent_lines(1):
         first, second = ids(old, text), ids(new, text)
         lengths = [lengths[0] + len(first), lengths[1] + len(second)]
         if old.decode(first) == text:  # where it can write all letters
@@ -109,7 +109,7 @@ def test_letters_come_first_and_are_spelled_by_their_bytes(tmp_path: Path) -> No
 
 def test_the_same_texts_give_the_same_pieces(tmp_path: Path) -> None:
     content = dictionary(tiny_tokenizers.gemma(tmp_path))
-    assert learn_pieces(content, invented(0), 40) == learn_pieces(content, invented(0), 40)
+    assert learn_pieces(content, invent_lines(0), 40) == learn_pieces(content, invent_lines(0), 40)
 
 
 def test_vocabularies_that_cannot_grow_are_refused(tmp_path: Path) -> None:
@@ -160,15 +160,17 @@ def test_a_folder_is_one_of_plain_transformers(kind: str, dtype: torch.dtype, tm
     base = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=dtype)
     base.save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
-    extend(tmp_path / "base", tmp_path / "new", invented(0), 20)
+    extend(tmp_path / "base", tmp_path / "new", invent_lines(0), 20)
     spelled = json.loads((tmp_path / "new" / FACTS).read_text())
     theirs = AutoTokenizer.from_pretrained(tmp_path / "new")
     raw = Tokenizer.from_file(str(tmp_path / "new" / "tokenizer.json"))
-    for text in invented(1, 20):
+    for text in invent_lines(1, 20):
         assert theirs.encode(text, add_special_tokens=False) == ids(raw, text)
     theirs.save_pretrained(tmp_path / "again")
     again = AutoTokenizer.from_pretrained(tmp_path / "again")
-    assert [again.encode(text) for text in invented(2)] == [theirs.encode(text) for text in invented(2)]
+    assert [again.encode(text) for text in invent_lines(2)] == [
+        theirs.encode(text) for text in invent_lines(2)
+    ]
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "new")
     assert (
         model.dtype == dtype and model.config.vocab_size == len(tokenizer) + 20 == max(map(int, spelled)) + 1

@@ -44,7 +44,7 @@ def refuse(*_: object) -> None:
     raise RuntimeError("wrong number of arguments")
 
 
-def doubled(*given: Any) -> torch.Tensor:
+def double_product(*given: Any) -> torch.Tensor:
     return 2 * linear(given[0], given[1], given[2])
 
 
@@ -53,7 +53,7 @@ BROKEN: dict[str, Any] = {
     "one is gone": SimpleNamespace(_reorder_linear_weight=lambda weight, rows: weight),
     "takes other arguments": SimpleNamespace(_reorder_linear_weight=refuse, _linear_pointwise=refuse),
     "multiplies otherwise": SimpleNamespace(
-        _reorder_linear_weight=lambda weight, rows: weight, _linear_pointwise=doubled
+        _reorder_linear_weight=lambda weight, rows: weight, _linear_pointwise=double_product
     ),
 }
 

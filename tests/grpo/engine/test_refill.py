@@ -15,7 +15,7 @@ import grpo.engine.greedy as module
 from data.examples import Example
 from data.prompt import Prompt
 from grpo.engine.decode_step import FastDecoder
-from grpo.engine.greedy import REFILL_BELOW, DecodeSettings, greedy, greedy_in_batches, greedy_refilled
+from grpo.engine.greedy import REFILL_BELOW, DecodeSettings, greedy, greedy_in_batches, greedy_in_full_batches
 from grpo.engine.kv_cache import PrefixCache
 from grpo.engine.sampler import generate
 
@@ -23,7 +23,7 @@ MANY_STOPS = (EOS, *range(10, 80))  # so that outputs end after anything from on
 FAMILIES = [tiny_gemma, tiny_llama, mistral, qwen2]
 
 
-def ragged(count: int) -> list[list[int]]:
+def prompts_of(count: int) -> list[list[int]]:
     """Prompts of 1 to 14 tokens in no order of length, so that windows of 6 and 8 are crossed in prompts and
     in outputs.
     """
@@ -67,7 +67,7 @@ def test_logits_of_rows_that_join_are_those_of_the_models_own_forward(make: Make
     """
     model = make()
     tail = 10
-    texts = iter(ragged(40))
+    texts = iter(prompts_of(40))
     generator = torch.Generator().manual_seed(0)
     decoder = FastDecoder(model, tail, 5)
     row_ids = [next(texts) for _ in range(3)]
@@ -100,15 +100,17 @@ def test_logits_of_rows_that_join_are_those_of_the_models_own_forward(make: Make
 )
 def test_every_prompt_gets_what_it_gets_alone(make: Make, count: int, batch_size: int, limit: int) -> None:
     model = make()
-    prompts = ragged(count)
+    prompts = prompts_of(count)
     found = dict(greedy(model, prompts, limit, MANY_STOPS, batch_size))
     assert found == {number: alone(model, prompt, limit, MANY_STOPS) for number, prompt in enumerate(prompts)}
 
 
 def test_outputs_end_at_every_length_the_last_by_the_limit() -> None:
     """What the tests above go through: else they would prove little."""
-    lengths = [len(ids) for _, ids in greedy(tiny_gemma(), ragged(60), 7, MANY_STOPS, 8)]
-    cut = [ids for _, ids in greedy(tiny_gemma(), ragged(60), 7, MANY_STOPS, 8) if ids[-1] not in MANY_STOPS]
+    lengths = [len(ids) for _, ids in greedy(tiny_gemma(), prompts_of(60), 7, MANY_STOPS, 8)]
+    cut = [
+        ids for _, ids in greedy(tiny_gemma(), prompts_of(60), 7, MANY_STOPS, 8) if ids[-1] not in MANY_STOPS
+    ]
     assert set(lengths) == set(range(1, 8))
     assert cut and all(len(ids) == 7 for ids in cut)
 
@@ -116,9 +118,9 @@ def test_outputs_end_at_every_length_the_last_by_the_limit() -> None:
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama, mistral])
 def test_order_and_outputs_are_those_of_batches(make: Make) -> None:
     model = make()
-    prompts = ragged(30)
+    prompts = prompts_of(30)
     settings = DecodeSettings(7, MANY_STOPS, batch_size=5)
-    assert dict(greedy_refilled(model, prompts, settings)) == dict(
+    assert dict(greedy_in_full_batches(model, prompts, settings)) == dict(
         greedy_in_batches(model, prompts, settings)
     )
 
@@ -128,7 +130,7 @@ def test_the_batch_stays_full_and_never_overflows(calls: list[int], monkeypatch:
     fewest possible are run.
     """
     model = tiny_gemma()
-    prompts = ragged(60)
+    prompts = prompts_of(60)
     settings = DecodeSettings(20, MANY_STOPS, batch_size=8)
     sizes = []
     layouts = []
@@ -143,7 +145,7 @@ def test_the_batch_stays_full_and_never_overflows(calls: list[int], monkeypatch:
     monkeypatch.setattr(
         FastDecoder, "__init__", lambda self, *given: layouts.append(given) or init(self, *given)
     )
-    outputs = [ids for _, ids in greedy_refilled(model, prompts, settings)]
+    outputs = [ids for _, ids in greedy_in_full_batches(model, prompts, settings)]
     refilled = len(calls)
     full = sum(len(ids) - 1 for ids in outputs) / 8
     assert max(calls) == 8 and all(rows == {8} for rows in sizes[:-1]) and max(sizes[-1]) <= 8

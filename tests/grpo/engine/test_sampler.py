@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from ragged import PROMPTS
 from tiny import EOS, Make, tiny_gemma, tiny_llama
 from transformers import PreTrainedModel
 
@@ -10,7 +11,6 @@ from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import pack
 from grpo.engine.sampler import Sampling, generate
 
-PROMPTS = [[2, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49], [2, 90], [2, 60, 61, 62]]
 MANY_STOPS = (EOS, *range(10, 60))  # so that rows end at different steps and the cache is compacted
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ragged import PROMPTS
 from tiny import EOS, Make, tiny_gemma, tiny_llama
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -25,7 +26,6 @@ from grpo.engine.products import FORMATS, FP32, use_format
 from grpo.engine.sampler import Sampling, generate
 from grpo.minibatch import score
 
-PROMPTS = [[2, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49], [2, 90], [2, 60, 61, 62]]
 MANY_STOPS = (EOS, *range(10, 60))
 LEAST_P = 1e-3
 
@@ -121,7 +121,7 @@ def test_recorded_logps_equal_teacher_forcing_in_every_format(
     assert ((logps - exact).abs().max() > 1e-6) == (name != "fp32")  # else nothing was rounded
 
 
-def drifted(model: PreTrainedModel) -> PreTrainedModel:
+def later_policy(model: PreTrainedModel) -> PreTrainedModel:
     """The policy a few updates later."""
     other = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(9)
@@ -140,7 +140,7 @@ def test_expected_importance_ratio_is_one(temperature: float) -> None:
     with torch.no_grad():
         model.lm_head.weight *= 3  # decided enough for a temperature to matter
     rollout = generate(model, PROMPTS * 8, Sampling(200, 3, temperature, ()), seed=(1,))
-    later = score(drifted(model), rollout, temperature, max_tokens=1200)
+    later = score(later_policy(model), rollout, temperature, max_tokens=1200)
 
     def standard_errors(behaviour: Tensor) -> float:
         ratio = (later - behaviour).double().exp().flatten()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from command_line import outcome
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import Command, metrics, weights
 
 from data.errors import InputError
 from grpo.config import Config
@@ -79,7 +79,7 @@ TABLE = {  # a changed setting -> the states in which it is free, as in STATES: 
 }
 
 
-def changed(config: Config, *overrides: str) -> Config:
+def with_overrides(config: Config, *overrides: str) -> Config:
     values: dict[str, Any] = {}
     for override in overrides:
         apply_override(values, override)
@@ -105,7 +105,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def states_with(override: str, folders: dict[str, Path], config: Config) -> str:
     """In which states a change of `config` is free: "1101"."""
-    new = changed(config, override)
+    new = with_overrides(config, override)
     changes = [Change(*one) for one in differences(plain(config), plain(new))]
     assert [change.key for change in changes] == [override.partition("=")[0]]
     refusals = (any(refused_changes(changes, new, progress_of(folder))) for folder in folders.values())
@@ -122,18 +122,18 @@ def test_a_start_is_refused_or_recorded(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"config\.json: train of this run was made with loss\.kl_coef = 0\.02, not 0\.5"
     ):
-        claim_folder(changed(Config(), "loss.kl_coef=0.5", "threads=3"), folder)
+        claim_folder(with_overrides(Config(), "loss.kl_coef=0.5", "threads=3"), folder)
     assert json.loads((folder / "config.json").read_text()) == plain(Config())
-    claim_folder(changed(Config(), "threads=3", "eval.probes=false"), folder)
+    claim_folder(with_overrides(Config(), "threads=3", "eval.probes=false"), folder)
     assert json.loads((folder / "config.json").read_text()) == plain(
-        changed(Config(), "threads=3", "eval.probes=false")
+        with_overrides(Config(), "threads=3", "eval.probes=false")
     )
 
 
 def test_another_rounding_of_what_goes_on_is_said(tmp_path: Path) -> None:
     folder = folder_in("train begun", tmp_path / "run", Config())
     said: list[str] = []
-    claim_folder(changed(Config(), "threads=3", "checkpoint.every=3"), folder, said.append)
+    claim_folder(with_overrides(Config(), "threads=3", "checkpoint.every=3"), folder, said.append)
     assert said == ["threads = 3, before 0: train goes on; its numbers may differ by rounding"]
 
 
@@ -153,7 +153,7 @@ USES = {  # settings that bind only where another one uses them: the other one, 
 @pytest.mark.parametrize("override", USES)
 def test_what_binds_where_another_setting_uses_it(override: str, folders: dict[str, Path]) -> None:
     other, expected = USES[override]
-    assert states_with(override, folders, changed(Config(), other)) == expected
+    assert states_with(override, folders, with_overrides(Config(), other)) == expected
 
 
 def test_every_setting_has_a_row() -> None:
@@ -192,9 +192,9 @@ def test_what_was_measured_for_other_settings_is_measured_again(tmp_path: Path) 
     }
     for name, facts in files.items():
         (folder / name).write_text(json.dumps(facts))
-    claim_folder(changed(Config(), "threads=2"), folder)
+    claim_folder(with_overrides(Config(), "threads=2"), folder)
     assert {name: json.loads((folder / name).read_text()) for name in files} == files
-    claim_folder(changed(Config(), "reward.encoder=bo"), folder)
+    claim_folder(with_overrides(Config(), "reward.encoder=bo"), folder)
     assert json.loads((folder / "corpus.json").read_text()) == {"manifest": {"splits": {}}}
     assert json.loads((folder / "inputs.json").read_text()) == {"tax.text": {}}
     assert not (folder / "reward.json").exists() and not (folder / "tax.json").exists()
@@ -211,22 +211,16 @@ def test_what_was_measured_for_other_settings_is_measured_again(tmp_path: Path) 
 def test_a_refusal_says_what_can_be_done(state: str, override: str, cure: str, tmp_path: Path) -> None:
     folder = folder_in(state, tmp_path / "run", Config())
     with pytest.raises(InputError, match=cure):
-        claim_folder(changed(Config(), override), folder)
+        claim_folder(with_overrides(Config(), override), folder)
 
 
 Start = Callable[..., int]
 
 
 @pytest.fixture
-def start(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Start:
+def start(command: Command) -> Start:
     """Runs data, sft and train in a folder of this test."""
-
-    def run(name: str, *settings: str) -> int:
-        return outcome(main, arguments(corpus, tiny_folder, tmp_path / name, *quick(tiny_folder), *settings))[
-            0
-        ]
-
-    return run
+    return lambda name, *settings: outcome(main, command(name, *settings))[0]
 
 
 def test_more_steps_go_on_as_if_they_had_been_meant_from_the_start(
@@ -242,6 +236,6 @@ def test_more_steps_go_on_as_if_they_had_been_meant_from_the_start(
     assert start("grown", "train.num_steps=3") == 2
     assert start("grown", "train.num_steps=6", "train.optim.schedule=linear") == 2
     assert start("grown", "train.num_steps=6", "eval.batch_size=3", "checkpoint.every=1") == 0
-    assert weights(tmp_path / "grown") == weights(tmp_path / "long")
-    assert metrics(tmp_path / "grown") == metrics(tmp_path / "long")
+    grown, long = (tmp_path / name / "run" for name in ("grown", "long"))
+    assert weights(grown) == weights(long) and metrics(grown) == metrics(long)
     assert start("grown", "train.num_steps=8") == 2  # finished: its moments are gone

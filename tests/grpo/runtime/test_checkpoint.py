@@ -21,7 +21,7 @@ from grpo.records import LoopState
 from grpo.runtime import checkpoint
 
 
-def trained(steps: int) -> tuple[torch.nn.Module, Optimizer]:
+def train(steps: int) -> tuple[torch.nn.Module, Optimizer]:
     model = tiny_gemma()
     optimizer = Optimizer(model, OptimConfig(lr=1e-3), num_updates=10)
     for step in range(steps):
@@ -31,7 +31,7 @@ def trained(steps: int) -> tuple[torch.nn.Module, Optimizer]:
 
 
 def save(folder: Path, step: int, keep: int = 2, **more: Any) -> Path:
-    return checkpoint.save(folder, *trained(1), LoopState(step=step), keep=keep, **more)
+    return checkpoint.save(folder, *train(1), LoopState(step=step), keep=keep, **more)
 
 
 def names(folder: Path) -> list[str]:
@@ -39,7 +39,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_round_trip_is_exact_and_training_goes_on_equally(tmp_path: Path) -> None:
-    model, optimizer = trained(3)
+    model, optimizer = train(3)
     optimizer.skipped = 7
     optimizer.skipped_in_a_row = 2
     path = checkpoint.save(tmp_path, model, optimizer, LoopState(step=3), keep=2)
@@ -71,7 +71,7 @@ def test_the_middle_of_a_step_comes_back_bit_for_bit(tmp_path: Path) -> None:
         "values": {"lr": 1e-5 / 3, "gap": -math.inf, "kl": math.nan, "tiny": 5e-324},
     }
     state = LoopState(step=12, update=3, kl_coef=0.02 * 1.1, tensors=tensors, partial=partial)
-    model, optimizer = trained(1)
+    model, optimizer = train(1)
     path = checkpoint.save(tmp_path, model, optimizer, state, keep=1)
     assert path.name == "step-000012.3"
     back = checkpoint.restore(path, model, optimizer)
@@ -87,7 +87,7 @@ def test_the_middle_of_a_step_comes_back_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_only_the_newest_are_kept_in_the_order_of_training(tmp_path: Path) -> None:
-    model, optimizer = trained(1)
+    model, optimizer = train(1)
     for step, update in ((9, 0), (9, 2), (9, 10), (10, 0)):
         checkpoint.save(tmp_path, model, optimizer, LoopState(step=step, update=update), keep=3)
     assert [path.name for path in checkpoint.checkpoints(tmp_path)] == [
@@ -127,7 +127,7 @@ def test_a_damaged_best_is_set_aside_and_said(target: str, tmp_path: Path) -> No
 def test_any_damage_is_noticed_named_and_stepped_over(
     spoil: Callable[[Path], None], name: str, tmp_path: Path
 ) -> None:
-    model, optimizer = trained(1)
+    model, optimizer = train(1)
     for step in (1, 2, 3):
         checkpoint.save(
             tmp_path, model, optimizer, LoopState(step, 1, 0.0, {"rewards": torch.ones(2)}), keep=3
@@ -217,7 +217,7 @@ def test_an_error_that_is_not_of_the_disk_is_not_hidden(
 
 
 def test_nonfinite_gradient_is_skipped_counted_and_in_the_end_fatal() -> None:
-    model, optimizer = trained(1)
+    model, optimizer = train(1)
     before = parameter_hash(model)
     for number in range(1, 5):
         for parameter in model.parameters():

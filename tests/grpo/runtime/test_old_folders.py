@@ -4,14 +4,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_line import outcome
 from earlier_version import give_old_names, write_old_settings
 from tiny_hooks import invent_scores, stop_after
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import Command, metrics, weights
 
 from grpo.run import main
 from grpo.runtime.old_folders import update_names
@@ -20,17 +19,11 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 METHODS = ["grpo", "sft", "best_of_group"]
 SAMPLING = ["rollout.max_new_tokens=64", "rollout.group_size=6"]  # of random bytes few end before
 LOOKING = ["eval.every=1", "checkpoint.every=1", "checkpoint.keep=1", "train.optim.schedule=constant"]
-Command = Callable[..., list[str]]
 
 
 @pytest.fixture
-def command(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Command:
-    """Arguments of a run in tmp_path/NAME/run."""
-    return lambda name, *more: [
-        *arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)),
-        *SAMPLING,
-        *more,
-    ]
+def command(command: Command) -> Command:
+    return lambda name, *more: command(name, *SAMPLING, *more)
 
 
 def fingerprints(run: Path) -> dict[str, str]:
@@ -171,10 +164,7 @@ def test_texts_and_damaged_bytes_stay_as_they_are(tmp_path: Path) -> None:
     )
     assert [
         (tmp_path / name).read_text(encoding="utf-8") for name in ("metrics.jsonl", "rollouts.jsonl")
-    ] == [
-        present,
-        present,
-    ]
+    ] == [present, present]
     damaged = b'{"stage": "grpo", "step": \xff}\n'
     (tmp_path / "metrics.jsonl").write_bytes(damaged)
     update_names(tmp_path)

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tiny_run import arguments, quick
+from tiny_run import Command, arguments
 
 from data.errors import InputError
 from grpo.run import main
@@ -94,7 +94,7 @@ def numbers(run: Path) -> Counter[tuple[int, str, Any]]:
     )
 
 
-def received(tool: Any) -> Counter[tuple[int, str, Any]]:
+def numbers_of_tool(tool: Any) -> Counter[tuple[int, str, Any]]:
     """The same of what a tool got."""
     return Counter(
         (step, name, repr(value)) for step, values in tool.logged for name, value in values.items()
@@ -103,16 +103,16 @@ def received(tool: Any) -> Counter[tuple[int, str, Any]]:
 
 @pytest.mark.usefixtures("own_cache")
 def test_a_run_gives_every_tool_the_rows_of_its_log(
-    tmp_path: Path, tiny_folder: Path, corpus: Path, tools: Modules, monkeypatch: pytest.MonkeyPatch
+    command: Command, tmp_path: Path, tools: Modules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "a-secret-of-the-user")
-    run = tmp_path / "run"
+    run = tmp_path / "a" / "run"
     more = ['log.to=["tensorboard", "wandb", "mlflow", "trackio"]', "eval.every=2", "eval.best_by=reward"]
-    assert main(arguments(corpus, tiny_folder, run, *quick(tiny_folder), *more)) == 0
+    assert main(command("a", *more)) == 0
     rows = numbers(run)
     assert {name.split("/")[0] for _, name, _ in rows} == {"sft", "train", "train_dev"}
     for name, tool in tools.items():
-        assert received(tool) == rows, name
+        assert numbers_of_tool(tool) == rows, name
     ids = json.loads((run / "trackers.json").read_text(encoding="utf-8"))
     assert ids == {"wandb": "w1", "mlflow": "m1", "trackio": tools["trackio"].begun[0]}
     first = {"wandb": None, "mlflow": None, "trackio": ids["trackio"]}
@@ -137,7 +137,9 @@ def test_a_resumed_stage_goes_on_in_the_same_run_of_the_tool(
 ) -> None:
     write_steps(tmp_path / "run", range(3), (name,))
     write_steps(tmp_path / "run", range(2, 5), (name,))
-    assert set(received(tools[name])) == set(numbers(tmp_path / "run"))  # step 2 twice, with the same numbers
+    assert set(numbers_of_tool(tools[name])) == set(
+        numbers(tmp_path / "run")
+    )  # step 2 twice, with the same numbers
     first, second = tools[name].begun
     assert second and first in (None, second)
 
@@ -158,7 +160,7 @@ def test_a_tool_that_fails_is_left_out_and_the_run_goes_on(
 ) -> None:
     monkeypatch.setattr(tools["mlflow"], "log_metrics", lambda values, step: 1 / 0)
     write_steps(tmp_path / "run", range(3), ("mlflow", "wandb"))
-    assert received(tools["wandb"]) == numbers(tmp_path / "run")
+    assert numbers_of_tool(tools["wandb"]) == numbers(tmp_path / "run")
     warning = "WARNING: log.to: mlflow failed and gets no more numbers: division by zero\n"
     assert capsys.readouterr().out == warning
 
@@ -213,7 +215,7 @@ def of_wandb(folder: Path) -> Counter[tuple[int, str, Any]]:
         items = record.history.item
         rows.append({item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items})
         place += 7 + length
-    return named(filter(None, rows))
+    return numbers_in(filter(None, rows))
 
 
 def of_mlflow(folder: Path) -> Counter[tuple[int, str, Any]]:
@@ -232,10 +234,10 @@ def of_trackio(folder: Path) -> Counter[tuple[int, str, Any]]:
     from trackio.sqlite_storage import SQLiteStorage
 
     (name,) = SQLiteStorage.get_runs("semantic-grpo")
-    return named(SQLiteStorage.get_logs("semantic-grpo", name))
+    return numbers_in(SQLiteStorage.get_logs("semantic-grpo", name))
 
 
-def named(rows: Iterable[dict[str, Any]]) -> Counter[tuple[int, str, Any]]:
+def numbers_in(rows: Iterable[dict[str, Any]]) -> Counter[tuple[int, str, Any]]:
     """(step, "stage/name", number) of each row of a tool that keeps the step among the numbers."""
     return Counter(
         (int(row["step"]), name, repr(float(value)))

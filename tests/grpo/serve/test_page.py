@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from browser import found_at, harness_of
+from browser import SIZES, found_at, harness_of
 from tiny_server import Json, serving, write_run
 
 from data.template import Wording
@@ -15,7 +15,6 @@ from grpo.serve.routes import ROUTES
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 SCRIPT = Path(__file__).with_name("measure_page.js").read_text(encoding="utf-8").partition("\n")[2]
-SIZES = {"desktop": (1366, 768), "phone": (390, 844)}
 
 
 class NearlyAlike:
@@ -35,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def harness_page(handler: Handler) -> None:
     """The harness, at an address of the server: a page may measure frames of its own place alone."""
-    harness = harness_of("/", [*SIZES.values()], SCRIPT)
+    harness = harness_of("/", SCRIPT)
     handler.send(200, "text/html; charset=utf-8", harness.encode(), {})
 
 

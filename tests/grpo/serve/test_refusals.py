@@ -11,30 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_server import Json, options, request, running, serving, write_run
+from tiny_server import CHAT, TEXT, Json, options, request, running
 
-from data.template import Wording
 from grpo.serve.__main__ import load, main
 from grpo.serve.http_server import Server
 from grpo.serve.rows import Row, Wish
 from grpo.serve.worker import Job
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-NEW = 12
-CHAT = "/v1/chat/completions"
-TEXT = "/v1/completions"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    wording = Wording(template="{source_language}: {source}=")
-    return write_run(tmp_path_factory.mktemp("serve") / "run", ("bo", "zh", "mt"), wording, NEW)
-
-
-@pytest.fixture(scope="module")
-def server(run: Path) -> Iterator[Server]:
-    with serving(run, "--batch-size", "8") as one:
-        yield one
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import http.client
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,8 @@ import torch
 from chat_templates import FAMILIES, with_template
 from tiny import byte_tokenizer, tiny_gemma
 from tiny_run import SYLLABLES
-from tiny_server import Json, chat, events, post, request, serving, write_run
+from tiny_server import CHAT, NEW, TEXT, Json, chat, events, post, request, serving
 
-from data.template import Wording
 from grpo.engine.draw import Sampling
 from grpo.engine.greedy import DecodeSettings
 from grpo.engine.model import load_policy
@@ -26,22 +25,7 @@ from grpo.translate.decoding import Decoding, candidates
 from grpo.translate.policy import Policy, open_policy
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-NEW = 12
-CHAT = "/v1/chat/completions"
-TEXT = "/v1/completions"
 TEXTS = ["་".join(SYLLABLES[(n * k) % 16] for k in (1, 3, 5)[: 1 + n % 3]) for n in range(8)]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    wording = Wording(template="{source_language}: {source}=")
-    return write_run(tmp_path_factory.mktemp("serve") / "run", ("bo", "zh", "mt"), wording, NEW)
-
-
-@pytest.fixture(scope="module")
-def server(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(run, "--batch-size", "8") as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +50,7 @@ def content(answer: Json, number: int = 0) -> str:
     return str(answer["choices"][number]["message"]["content"])
 
 
-def joined(pieces: list[Json], number: int = 0) -> str:
+def text_of(pieces: list[Json], number: int = 0) -> str:
     """The text of a choice of a stream."""
     choices = [choice for piece in pieces for choice in piece["choices"] if choice["index"] == number]
     return "".join(choice["delta"].get("content", "") for choice in choices)
@@ -162,7 +146,7 @@ def test_the_pieces_of_a_stream_join_to_the_whole(server: Server) -> None:
     whole = post(server, CHAT, {**body, "max_tokens": 60})
     pieces = events(server, CHAT, {**body, "max_tokens": 60, "stream_options": {"include_usage": True}})
     for number in (0, 1):
-        assert joined(pieces, number) == content(whole, number)
+        assert text_of(pieces, number) == content(whole, number)
     assert len(pieces) > 10 and len({piece["id"] for piece in pieces}) == 1
     assert all(piece["object"] == "chat.completion.chunk" for piece in pieces)
     assert pieces[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
@@ -198,7 +182,7 @@ def test_a_stop_ends_a_text_before_it(server: Server) -> None:
     answer = post(server, CHAT, {**body, "stop": ["never in it", stop]})
     assert content(answer) == text[:place] and answer["choices"][0]["finish_reason"] == "stop"
     assert answer["usage"]["completion_tokens"] < 60
-    assert joined(events(server, CHAT, {**body, "stop": stop})) == text[:place]
+    assert text_of(events(server, CHAT, {**body, "stop": stop})) == text[:place]
 
 
 def test_whoever_goes_away_leaves_the_batch(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

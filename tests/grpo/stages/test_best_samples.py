@@ -68,7 +68,7 @@ def test_each_group_has_its_own_best_and_flat_ones_are_left_out() -> None:
     assert [(one.id, one.completion_ids) for one in chosen] == [("a", (11, 1)), ("c", (14, 1))]
 
 
-def written(path: Path) -> Path:
+def write(path: Path) -> Path:
     steps_in(path, HEADER)
     for step in STEPS:
         append(path, step)
@@ -77,14 +77,14 @@ def written(path: Path) -> Path:
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert steps_in(tmp_path / "f", HEADER) == []
-    assert steps_in(written(tmp_path / "f"), HEADER) == STEPS
+    assert steps_in(write(tmp_path / "f"), HEADER) == STEPS
 
 
 def test_a_kill_anywhere_leaves_whole_steps_and_a_file_to_go_on_with(tmp_path: Path) -> None:
     """Cut after every byte: the whole steps before are there, and the others, appended again, give the same
     file.
     """
-    path = written(tmp_path / "f")
+    path = write(tmp_path / "f")
     content = path.read_bytes()
     ends = [place + 1 for place, byte in enumerate(content) if byte == ord("\n")]
     for length in range(len(content) + 1):
@@ -97,7 +97,7 @@ def test_a_kill_anywhere_leaves_whole_steps_and_a_file_to_go_on_with(tmp_path: P
 
 
 def test_a_file_of_two_runs_is_made_ones_own_before_it_grows(tmp_path: Path) -> None:
-    shared = written(tmp_path / "shared")
+    shared = write(tmp_path / "shared")
     os.link(shared, tmp_path / "own")
     assert steps_in(tmp_path / "own", HEADER) == STEPS
     append(tmp_path / "own", replace(STEPS[1], step=3))

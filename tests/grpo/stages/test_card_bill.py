@@ -7,32 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from invented_bill import CONFIG, SIZES, WORK
 
-from grpo.config import Config, EngineConfig, ModelConfig, RolloutConfig, SFTConfig, TrainConfig
+from grpo.config import Config, EngineConfig, SFTConfig, TrainConfig
 from grpo.engine.products import FORMATS
 from grpo.runtime import device
 from grpo.stages import duration, plan
 from grpo.stages.card_bill import Card, copy_rate, decode_seconds, training_seconds
-from grpo.stages.memory_bill import ModelSizes, StepWork
 
-SIZES = ModelSizes(
-    parameters=1000,
-    embedding=200,
-    vocabulary=50,
-    layers=2,
-    width=10,
-    feed_forward=30,
-    queries=8,
-    keys=4,
-)
-WORK = StepWork(3, 2, 5, 7, 16, has_reference=True)
 CARD = Card(memory=100_000_000_000, product_rate=1e12, copy_rate=1e10)
-CONFIG = Config(
-    model=ModelConfig(max_prompt_tokens=100),
-    sft=SFTConfig(num_steps=10, batch_size=4),
-    rollout=RolloutConfig(num_prompts=4, group_size=8, max_new_tokens=50),
-    train=TrainConfig(num_steps=5),
-)
 
 
 def test_decode_step_by_hand() -> None:

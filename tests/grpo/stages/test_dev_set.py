@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_hooks import invent_scores, stop_after
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import Command, metrics, weights
 from transformers import AutoModelForCausalLM
 
 from data.errors import InputError
@@ -33,14 +33,11 @@ def dev_rows(run: Path) -> list[dict]:
     return [row for row in metrics(run) if row["stage"] == "train_dev"]
 
 
-def test_it_changes_nothing_and_is_logged(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+def test_it_changes_nothing_and_is_logged(command: Command, tmp_path: Path) -> None:
     runs = {}
     for every in (0, 1, 3):
         runs[every] = tmp_path / str(every) / "run"
-        assert (
-            main([*arguments(corpus, tiny_folder, runs[every], *quick(tiny_folder)), f"eval.every={every}"])
-            == 0
-        )
+        assert main(command(str(every), f"eval.every={every}")) == 0
     assert weights(runs[0]) == weights(runs[1]) == weights(runs[3])
     grpo = [[row for row in metrics(run) if row["stage"] == "train"] for run in runs.values()]
     assert grpo[0] == grpo[1] == grpo[2]
@@ -52,11 +49,7 @@ def test_it_changes_nothing_and_is_logged(corpus: Path, tiny_folder: Path, tmp_p
 
 
 def test_an_earlier_step_that_did_better_is_saved_too(
-    corpus: Path,
-    tiny_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Step 2 is best of 1 to 4: `policy_best` is a run of two steps, bit for bit, and is evaluated beside the
     last.
@@ -64,35 +57,25 @@ def test_an_earlier_step_that_did_better_is_saved_too(
     run = tmp_path / "a" / "run"
     short = tmp_path / "b" / "run"
     constant = ["train.optim.schedule=constant", "checkpoint.keep=1", "eval.every=1"]
-    assert (
-        main(
-            [*arguments(corpus, tiny_folder, short, *quick(tiny_folder)), *constant[:2], "train.num_steps=2"]
-        )
-        == 0
-    )
+    assert main(command("b", *constant[:2], "train.num_steps=2")) == 0
     invent_scores(monkeypatch, {1: 0.1, 2: 0.4, 3: 0.2, 4: 0.3})
-    assert main([*arguments(corpus, tiny_folder, run, *quick(tiny_folder)), *constant]) == 0
+    assert main(command("a", *constant)) == 0
     assert (
         "step-000002 did better on the dev set (0.400, the end 0.300); it is saved as policy_best/"
         in capsys.readouterr().out
     )
     assert (run / "policy_best" / "model.safetensors").read_bytes() == weights(short) != weights(run)
     AutoModelForCausalLM.from_pretrained(run / "policy_best")
-    assert (
-        main(
-            [*arguments(corpus, tiny_folder, run, *quick(tiny_folder), *constant, "--stages", "eval,report")]
-        )
-        == 0
-    )
+    assert main(command("a", *constant, "--stages", "eval,report")) == 0
     assert json.loads((run / "eval" / "trained_best.json").read_text())["metrics"]["all"]["n"] == 12
     assert "GRPO, best on dev" in (run / "report.md").read_text(encoding="utf-8")
 
 
 def test_an_unrewarded_score_chooses_and_the_reward_does_not(
-    corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reward is highest at the end, chrF after step 2."""
-    run = tmp_path / "run"
+    run = tmp_path / "a" / "run"
     chrf = {1: 20.0, 2: 40.0, 3: 30.0, 4: 10.0}
     real = UpdateHook._score_dev_set
 
@@ -102,14 +85,14 @@ def test_an_unrewarded_score_chooses_and_the_reward_does_not(
         return real(between)
 
     monkeypatch.setattr(UpdateHook, "_score_dev_set", invented)
-    command = [*arguments(corpus, tiny_folder, run, *quick(tiny_folder)), "eval.every=1"]
-    assert main([*command, "eval.best_by=chrf", "checkpoint.keep=1", "--stages", "data,model,sft,train"]) == 0
+    more = ["eval.best_by=chrf", "checkpoint.keep=1", "--stages", "data,model,sft,train"]
+    assert main(command("a", "eval.every=1", *more)) == 0
     assert (run / "policy_best").exists()
 
 
 @pytest.mark.parametrize("best_by", ["chrf", "rouge_l", "cosine_held_out"])
 def test_the_score_is_that_of_the_evaluation(
-    best_by: str, corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    best_by: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The dev set's outputs, scored here by the functions of the final evaluation."""
     seen = {}
@@ -132,8 +115,8 @@ def test_the_score_is_that_of_the_evaluation(
 
     monkeypatch.setattr(hooks, "dev_metric", watched)
     more = ["eval.every=4", f"eval.best_by={best_by}", "--stages", "data,model,sft,train"]
-    assert main([*arguments(corpus, tiny_folder, tmp_path / "run", *quick(tiny_folder)), *more]) == 0
-    assert dev_rows(tmp_path / "run")[-1][best_by] == pytest.approx(seen["expected"], rel=1e-6)
+    assert main(command("a", *more)) == 0
+    assert dev_rows(tmp_path / "a" / "run")[-1][best_by] == pytest.approx(seen["expected"], rel=1e-6)
     assert seen["expected"] > 0
 
 
@@ -194,34 +177,29 @@ def test_a_best_checkpoint_of_an_earlier_version_is_not_compared_with_another_sc
 
 
 def test_the_last_step_is_no_best_of_its_own(
-    corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = tmp_path / "run"
+    run = tmp_path / "a" / "run"
     invent_scores(monkeypatch, {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4})
-    assert main([*arguments(corpus, tiny_folder, run, *quick(tiny_folder)), "eval.every=1"]) == 0
+    assert main(command("a", "eval.every=1")) == 0
     assert not (run / "policy_best").exists()
 
 
 def test_the_best_survives_pruning_and_a_restart(
-    corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped after step 3 with one checkpoint kept: step 1 is still there, is known as the best, and wins in
     the end.
     """
-    run = tmp_path / "run"
-    command = [
-        *arguments(corpus, tiny_folder, run, *quick(tiny_folder)),
-        "eval.every=1",
-        "checkpoint.every=1",
-        "checkpoint.keep=1",
-    ]
+    run = tmp_path / "a" / "run"
+    argv = command("a", "eval.every=1", "checkpoint.every=1", "checkpoint.keep=1")
     with monkeypatch.context() as patched:
         invent_scores(patched, {1: 0.9, 2: 0.2, 3: 0.3})
         stop_after(patched, 3)
-        assert main(command) != 0
+        assert main(argv) != 0
     kept = sorted(path.name for path in (run / "checkpoints" / "train").glob("step-*"))
     assert kept == ["step-000001", "step-000003"]
     invent_scores(monkeypatch, {4: 0.4})
-    assert main(command) == 0
+    assert main(argv) == 0
     assert (run / "policy_best").exists()
     assert [row["reward_mean"] for row in dev_rows(run)] == [0.9, 0.2, 0.3, 0.4]

@@ -1,12 +1,12 @@
 """The folder of a trained model: whoever generates from it stops where the model was taught to."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny import change
 from tiny_run import arguments
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -16,15 +16,6 @@ from grpo.run import main
 from grpo.stages.hooks import name_ends
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def model(tiny_folder: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(tiny_folder, tmp_path / "model")
-
-
-def change(path: Path, **values: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 @pytest.mark.parametrize(

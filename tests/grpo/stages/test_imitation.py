@@ -3,14 +3,13 @@ samples, any restart.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import torch
 from tiny_hooks import stop_after
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import Command, metrics, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data.errors import InputError
@@ -36,17 +35,11 @@ SAMPLING = [
     "rollout.group_size=6",
     "checkpoint.every=1",
 ]  # of random bytes few end before
-Command = Callable[..., list[str]]
 
 
 @pytest.fixture
-def command(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Command:
-    """Arguments of a run in tmp_path/NAME/run."""
-    return lambda name, *more: [
-        *arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)),
-        *SAMPLING,
-        *more,
-    ]
+def command(command: Command) -> Command:
+    return lambda name, *more: command(name, *SAMPLING, *more)
 
 
 def lines(run: Path) -> list[dict[str, Any]]:

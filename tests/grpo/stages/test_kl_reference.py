@@ -3,15 +3,13 @@
 from pathlib import Path
 
 import pytest
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import Command, metrics, weights
 
 from grpo.run import main
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_the_kl_counts_from_the_warm_start_or_the_untouched_model(
-    corpus: Path, tiny_folder: Path, tmp_path: Path
-) -> None:
+def test_the_kl_counts_from_the_warm_start_or_the_untouched_model(command: Command, tmp_path: Path) -> None:
     """At the first step the policy is the warm start; where that is the untouched model, both are the same to the bit."""
     variants = {
         "warm_start": [],
@@ -21,10 +19,11 @@ def test_the_kl_counts_from_the_warm_start_or_the_untouched_model(
     }
     first = {}
     for name, settings in variants.items():
-        run = tmp_path / name / "run"
         more = ["train.num_steps=2", "sft.optim.lr=1e-2", *settings]
-        assert main([*arguments(corpus, tiny_folder, run, *quick(tiny_folder)), *more]) == 0
-        first[name] = next(row["kl_mean"] for row in metrics(run) if row["stage"] == "train")
+        assert main(command(name, *more)) == 0
+        first[name] = next(
+            row["kl_mean"] for row in metrics(tmp_path / name / "run") if row["stage"] == "train"
+        )
     assert first["warm_start"] == first["none"] == first["both"] == 0
     assert first["untouched"] > 1e-3
     runs = {name: weights(tmp_path / name / "run") for name in variants}

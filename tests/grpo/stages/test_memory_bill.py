@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from invented_bill import SIZES, WORK
 from live_bytes import LiveBytes
 from safetensors.torch import save_file
 from tiny import byte_tokenizer, initialise
@@ -40,17 +41,6 @@ from grpo.stages.memory_bill import (
     metric_bytes,
 )
 
-SIZES = ModelSizes(
-    parameters=1000,
-    embedding=200,
-    vocabulary=50,
-    layers=2,
-    width=10,
-    feed_forward=30,
-    queries=8,
-    keys=4,
-)
-WORK = StepWork(3, 2, 5, 7, 16, has_reference=True)
 FP16 = FORMATS["fp16"]
 LAYER = (10 + 2 * 8) * 10 + 14 * 30 + 6 * 8 + 4 * 4  # bytes of a token
 

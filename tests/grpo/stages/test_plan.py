@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from invented_bill import CONFIG
 from tiny import Make, byte_tokenizer, tiny_gemma, tiny_llama
 from transformers import PreTrainedModel
 
@@ -16,13 +17,9 @@ from data.corpora_config import CorpusConfig
 from data.errors import InputError
 from grpo.config import (
     AnchorConfig,
-    Config,
     EngineConfig,
-    ModelConfig,
     ProtectionConfig,
     ReplayConfig,
-    RolloutConfig,
-    SFTConfig,
     TokenLossConfig,
     TrainConfig,
 )
@@ -32,13 +29,6 @@ from grpo.engine.self_check import check_packing
 from grpo.runtime import device
 from grpo.stages.duration import count_parameters, model_sizes, stage_flops
 from grpo.stages.plan import corpus_pairs, make_plan
-
-CONFIG = Config(
-    model=ModelConfig(max_prompt_tokens=100),
-    sft=SFTConfig(num_steps=10, batch_size=4),
-    rollout=RolloutConfig(num_prompts=4, group_size=8, max_new_tokens=50),
-    train=TrainConfig(num_steps=5),
-)
 
 
 def test_counts_follow_from_the_medians_of_the_corpus(tmp_path: Path) -> None:

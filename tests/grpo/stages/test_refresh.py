@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tiny_hooks import stop_after
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import Command, arguments, metrics, quick, weights
 
 from grpo.engine.model import parameter_hash
 from grpo.run import main
@@ -18,29 +18,19 @@ from grpo.stages.hooks import UpdateHook
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 SETTINGS = [
-    "train.method=best_of_group",
-    "train.refresh_every=2",
-    "train.num_steps=5",
-    "rollout.num_prompts=4",
-    "rollout.max_new_tokens=64",
-    "rollout.group_size=6",
-    "checkpoint.every=1",
-]
+    "train.method=best_of_group", "train.refresh_every=2", "train.num_steps=5", "rollout.num_prompts=4",
+    "rollout.max_new_tokens=64", "rollout.group_size=6", "checkpoint.every=1",
+]  # fmt: skip
 Go = Callable[..., int]
 
 
 @pytest.fixture
-def go(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Go:
+def go(command: Command) -> Go:
     """Run the command in tmp_path/NAME/run; the exit code."""
-
-    def run(name: str, *more: str) -> int:
-        folder = tmp_path / name / "run"
-        return main([*arguments(corpus, tiny_folder, folder, *quick(tiny_folder)), *SETTINGS, *more])
-
-    return run
+    return lambda name, *more: main(command(name, *SETTINGS, *more))
 
 
-def chosen(run: Path) -> list[Any]:
+def best_samples(run: Path) -> list[Any]:
     """What each step of the file has chosen."""
     content = (run / imitation.FILE).read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["chosen"] for line in content[1:]]
@@ -69,7 +59,7 @@ def whole(corpus: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFact
 
 def check_equal(run: Path, whole: Path) -> None:
     assert weights(run) == weights(whole) and metrics(run) == metrics(whole)
-    assert chosen(run) == chosen(whole)
+    assert best_samples(run) == best_samples(whole)
 
 
 def test_a_window_is_drawn_by_the_policy_at_its_begin(
@@ -94,7 +84,7 @@ def test_a_window_is_drawn_by_the_policy_at_its_begin(
     assert go("again") == 0
     assert drawn[1:] == [drawn[0], trained[2], trained[2], trained[4]] and len({*drawn}) == 3
     assert go("plain", "train.refresh_every=0") == 0
-    plain, refreshed = (chosen(run) for run in (tmp_path / "plain" / "run", whole))
+    plain, refreshed = (best_samples(run) for run in (tmp_path / "plain" / "run", whole))
     assert plain[:2] == refreshed[:2] and plain[2:] != refreshed[2:] and sum(map(len, plain)) > 4
 
 
@@ -110,7 +100,7 @@ def test_a_run_killed_while_it_samples_ends_bit_equal(
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
         stop_sampling(patched, at, SystemExit)
         go("parts", more)
-    assert len(chosen(tmp_path / "parts" / "run")) == at
+    assert len(best_samples(tmp_path / "parts" / "run")) == at
     assert go("parts", more) == 0
     check_equal(tmp_path / "parts" / "run", whole)
 
@@ -124,7 +114,7 @@ def test_a_run_stopped_in_a_window_ends_bit_equal(
         assert go("parts") != 0
     run = tmp_path / "parts" / "run"
     content = (run / imitation.FILE).read_bytes()
-    assert len(chosen(run)) == 4
+    assert len(best_samples(run)) == 4
     (run / imitation.FILE).write_bytes(b"".join(content.splitlines(keepends=True)[:3]))
     assert go("parts") == 2
     assert "the samples of step 3 are gone, and the policy that drew them" in capsys.readouterr().err
@@ -143,4 +133,4 @@ def test_other_methods_have_no_samples_to_refresh(go: Go, capsys: pytest.Capture
 def test_a_run_without_any_sample_is_refused_and_not_finished(go: Go, tmp_path: Path) -> None:
     assert go("none", "rollout.max_new_tokens=1", "reward.weights={chrf=1.0}", "reward.normalise=false") == 2
     assert not (tmp_path / "none/run/policy").exists()
-    assert all(not one for one in chosen(tmp_path / "none/run"))
+    assert all(not one for one in best_samples(tmp_path / "none/run"))

@@ -1,6 +1,5 @@
 """tau from a warm start's own cosines, which texts a run embeds, and what is said of its reward."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +18,7 @@ from grpo.stages.context import Run, untouched_model
 from grpo.stages.reward_setup import check_scales, flat_terms, log_reward, reference_texts, threshold_from
 from reward.combine import RewardConfig
 from reward.embedding import EmbeddingStore
+from reward.rows import References, Texts
 
 COSINES = torch.tensor([0.1, 0.2, 0.3, 0.4, 1.0], dtype=torch.float64)
 
@@ -47,12 +47,7 @@ def test_files_of_a_hub_model_are_looked_up_offline(tmp_path: Path, monkeypatch:
 def test_a_term_that_gives_no_number_is_told_of_once_with_its_first_completion() -> None:
     calls: list[int] = []
 
-    def reward(
-        sources: Sequence[str],
-        completions: Sequence[str],
-        references: Sequence[Sequence[str]],
-        group_size: int,
-    ) -> tuple:
+    def reward(sources: Texts, completions: Texts, references: References, group_size: int) -> tuple:
         calls.append(len(completions))
         gap = torch.tensor([[1.0, torch.nan], [torch.nan, 0.0]])
         return torch.ones(2, 2), {

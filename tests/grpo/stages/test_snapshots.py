@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tiny_hooks import stop_after
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import Command, metrics, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from grpo.config import Config, GuideConfig, RolloutConfig, TrainConfig
@@ -27,8 +27,9 @@ MORE = [
 METHODS = ["grpo", "sft", "best_of_group"]
 
 
-def command(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
-    return [*arguments(corpus, model, run, *quick(model)), *MORE, *more]
+@pytest.fixture
+def command(command: Command) -> Command:
+    return lambda name, *more: command(name, *MORE, *more)
 
 
 def snapshots(run: Path) -> dict[str, bytes]:
@@ -43,19 +44,19 @@ def cost(run: Path, step: int) -> dict[str, float]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_they_are_the_policy_of_their_step_also_after_a_restart(
-    method: str, corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped after step 3 and gone on: the snapshot of step 2 is a whole run of two steps, that of 5 is the
     policy.
     """
     whole, short, parts = (tmp_path / name / "run" for name in ("whole", "short", "parts"))
-    assert main(command(corpus, tiny_folder, whole, f"train.method={method}")) == 0
-    assert main(command(corpus, tiny_folder, short, f"train.method={method}", "train.num_steps=2")) == 0
+    assert main(command("whole", f"train.method={method}")) == 0
+    assert main(command("short", f"train.method={method}", "train.num_steps=2")) == 0
     with monkeypatch.context() as patched:
         stop_after(patched, 3)
-        assert main(command(corpus, tiny_folder, parts, f"train.method={method}")) != 0
+        assert main(command("parts", f"train.method={method}")) != 0
     written = (parts / "snapshots" / "step-000002" / "model.safetensors").stat().st_mtime_ns
-    assert main(command(corpus, tiny_folder, parts, f"train.method={method}")) == 0
+    assert main(command("parts", f"train.method={method}")) == 0
     made = snapshots(whole)
     assert list(made) == ["step-000002", "step-000004", "step-000005"] and len(set(made.values())) == 3
     assert (
@@ -69,11 +70,11 @@ def test_they_are_the_policy_of_their_step_also_after_a_restart(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_cost_is_counted_from_the_log(method: str, corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+def test_cost_is_counted_from_the_log(method: str, command: Command, tmp_path: Path) -> None:
+    run = tmp_path / "a" / "run"
     passes = 2 if method == "grpo" else 1
     more = [f"train.method={method}", f"train.passes={passes}", "train.prompts_per_update=0"]
-    assert main(command(corpus, tiny_folder, run, *more)) == 0
+    assert main(command("a", *more)) == 0
     rows = [row for row in metrics(run, everything=True) if row["stage"] not in ("sft", "train_dev")]
     assert len(rows) == 5
     name = "trained_tokens" if method == "grpo" else "tokens"
@@ -104,12 +105,12 @@ def test_cost_is_counted_from_the_log(method: str, corpus: Path, tiny_folder: Pa
         )
 
 
-def test_grpo_counts_a_prompt_once_for_its_group(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+def test_grpo_counts_a_prompt_once_for_its_group(command: Command, tmp_path: Path) -> None:
     """A prompt of 4 syllables: its tokens once, and of every completion all but the last token, which is only
     predicted.
     """
-    run = tmp_path / "run"
-    assert main(command(corpus, tiny_folder, run, "train.num_steps=1", "rollout.max_new_tokens=1")) == 0
+    run = tmp_path / "a" / "run"
+    assert main(command("a", "train.num_steps=1", "rollout.max_new_tokens=1")) == 0
     row = next(row for row in metrics(run) if row["stage"] == "train")
     tokenizer = AutoTokenizer.from_pretrained(run / "policy")
     assert row["tokens"] == 2 * 6  # one token each, never fed
@@ -143,33 +144,30 @@ def test_tokens_of_guide_and_anchor_count_as_trained() -> None:
     }
 
 
-def test_a_step_logs_what_it_feeds(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_step_logs_what_it_feeds(command: Command, tmp_path: Path) -> None:
     """Without a guide as many tokens as the groups have; a guide adds all but the last token of each reference text."""
     plain, guided = (tmp_path / name / "run" for name in ("plain", "guided"))
     short = ["train.num_steps=1", "sft.max_completion_tokens=64"]
-    assert main(command(corpus, tiny_folder, plain, *short)) == 0
-    assert main(command(corpus, tiny_folder, guided, *short, "guide.mode=term", "train.num_steps=1")) == 0
+    assert main(command("plain", *short)) == 0
+    assert main(command("guided", *short, "guide.mode=term", "train.num_steps=1")) == 0
     rows = [next(row for row in metrics(run) if row["stage"] == "train") for run in (plain, guided)]
     assert 12 * rows[0]["fed_tokens"] == pytest.approx(rows[0]["trained_tokens"])
     texts = 12 * rows[1]["fed_tokens"] - rows[1]["trained_tokens"]
     assert texts == pytest.approx(round(texts)) and 0 < texts < 2 * 64
 
 
-def test_none_are_kept_unless_asked_for(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    assert (
-        main(command(corpus, tiny_folder, tmp_path / "run", "checkpoint.snapshots=0", "train.num_steps=1"))
-        == 0
-    )
-    assert not (tmp_path / "run" / "snapshots").exists()
+def test_none_are_kept_unless_asked_for(command: Command, tmp_path: Path) -> None:
+    assert main(command("a", "checkpoint.snapshots=0", "train.num_steps=1")) == 0
+    assert not (tmp_path / "a" / "run" / "snapshots").exists()
 
 
 def test_a_kill_right_after_a_checkpoint_loses_no_snapshot(
-    corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is resumed from step 2 does not pass step 2 again, so its snapshot must be there before its
     checkpoint is.
     """
-    run = tmp_path / "run"
+    run = tmp_path / "a" / "run"
     real = checkpoint.save
 
     def killed(folder: Path, *inputs: Any, **more: Any) -> Path:
@@ -180,7 +178,7 @@ def test_a_kill_right_after_a_checkpoint_loses_no_snapshot(
 
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint, "save", killed)
-        assert main(command(corpus, tiny_folder, run)) == 130
+        assert main(command("a")) == 130
     assert [path.name for path in (run / "checkpoints" / "train").glob("step-*")] == ["step-000002"]
-    assert main(command(corpus, tiny_folder, run)) == 0
+    assert main(command("a")) == 0
     assert list(snapshots(run)) == ["step-000002", "step-000004", "step-000005"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_hooks import stop_after
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import Command, general_text, metrics, weights
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -37,22 +37,10 @@ Runner = Callable[..., int]
 
 
 @pytest.fixture
-def go(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Runner:
-    """Run the stages data, sft, grpo into tmp_path/name/run; the exit code."""
-    (tmp_path / "own.txt").write_text("\n".join(TEXTS), encoding="utf-8")
-
-    def run(name: str, *settings: str) -> int:
-        text = f"tax.text={tmp_path / 'own.txt'}"
-        return main(
-            [
-                *arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)),
-                text,
-                *LARGE_STEPS,
-                *settings,
-            ]
-        )
-
-    return run
+def go(command: Command, tmp_path: Path) -> Runner:
+    """Run the stages data, sft, train into tmp_path/name/run; the exit code."""
+    text = general_text(tmp_path, TEXTS)
+    return lambda name, *settings: main(command(name, text, *LARGE_STEPS, *settings))
 
 
 def tax_rows(run: Path) -> list[dict[str, Any]]:
@@ -125,7 +113,7 @@ def test_imitation_has_a_budget_too(
     assert {row["stage"] for row in tax_rows(tmp_path / "kept" / "run")} == {"train_tax"}
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, taxes: dict[int, float]) -> dict[int, tuple[Any, Any]]:
+def script_taxes(monkeypatch: pytest.MonkeyPatch, taxes: dict[int, float]) -> dict[int, tuple[Any, Any]]:
     """Let the measurement after these steps find these taxes; step -> bytes of parameters and moments before
     and after the guard.
     """
@@ -155,7 +143,7 @@ def test_going_back_restores_parameters_and_moments_bit_for_bit(
     go: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond the budget after steps 2 (back to the very start, without moments), 6 and 8 (both back to 4)."""
-    seen = scripted(monkeypatch, {2: 1.0, 4: 0.01, 6: 1.0, 8: 1.0, 10: 0.01, 12: 0.0})
+    seen = script_taxes(monkeypatch, {2: 1.0, 4: 0.01, 6: 1.0, 8: 1.0, 10: 0.01, 12: 0.0})
     assert go("run", f"tax.budget={BUDGET}") == 0
     assert seen[2][1] != seen[2][0] and seen[2][1][1] == []
     assert seen[4][0] == seen[4][1] == seen[6][1] == seen[8][1]
@@ -171,7 +159,7 @@ def test_gone_back_too_often_it_ends_with_the_last_state_within(
     attempts.
     """
     assert go("short", "train.num_steps=2") == 0
-    scripted(monkeypatch, {4: 1.0, 6: float("inf"), 8: 1.0})
+    script_taxes(monkeypatch, {4: 1.0, 6: float("inf"), 8: 1.0})
     assert go("run", f"tax.budget={BUDGET}", "eval.every=2") == 0
     assert weights(tmp_path / "run" / "run") == weights(tmp_path / "short" / "run")
     assert [row["ended"] for row in tax_rows(tmp_path / "run" / "run")] == [0, 0, 0, 1]

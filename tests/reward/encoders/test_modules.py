@@ -46,7 +46,7 @@ def with_prompt(folder: Path, **pooling: Any) -> Path:
     return folder
 
 
-def lower_cased(folder: Path) -> Path:
+def lower_case(folder: Path) -> Path:
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": None, "do_lower_case": True})
     return folder
 
@@ -88,7 +88,7 @@ FOLDERS: dict[str, Callable[[Path], Path]] = {
     "prompt-not-pooled-left": lambda at: with_prompt(
         pooled_folder(at, "llama", ALL, padding_side="left"), include_prompt=False
     ),
-    "lower-case": lambda at: lower_cased(pooled_folder(at, "bert")),
+    "lower-case": lambda at: lower_case(pooled_folder(at, "bert")),
     "dense-residual": lambda at: with_dense(
         pooled_folder(at, "bert", heads=("Dense",)), HIDDEN, use_residual=True
     ),

@@ -17,22 +17,8 @@ pytestmark = pytest.mark.real
 
 HAN = "的一是不了在人有我他这中大来上国个到说们为子和你地出道也时年得就那要下以生会自着去之过家学对可她里后小么心多天而能好都然没日于起还"
 ENGLISH = [
-    "the",
-    "file",
-    "open",
-    "window",
-    "text",
-    "save",
-    "close",
-    "select",
-    "from",
-    "page",
-    "a",
-    "of",
-    "not",
-    "every",
-    "seven",
-]
+    "the", "file", "open", "window", "text", "save", "close", "select", "from", "page", "a", "of", "not", "every", "seven",
+]  # fmt: skip
 TIBETAN = ["བོད", "ཡིག", "ནི", "ཡིན", "པ", "དང", "གི", "ཆ", "འཛུལ", "རྒྱལ"]
 RARE = ["１２", "3.14", "ﬁ", "é", "한국", "🙂", "龘", " ", "\n"]
 PUNCTUATION = "。，！？…·—、；：「」《》()[]{}<>/\\|@#%&*~`^_=+-'\"\u3000\u200b\ufeff"

@@ -26,13 +26,13 @@ def checkpoint(tmp_path: Path) -> Path:
     return write_checkpoint("comet", tmp_path / "comet", tmp_path / "bases")[0]
 
 
-def altered(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+def alter(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     content = torch.load(path, weights_only=True)
     change(content)
     torch.save(content, path)
 
 
-def rewritten(path: Path, **settings: object) -> None:
+def rewrite(path: Path, **settings: object) -> None:
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | settings))
 
 
@@ -42,25 +42,23 @@ class Anything:
 
 CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "pickled": (
-        lambda folder: altered(folder / CKPT, lambda content: content.update(callbacks=Anything())),
+        lambda folder: alter(folder / CKPT, lambda content: content.update(callbacks=Anything())),
         "has pickled objects beside its tensors, which can run code, so none of it was read",
     ),
     "damaged": (lambda folder: (folder / CKPT).write_bytes(b"PK\x03\x04"), "not a readable checkpoint"),
     "absent": (
-        lambda folder: altered(
-            folder / CKPT, lambda content: content["state_dict"].pop("estimator.ff.3.bias")
-        ),
+        lambda folder: alter(folder / CKPT, lambda content: content["state_dict"].pop("estimator.ff.3.bias")),
         r"estimator\.ff\.3\.bias is absent; a comet over xlm-roberta has it in shape \(12,\)",
     ),
     "shape": (
-        lambda folder: altered(
+        lambda folder: alter(
             folder / CKPT,
             lambda content: content["state_dict"].update({"estimator.ff.0.weight": torch.ones(2, 3)}),
         ),
         r"estimator\.ff\.0\.weight has shape \(2, 3\); a comet over xlm-roberta has it in shape \(24, 96\)",
     ),
     "class": (
-        lambda folder: rewritten(folder / "hparams.yaml", class_identifier="ranking_metric"),
+        lambda folder: rewrite(folder / "hparams.yaml", class_identifier="ranking_metric"),
         "class_identifier 'ranking_metric' is no metric known here",
     ),
     "yaml": (
