@@ -1,9 +1,9 @@
 """Tests a study's claim: at the target score of the best SFT run the recommended arm pays at most half its tax, or it
 gains more at an equal tax.
 
-SFT runs are the arms of kind "sft" that begin where the recommended arm begins. The best is the one that reaches the
-highest target score, as a mean over seeds; its score and its tax are those of that checkpoint. It is chosen on the
-items it is reported on, which favours SFT.
+SFT runs are the arms of the method "SFT" (`eval.study.methods`) whose way begins at the same model as the recommended
+arm's. The best is the one that reaches the highest target score, as a mean over seeds; its score and its tax are those
+of that checkpoint. It is chosen on the items it is reported on, which favours SFT.
 
 Intervals cover seeds and items: every resample draws seeds with replacement, and items with replacement, which are
 the same for all arms and seeds. Seeds and items are crossed, so this is the pigeonhole bootstrap (Owen, Annals of
@@ -19,6 +19,7 @@ from eval.metrics.significance import CONFIDENCE, Array
 from eval.run_folder import Json
 from eval.study.compare import Curve, curves
 from eval.study.estimates import EvaluatedCheckpoint
+from eval.study.methods import SFT, method_names, root_of, trained_points
 from eval.study.pareto import front, tax_at
 
 CONFIRMED = "confirmed"
@@ -32,9 +33,17 @@ def claim_figures(
 ) -> Json | None:
     """The claim's two halves with intervals, and its verdict; None without the recommended arm or an SFT run."""
     lines = curves(checkpoints, metric)
-    starts = {one.point.arm: (one.point.kind, one.point.start) for one in checkpoints if one.point.is_trained}
-    start = starts.get(recommended, ("", ""))[1]
-    rivals = [arm for arm, about in starts.items() if about == ("sft", start) and arm != recommended]
+    points = [one.point for one in checkpoints]
+    arms = trained_points(points)
+    if recommended not in arms:
+        return None
+    root = root_of(recommended, arms)
+    names = method_names(points, recommended)
+    rivals = [
+        arm
+        for arm, name in names.items()
+        if name == SFT and root_of(arm, arms) == root and arm != recommended
+    ]
     seeds = [
         one for one in lines.get(recommended, {}) if any(one in lines.get(rival, {}) for rival in rivals)
     ]
@@ -56,11 +65,13 @@ def claim_figures(
 def halves(own: Curve, rival: Curve) -> dict[str, Array]:
     """(1 + resamples,) of one seed: the SFT run's score (its gain) and tax, the recommended arm's tax at that score and
     its gain at that tax, and what the claim is about: `half`, own tax minus half the rival's, and `gain`, own gain minus
-    the rival's. A score that the arm does not reach has an infinite tax.
+    the rival's. A score that the arm does not reach has an infinite tax. Beside it, of the arm's own best checkpoint:
+    `best_tax`, and `best_gain`, its gain minus the SFT run's score.
     """
     best = int(rival.gains[:, 0].argmax())
     score = rival.gains[best]
     tax = rival.taxes[best]
+    own_best = int(own.gains[:, 0].argmax())
     columns = list(zip(own.gains.T, own.taxes.T, score, tax, strict=True))
     own_tax = np.asarray(
         [math.inf if (cost := tax_at(g, t, s)) is None else cost for g, t, s, _ in columns], dtype=np.float64
@@ -73,6 +84,8 @@ def halves(own: Curve, rival: Curve) -> dict[str, Array]:
         "own_gain": own_gain,
         "half": own_tax - SHARE * tax,
         "gain": own_gain - score,
+        "best_tax": own.taxes[own_best],
+        "best_gain": own.gains[own_best] - score,
     }
 
 

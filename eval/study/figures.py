@@ -89,7 +89,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "ship": ship(checkpoints, target, budget, study.path),
         "budgets": budgets(checkpoints),
         "claim": claim_figures(checkpoints, recommended, target, SEED),
-        "main_table": main_figures(checkpoints, main, recommended, target, SEED),
+        "main_table": main_figures(checkpoints, main, recommended, target, budget, SEED),
         "shared_collections": shared_collections(study),
         "razor": razor_figures(study.points, resamples, SEED),
         "transfer": transfer_figures(study.transfer, resamples, SEED),

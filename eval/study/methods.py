@@ -1,0 +1,85 @@
+"""Names the method of each trained arm of a study from its settings, and the model that its way begins at.
+
+The names are those of the main table's rows. A remedy against forgetting is a setting after the warm start; one that all
+SFT arms of the study have names no row.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from eval.study.points import Point
+from eval.study.roles import INTERPOLATED, MAIN_KIND, as_keys
+
+SFT = "SFT"
+RECOVERY = "Recovery from the untouched model"
+SELF_DISTILLATION = "Self-distillation"
+OWN_SAMPLES = "SFT on own samples"
+AVERAGE = "Between untouched model and end (WiSE-FT)"
+GRPO = "GRPO"
+VARIANT = "Other GRPO"
+GUIDED = "GRPO with reference texts"
+BEHIND = "GRPO behind another arm"
+CONTROL = "Controls"
+OTHERS = {
+    "recovery": RECOVERY, "self_distillation": SELF_DISTILLATION, "best_of_group": OWN_SAMPLES, INTERPOLATED: AVERAGE
+}  # fmt: skip
+ORDER = (*OTHERS.values(), GRPO, VARIANT, GUIDED, BEHIND, CONTROL)  # behind SFT and its remedies
+REMEDIES = {
+    "anchor.train": "anchor",
+    "replay.train": "replay",
+    "protection.train": "",
+    "token_loss.train": "",
+}
+VALUES = {
+    "l2": "L2",
+    "ewc": "EWC",
+    "dft": "DFT",
+    "asft": "ASFT",
+}  # a remedy without a name has that of its value
+OFF = ("none", "nll", "0", "0.0")
+
+
+def trained_points(points: Sequence[Point]) -> dict[str, Point]:
+    """One point of each trained arm, by name; settings and start are the same in all of an arm."""
+    return {point.arm: point for point in points if point.is_trained}
+
+
+def method_names(points: Sequence[Point], main: str) -> dict[str, str]:
+    """The method of each trained arm, by its name, in the order of the table; `main` is the study's main arm."""
+    arms = trained_points(points)
+    remedies = {arm: remedies_of(point) for arm, point in arms.items()}
+    of_sft = [set(remedies[arm].items()) for arm, point in arms.items() if point.kind == "sft"]
+    shared = set.intersection(*of_sft) if of_sft else set()
+    names = {
+        arm: method_of(point, arms, main, dict(remedies[arm].items() - shared)) for arm, point in arms.items()
+    }
+    order = [SFT, *(name for name in names.values() if name not in ORDER), *ORDER]
+    return dict(sorted(names.items(), key=lambda pair: order.index(pair[1])))
+
+
+def remedies_of(point: Point) -> dict[str, str]:
+    """The remedies that an arm has, by key."""
+    keys = as_keys(point.settings)
+    return {key: keys[key] for key in REMEDIES if keys.get(key, "none") not in OFF}
+
+
+def method_of(point: Point, arms: Mapping[str, Point], main: str, remedies: Mapping[str, str]) -> str:
+    """The name of one arm's method; `remedies` without those that all SFT arms have."""
+    if point.kind == "sft":
+        own = [key for key in REMEDIES if key in remedies]
+        return " + ".join([SFT, *(REMEDIES[key] or VALUES.get(remedies[key], remedies[key]) for key in own)])
+    if point.kind != MAIN_KIND:
+        return OTHERS.get(point.kind, point.kind)
+    keys = as_keys(point.settings)
+    if keys.get("reward.control", "none") != "none":
+        return CONTROL
+    if keys.get("guide.mode", "none") != "none":
+        return GUIDED
+    if point.start in arms:
+        return BEHIND
+    return GRPO if point.arm == main else VARIANT
+
+
+def root_of(arm: str, arms: Mapping[str, Point]) -> str:
+    """Where the whole way of an arm begins: "warm_start" or "untouched"."""
+    start = arms[arm].start
+    return root_of(start, arms) if start in arms else start
