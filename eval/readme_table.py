@@ -2,7 +2,7 @@
 committed summary of a study.
 
 The text between the two markers is replaced; `--check` changes nothing and exits with 1 where it is not what
-the summary says.
+the summary says. `--rows methods` shows the study's main table in place of every arm: the best arm of each method.
 """
 
 import sys
@@ -15,8 +15,10 @@ from data.arguments import ArgumentParser
 from data.cache import atomic_write_text
 from data.documents import read_object
 from data.errors import InputError, run_command
+from eval.report.wording import Metric, plain_number
 from eval.run_folder import DAMAGE, SYSTEM_LABELS, Json
 from eval.study.cells import with_interval
+from eval.study.main_table import BUDGET, END
 from eval.study.points import WARM_START
 from eval.study.roles import RIVALS, as_keys
 from eval.study.sentences import METRIC, TAX, metric_name
@@ -57,6 +59,46 @@ def table(summary: Json) -> str:
         *(line((*cells(row), description(row, common))) for row in rows),
     ]
     return "\n".join([*lines, "", note(summary)])
+
+
+def method_table(summary: Json) -> str:
+    """The Markdown between the markers: the best arm of each method at its end, and the best within the tax budget."""
+    target = METRIC[summary["target"]]
+    rows = {
+        price: {row["method"]: row for row in summary["main_table"] if row["price"] == price}
+        for price in (END, BUDGET)
+    }
+    limit = plain_number(summary["budget"])
+    inside = f"within a tax of {limit}"
+    header = (
+        "method",
+        f"{target.label}, gain",
+        "tax, nats per token",
+        f"{target.label}, gain {inside}",
+        f"tax, {inside}",
+    )
+    lines = [line(header), "|" + "---|" * len(header)]
+    for method, row in rows[END].items():
+        lines.append(line((method, *figures_of(row, target), *figures_of(rows[BUDGET].get(method), target))))
+    return "\n".join([*lines, "", method_note(summary)])
+
+
+def figures_of(row: Json | None, target: Metric) -> tuple[str, str]:
+    """Gain and tax of an arm, with its seeds where it has one only; dashes without an arm."""
+    if row is None:
+        return "-", "-"
+    seeds = ", one seed" if len(row["seeds"]) == 1 else ""
+    return with_interval(target, row["gains"][target.key]) + seeds, with_interval(TAX, row["tax"])
+
+
+def method_note(summary: Json) -> str:
+    target = METRIC[summary["target"]]
+    text = (
+        f"{summary['n']} test items, seeds {', '.join(map(str, summary['seeds']))}. The arm of each method with the highest "
+        f"{metric_name(target)}, chosen on the same items; gains over the warm start. Brackets: bootstrap over seeds and items. "
+        f"{target.label} `{summary['signatures'].get(target.key, '')}`."
+    )
+    return fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def table_rows(summary: Json) -> list[Json]:
@@ -118,6 +160,9 @@ def note(summary: Json) -> str:
     return fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
+ROWS = {"arms": table, "methods": method_table}
+
+
 def read_readme(path: Path, marks: tuple[str, str]) -> str:
     """The text of a README. Raises InputError where it cannot be read."""
     try:
@@ -141,11 +186,11 @@ def replace_between(readme: str, marks: tuple[str, str], text: str, place: Path)
     return f"{readme[: start + len(marks[0])]}\n{text}\n{readme[end:]}"
 
 
-def summary_table(path: Path) -> str:
-    """`table` of a summary file. Raises InputError where it is none."""
+def summary_table(path: Path, rows: str) -> str:
+    """The table of a summary file. Raises InputError where it is none."""
     summary: dict[str, Any] = read_object(path)
     try:
-        return table(summary)
+        return ROWS[rows](summary)
     except DAMAGE as error:
         problem = f"{type(error).__name__}: {error}"
         raise InputError(
@@ -154,14 +199,14 @@ def summary_table(path: Path) -> str:
         ) from error
 
 
-def run(summary: Path, readme: Path, check: bool) -> int:
+def run(summary: Path, readme: Path, rows: str, check: bool) -> int:
     """Rewrite the README, or only say whether it is stale: 0 or 1."""
     old = read_readme(readme, (OPEN, CLOSE))
-    new = replace_between(old, (OPEN, CLOSE), summary_table(summary), readme)
+    new = replace_between(old, (OPEN, CLOSE), summary_table(summary, rows), readme)
     if check and new != old:
         print(
             f"{readme}: its table is not that of {summary}; run python -m eval.readme_table {summary} "
-            f"{readme}",
+            f"{readme} --rows {rows}",
             file=sys.stderr,
         )
         return 1
@@ -177,10 +222,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("summary", type=Path, help="summary.json of a study")
     parser.add_argument("readme", type=Path, help=f"a file with the lines {OPEN} and {CLOSE}")
     parser.add_argument(
+        "--rows", choices=ROWS, default="arms", help="what a row is: an arm, or the best arm of a method"
+    )
+    parser.add_argument(
         "--check", action="store_true", help="change nothing; exit with 1 where the table is stale"
     )
     options = parser.parse_args(argv)
-    return run_command(lambda: run(options.summary, options.readme, options.check))
+    return run_command(lambda: run(options.summary, options.readme, options.rows, options.check))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ from eval.readme_table import main
 
 
 def test_first_table_is_that_of_the_committed_study(tmp_path: Path) -> None:
-    summary = ROOT / "docs" / "results" / "card.json"
+    summary = ROOT / "docs" / "results" / "rivals.json"
     readme = ROOT / "README.md"
-    assert main([str(summary), str(readme), "--check"]) == 0
+    command = ["--rows", "methods", "--check"]
+    assert main([str(summary), str(readme), *command]) == 0
     stale = tmp_path / "README.md"
-    stale.write_text(readme.read_text(encoding="utf-8").replace(" steps | ", " steps | +"), encoding="utf-8")
-    assert main([str(summary), str(stale), "--check"]) == 1
+    stale.write_text(readme.read_text(encoding="utf-8").replace("| SFT | ", "| SFT | +"), encoding="utf-8")
+    assert main([str(summary), str(stale), *command]) == 1
 
 
 def test_the_picture_is_that_of_the_committed_study(tmp_path: Path) -> None:

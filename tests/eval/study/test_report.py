@@ -226,6 +226,25 @@ def test_the_readme_table_is_rewritten_and_its_staleness_noticed(
     capsys.readouterr()
 
 
+def test_the_readme_table_of_methods(tmp_path: Path) -> None:
+    """SFT's best arm pays more than the budget of 0.05, and it has no other within; another arm of GRPO is."""
+    write_and_read(tmp_path, invented_study((0, 1, 2)))
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{OPEN}\n{CLOSE}\n", encoding="utf-8")
+    assert readme_table([str(tmp_path / "summary.json"), str(readme), "--rows", "methods"]) == 0
+    text = readme.read_text(encoding="utf-8")
+    assert (
+        "| method | Held-out cosine, gain | tax, nats per token | Held-out cosine, gain within a tax of 0.05 |"
+        in text
+    )
+    assert "| SFT | +0.300 (+0.300 to +0.300) | +0.0610 (+0.0603 to +0.0620) | - | - |" in text
+    assert (
+        "| Other GRPO | +0.150 (+0.150 to +0.150) | +0.0510 (+0.0503 to +0.0520) | +0.050 (+0.050 to +0.050) |"
+        in text
+    )
+    assert ", one seed" not in text and "12 test items, seeds 0, 1, 2" in text
+
+
 def test_a_readme_without_markers_and_what_is_no_summary_are_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
