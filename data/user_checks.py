@@ -14,6 +14,8 @@ from data.clean import NOT_IN, describe_pair
 from data.errors import InputError
 from data.examples import Example
 from data.extras import check_extra
+from data.letter_forms import form_remarks
+from data.normalise import DEFAULT
 from data.script import script_name, script_of, with_script
 from data.sources.line import NOT_UTF8
 from data.sources.table import is_quoted
@@ -33,14 +35,15 @@ DIVIDERS = {",": "commas? name it .csv", ";": "semicolons? name it .csv", "|": "
 SIDES = {"source": "data.source_language", "reference": "data.target_language"}
 
 
-def remarks(examples: Sequence[Example], max_bad_share: float) -> list[str]:
-    """All warnings about the pairs in the order of their file. Raises InputError where they are certainly
-    shifted.
+def remarks(examples: Sequence[Example], max_bad_share: float, steps: Sequence[str] = DEFAULT) -> list[str]:
+    """All warnings about the pairs in the order of their file, before the `steps` of data.normalise. Raises
+    InputError where they are certainly shifted.
     """
     found = (
         *quote_remarks(examples),
         alignment_remark(examples, max_bad_share),
         zawgyi_remark(examples, max_bad_share),
+        *form_remarks(examples, steps),
     )
     return [remark for remark in found if remark]
 
