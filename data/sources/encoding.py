@@ -56,6 +56,9 @@ ENCODINGS = (
 )
 
 
+MISREAD = (("CP1252", "cp1252"), ("ISO-8859-1", "latin_1"))
+
+
 def wide_encoding(sample: bytes) -> str:
     """UTF-16 or UTF-32 where the beginning of a file is that, else "". The order of bytes is part of the name
     where no mark says it.
@@ -123,7 +126,27 @@ def _fits(line: bytes, codec: str, script: str) -> bool:
     return bool(letters) and sum(is_script(letter, script) for letter in letters) >= MOST * len(letters)
 
 
-def command_to_convert(path: Path, encoding: str) -> str:
+def misread_as(lines: Sequence[bytes]) -> str:
+    """The encoding as which UTF-8 was read before it was saved as UTF-8 once more, of most of the lines; "" for none.
+
+    >>> misread_as(["caf\u00c3\u00a9".encode()]), misread_as(["caf\u00e9".encode()])
+    ('CP1252', '')
+    """
+    counts = [(sum(_is_misread(line, codec) for line in lines), name) for name, codec in MISREAD]
+    most, name = max(counts, key=lambda item: item[0])  # the first of equal ones
+    return name if 2 * most > len(lines) else ""
+
+
+def _is_misread(line: bytes, codec: str) -> bool:
+    """Whether the characters of a line are the bytes of UTF-8 in an encoding of one byte each."""
+    try:
+        content = line.decode("utf-8").encode(codec)
+        return not content.isascii() and bool(content.decode("utf-8"))
+    except UnicodeError:
+        return False
+
+
+def command_to_convert(path: Path, encoding: str, result: str = "UTF-8") -> str:
     """The command that writes a file again as UTF-8, beside it and unpacked.
 
     >>> command_to_convert(Path("a.tsv.gz"), "BIG5")
@@ -133,5 +156,5 @@ def command_to_convert(path: Path, encoding: str) -> str:
     plain = path.with_suffix("") if packing else path
     new = shlex.quote(str(plain.with_name(f"{plain.stem}.utf8{plain.suffix}")))
     old = shlex.quote(str(path))
-    convert = f"iconv -f {encoding} -t UTF-8"
+    convert = f"iconv -f {encoding} -t {result}"
     return f"{packing} -dc {old} | {convert} > {new}" if packing else f"{convert} {old} > {new}"
