@@ -19,6 +19,9 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 UTF32_MARKS = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
 # the share of zero bytes that no UTF-8 has; every tab of UTF-16 has one
 MANY_ZEROS = 0.001
+# below it UTF-8 has zero bytes, as an output of a model may: in UTF-16 that is UTF-8 as well, such as Ol Chiki, every
+# space has one
+FEW_ZEROS = 0.02
 MOST = 0.8  # of the other characters than ASCII are letters of the languages
 HIGH = re.compile(b"[\x80-\xff]+")
 HIGH_IN_LATIN = re.compile(b"(?<=[A-Za-z])[\x80-\xff]+|[\x80-\xff]+(?=[A-Za-z])")
@@ -78,14 +81,14 @@ def wide_encoding(sample: bytes) -> str:
 
 
 def _has_stray_zeros(sample: bytes, even: int, odd: int) -> bool:
-    """Whether it is UTF-8 with zero bytes in it: they stand at even and at odd places, which those of the ASCII
-    letters of UTF-16 do not.
+    """Whether it is UTF-8 with zero bytes in it: they are few, or stand at even and at odd places, which those of the
+    ASCII letters and spaces of UTF-16 do not.
     """
     try:
         getincrementaldecoder("utf-8")().decode(sample)  # the last character of a sample may be cut
     except UnicodeDecodeError:
         return False
-    return 2 * min(even, odd) > max(even, odd)
+    return even + odd < FEW_ZEROS * len(sample) or 2 * min(even, odd) > max(even, odd)
 
 
 def likely_encoding(lines: Iterable[bytes], languages: Sequence[str]) -> str:
