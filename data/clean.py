@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from data.examples import Example
 from data.key_table import KeyTable
-from data.normalise import DEFAULT, normalise
+from data.normalise import DEFAULT, normalise, steps_of
 from data.script import count_units, isolate, script_name, script_of, script_share
 
 MIN_SOURCE_SHARE = 0.5  # a target has more numbers, names and commands of the original
@@ -135,7 +135,9 @@ def clean_text(text: str, steps: Sequence[str] = DEFAULT, language: str = "") ->
 
     NFC comes last, since an invisible character may separate a letter from its mark, and makes two of some marks.
     """
-    return normalise(text, steps, (script_of(language) or "") if language else "", _without_towers)
+    if not language:
+        return normalise(text, steps, "", _without_towers)
+    return normalise(text, steps_of(language, tuple(steps)), script_of(language) or "", _without_towers)
 
 
 def _without_towers(text: str) -> str:

@@ -135,7 +135,7 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
         hashes,
         facts,
         lambda path: user_file.read(corpus, Store(path)),
-        check=partial(user_checks.remarks, max_bad_share=config.max_bad_share),
+        check=partial(user_checks.remarks, max_bad_share=config.max_bad_share, steps=config.normalise),
     )
 
 

@@ -12,7 +12,9 @@ from data.script import SCRIPT_NAMES, STYLES, known_code, parse_tag, primary, sc
 # letters of an ISO 639 code; how alike a name and what was written are, of 1
 LONGEST_CODE = 3
 NEAR = 0.75
-OTHER_NAMES = {"mandarin": "zh", "sorani": "ckb"}
+OTHER_NAMES = {"mandarin": "zh", "sorani": "ckb", "cambodian": "km"}
+UNCLEAR = ("Latn", "Cyrl", "Arab", "Deva")  # scripts of so many languages that none is guessed
+LIKELY = {"Nkoo": "nqo"}  # where CLDR's likely language of a script is a larger one
 PRIVATE = "qaa"  # the first code of ISO 639 for a language without one
 USUAL_NAMES = {  # where CLDR's name, or that of the larger language, is not the one in use
     "lzh": "Classical Chinese", "kmr": "Northern Kurdish", "cnr": "Montenegrin", "tw": "Twi", "twi": "Twi", "prs": "Dari",
@@ -96,17 +98,20 @@ def is_language(code: str) -> bool:
 
 
 def language_meant(text: str) -> str:
-    """The valid code nearest to what is no code: by its English name, by its country, by its letters. "" for a
-    code and for what is like nothing.
+    """The valid code nearest to what is no code: by its English name, by its script, by its country, by its letters. ""
+    for a code and for what is like nothing.
 
-    >>> [language_meant(text) for text in ("english", "Vietnamse", "jp", "eng_Latn", "qu-Latn", "???")]
-    ['en', 'vi', 'ja', '', '', '']
+    >>> [language_meant(text) for text in ("english", "Vietnamse", "ol_chiki", "jp", "eng_Latn", "qu-Latn", "???")]
+    ['en', 'vi', 'sat', 'ja', '', '', '']
     """
     from langcodes.data_dicts import LANGUAGE_ALPHA3, LIKELY_SUBTAGS
 
     first = re.split("[-_]", text)[0].lower()
     if is_language(first):
         return ""
+    whole = re.sub("[-_ ]+", " ", text.lower())
+    if code := codes_by_name().get(whole) or likely_language(script_named(whole)):
+        return code
     if len(first) == 1 and text != first:  # "x-" is of private use, "i-" of a list that has ended
         return PRIVATE if first == "x" else ""
     if len(first) > LONGEST_CODE:
@@ -127,6 +132,30 @@ def codes_by_name() -> dict[str, str]:
     codes = sorted({key for key in LIKELY_SUBTAGS if re.fullmatch("[a-z]{2,3}", key)}, key=len, reverse=True)
     names = {name.lower(): code for code in codes if (name := name_of_code(code))}
     return {**names, **OTHER_NAMES}
+
+
+@cache
+def likely_language(script: str) -> str:
+    """The likely language of a script by LIKELY, else by CLDR; "" for none.
+
+    >>> likely_language("Olck"), likely_language("Nkoo")
+    ('sat', 'nqo')
+    """
+    from langcodes.data_dicts import LIKELY_SUBTAGS
+
+    tag = LIKELY_SUBTAGS.get(f"und-{script}", "")
+    return LIKELY.get(script) or (parse_tag(tag).language if tag else "")
+
+
+def script_named(text: str) -> str:
+    """The code of the script with exactly this name or code, however it is spaced; "" for none.
+
+    >>> [script_named(text) for text in ("olchiki", "n\u2019ko", "Olck", "latin script")]
+    ['Olck', 'Nkoo', 'Olck', '']
+    """
+    letters = "".join(filter(str.isalnum, text.lower()))
+    names = ((code, "".join(filter(str.isalnum, name.lower()))) for code, name in SCRIPT_NAMES.items())
+    return next((code for code, name in names if letters in (name, code.lower())), "")
 
 
 def script_meant(text: str) -> str:

@@ -2,7 +2,7 @@
 LINE_ENDS among them keeps the lines of a text: the others are then done line by line.
 
 DEFAULT holds the steps of a corpus whose completions have one line. The others are for texts of mixed make: digits of two scripts,
-Arabic letters stored as the shapes of old fonts, spaces where Tibetan has none.
+Arabic letters stored as the shapes of old fonts, Kurdish ones typed as Arabic ones, spaces where Tibetan has none.
 """
 
 import re
@@ -10,12 +10,23 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
 
+from data.script import primary
+
 NON_BREAKING_TSHEG = "\u0f0c"
 TSHEG = "\u0f0b"
 INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 JOINERS = re.compile("[\u200c\u200d]")
 # ligatures and shapes of single letters; the signs among them (ornate brackets, words of respect) stay
 ARABIC_SHAPES = re.compile("[\ufb50-\ufbb1\ufbd3-\ufd3d\ufd50-\ufdf9\ufe70-\ufefc]+")
+PERSIAN_LETTERS = str.maketrans(
+    "\u0643\u064a\u0649", "\u06a9\u06cc\u06cc"
+)  # kaf, yeh, alef maksura: keheh, yeh
+SORANI_AE = "\u0647\u200c"  # heh and a non-joiner, for the vowel U+06D5 of older keyboards
+SORANI_HEH = "\u06be"  # a second letter for h
+LANGUAGES_OF = {  # steps that are for some languages only, by `data.script.primary`
+    "persian_letters": frozenset(["ckb", "fa", "glk", "ku", "luz", "lrc", "mzn", "sdh", "ur"]),
+    "sorani_letters": frozenset(["ckb", "ku", "sdh"]),
+}
 TIBETAN_SPACES = re.compile(f"(?<={TSHEG}) +(?=[\u0f40-\u0fbc])| +(?=[\u0f0d\u0f0e])(?<![\u0f0d\u0f0e] )")
 NEEDLESS_TSHEG = re.compile(f"(?<!\u0f44){TSHEG}+(?=[\u0f0d\u0f0e])")  # only nga has one before a shad
 MANY_TSHEGS = re.compile(f"{TSHEG}{{2,}}")
@@ -59,12 +70,14 @@ STEPS: dict[str, Step] = {
     "invisible": lambda text, script: INVISIBLE.sub(
         "", text
     ),  # control and direction marks, soft hyphen, zero width space
-    "joiners": lambda text, script: JOINERS.sub("", text),  # Persian and Indic spelling need them
-    "tsheg": lambda text, script: text.replace(NON_BREAKING_TSHEG, TSHEG),  # one kind
-    "tibetan_spacing": tibetan_spacing,
     "arabic_shapes": lambda text, script: ARABIC_SHAPES.sub(
         lambda run: unicodedata.normalize("NFKC", run[0]), text
     ),
+    "persian_letters": lambda text, script: text.translate(PERSIAN_LETTERS),
+    "sorani_letters": lambda text, script: text.replace(SORANI_AE, "\u06d5").replace(SORANI_HEH, "\u0647"),
+    "joiners": lambda text, script: JOINERS.sub("", text),  # Persian and Indic spelling need them
+    "tsheg": lambda text, script: text.replace(NON_BREAKING_TSHEG, TSHEG),  # one kind
+    "tibetan_spacing": tibetan_spacing,
     "digits_ascii": ascii_digits,
     "digits_script": script_digits,
     "nfc": lambda text, script: unicodedata.normalize("NFC", text),
@@ -76,6 +89,18 @@ NAMES = (*STEPS, LINE_ENDS)
 def default_steps(is_one_line: bool) -> tuple[str, ...]:
     """The steps where data.normalise is left out; line ends stay where a completion may have them."""
     return DEFAULT if is_one_line else (*DEFAULT, LINE_ENDS)
+
+
+@cache
+def steps_of(language: str, steps: tuple[str, ...]) -> tuple[str, ...]:
+    """The steps for texts of a language: without those that are for other languages.
+
+    >>> steps_of("ar", ("persian_letters", "nfc")), steps_of("ckb_Arab", ("persian_letters", "nfc"))
+    (('nfc',), ('persian_letters', 'nfc'))
+    """
+    return tuple(
+        name for name in steps if name not in LANGUAGES_OF or primary(language) in LANGUAGES_OF[name]
+    )
 
 
 def normalise(

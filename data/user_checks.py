@@ -14,7 +14,10 @@ from data.clean import NOT_IN, describe_pair
 from data.errors import InputError
 from data.examples import Example
 from data.extras import check_extra
-from data.script import script_name, script_of, with_script
+from data.language_names import UNCLEAR, language_name, likely_language
+from data.letter_forms import form_remarks
+from data.normalise import DEFAULT
+from data.script import primary, script_name, script_of, with_script
 from data.sources.line import NOT_UTF8
 from data.sources.table import is_quoted
 from data.sources.user_file import Reading
@@ -33,14 +36,15 @@ DIVIDERS = {",": "commas? name it .csv", ";": "semicolons? name it .csv", "|": "
 SIDES = {"source": "data.source_language", "reference": "data.target_language"}
 
 
-def remarks(examples: Sequence[Example], max_bad_share: float) -> list[str]:
-    """All warnings about the pairs in the order of their file. Raises InputError where they are certainly
-    shifted.
+def remarks(examples: Sequence[Example], max_bad_share: float, steps: Sequence[str] = DEFAULT) -> list[str]:
+    """All warnings about the pairs in the order of their file, before the `steps` of data.normalise. Raises
+    InputError where they are certainly shifted.
     """
     found = (
         *quote_remarks(examples),
         alignment_remark(examples, max_bad_share),
         zawgyi_remark(examples, max_bad_share),
+        *form_remarks(examples, steps),
     )
     return [remark for remark in found if remark]
 
@@ -195,42 +199,61 @@ def advice(reading: Reading, languages: tuple[str, str]) -> str:
 
 def _cure(reason: str, reading: Reading, languages: tuple[str, str]) -> str:
     """What to do about lines that are bad for this reason, or ""."""
-    side, is_script, script = reason.partition(NOT_IN)
-    if is_script:
-        language = dict(zip(SIDES, languages, strict=True))[side]
-        found = reading.scripts.get(reason, "")
-        parts = (
-            f"{side} is{NOT_IN}{script} ({SIDES[side]}={language})",
-            reading.layout,
-            found
-            and f"most of these texts are in {script_name(found)} script: write the code of their language, or "
-            f'"{with_script(language, found)}"',
-        )
-        return "; ".join(part for part in parts if part)
+    if NOT_IN in reason:
+        return reading.misread or _script_cure(reading, reason, dict(zip(SIDES, languages, strict=True)))
     if reason in ("not JSON", "not a JSON object") or reason.startswith("longer than"):
         return 'a line is one pair, and in JSONL one object a line: {"source": ..., "reference": ...}'
     if reason.startswith("no field") or "is not text" in reason or "is neither text" in reason:
         names = ", ".join(reading.names) or "no text"
         return f"the first object has {names}: name two of them by data.source_column= and data.reference_column="
     if reason == NOT_UTF8:
-        where = (
-            f"{reading.encoding} is likely"
-            if reading.encoding
-            else f"ENCODING is for example GB18030, BIG5 or CP1252; none that is known here gives letters of "
-            f"{' or '.join(languages)}, so check data.source_language and data.target_language too"
-        )
-        return f"save the file as UTF-8: {reading.command} ({where})"
+        return encoding_cure(reading, languages)
     if reason.startswith("no text in"):
         return (
             f"{reading.layout}: name two of its languages by data.source_language= and data.target_language="
         )
     if reason.endswith("are needed"):
-        dividers = [
-            word for mark, word in DIVIDERS.items() if len(reading.names) == 1 and mark in reading.names[0]
-        ]
-        if dividers:
-            return f"is the file divided by {dividers[0]}"
-        return (
+        return divider_cure(reading) or (
             "columns are divided by tabs; data.source_column= and data.reference_column= say which are read"
         )
     return ""
+
+
+def _script_cure(reading: Reading, reason: str, languages: dict[str, str]) -> str:
+    """What to do about a side in another script than its language's, by the script that it is in."""
+    side, _, script = reason.partition(NOT_IN)
+    language, found = languages[side], reading.scripts.get(reason, "")
+    likely = likely_language(found) if found not in UNCLEAR else ""
+    such_as = (
+        f' such as "{likely}" ({language_name(likely)}),' if likely and likely != primary(language) else ""
+    )
+    parts = (
+        f"{side} is{NOT_IN}{script} ({SIDES[side]}={language})",
+        reading.layout,
+        found
+        and f"most of these texts are in {script_name(found)} script: write the code of their language,{such_as} or "
+        f'"{with_script(language, found)}"',
+        not found
+        and len(reading.names) > 2
+        and "name the two by data.source_column= and data.reference_column=",
+    )
+    return "; ".join(part for part in parts if part)
+
+
+def encoding_cure(reading: Reading, languages: tuple[str, str]) -> str:
+    """The command that converts a file with lines that are not UTF-8; "" where it has none."""
+    if not reading.command:
+        return ""
+    where = (
+        f"{reading.encoding} is likely"
+        if reading.encoding
+        else f"ENCODING is for example GB18030, BIG5 or CP1252; none that is known here gives letters of "
+        f"{' or '.join(languages)}, so check data.source_language and data.target_language too"
+    )
+    return f"save the file as UTF-8: {reading.command} ({where})"
+
+
+def divider_cure(reading: Reading) -> str:
+    """What to do about a file with one column that another mark than the tab divides; ""."""
+    marks = [mark for mark in DIVIDERS if len(reading.names) == 1 and mark in reading.names[0]]
+    return f"is the file divided by {DIVIDERS[marks[0]]}" if marks else ""

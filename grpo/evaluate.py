@@ -34,7 +34,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "--outputs", help='a text file, one line an item; or JSONL with the fields "id" and "output"'
     )
     what.add_argument(
-        "--write-sources", metavar="FILE", help="write the test set's sources as JSONL, and stop"
+        "--write-sources",
+        metavar="FILE",
+        help="write the test set's sources, as JSONL where FILE ends in .jsonl, and stop",
     )
     parser.add_argument(
         "--test",

@@ -19,6 +19,9 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 UTF32_MARKS = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
 # the share of zero bytes that no UTF-8 has; every tab of UTF-16 has one
 MANY_ZEROS = 0.001
+# below it UTF-8 has zero bytes, as an output of a model may: in UTF-16 that is UTF-8 as well, such as Ol Chiki, every
+# space has one
+FEW_ZEROS = 0.02
 MOST = 0.8  # of the other characters than ASCII are letters of the languages
 HIGH = re.compile(b"[\x80-\xff]+")
 HIGH_IN_LATIN = re.compile(b"(?<=[A-Za-z])[\x80-\xff]+|[\x80-\xff]+(?=[A-Za-z])")
@@ -56,6 +59,9 @@ ENCODINGS = (
 )
 
 
+MISREAD = (("CP1252", "cp1252"), ("ISO-8859-1", "latin_1"))
+
+
 def wide_encoding(sample: bytes) -> str:
     """UTF-16 or UTF-32 where the beginning of a file is that, else "". The order of bytes is part of the name
     where no mark says it.
@@ -75,14 +81,14 @@ def wide_encoding(sample: bytes) -> str:
 
 
 def _has_stray_zeros(sample: bytes, even: int, odd: int) -> bool:
-    """Whether it is UTF-8 with zero bytes in it: they stand at even and at odd places, which those of the ASCII
-    letters of UTF-16 do not.
+    """Whether it is UTF-8 with zero bytes in it: they are few, or stand at even and at odd places, which those of the
+    ASCII letters and spaces of UTF-16 do not.
     """
     try:
         getincrementaldecoder("utf-8")().decode(sample)  # the last character of a sample may be cut
     except UnicodeDecodeError:
         return False
-    return 2 * min(even, odd) > max(even, odd)
+    return even + odd < FEW_ZEROS * len(sample) or 2 * min(even, odd) > max(even, odd)
 
 
 def likely_encoding(lines: Iterable[bytes], languages: Sequence[str]) -> str:
@@ -123,7 +129,27 @@ def _fits(line: bytes, codec: str, script: str) -> bool:
     return bool(letters) and sum(is_script(letter, script) for letter in letters) >= MOST * len(letters)
 
 
-def command_to_convert(path: Path, encoding: str) -> str:
+def misread_as(lines: Sequence[bytes]) -> str:
+    """The encoding as which UTF-8 was read before it was saved as UTF-8 once more, of most of the lines; "" for none.
+
+    >>> misread_as(["caf\u00c3\u00a9".encode()]), misread_as(["caf\u00e9".encode()])
+    ('CP1252', '')
+    """
+    counts = [(sum(_is_misread(line, codec) for line in lines), name) for name, codec in MISREAD]
+    most, name = max(counts, key=lambda item: item[0])  # the first of equal ones
+    return name if 2 * most > len(lines) else ""
+
+
+def _is_misread(line: bytes, codec: str) -> bool:
+    """Whether the characters of a line are the bytes of UTF-8 in an encoding of one byte each."""
+    try:
+        content = line.decode("utf-8").encode(codec)
+        return not content.isascii() and bool(content.decode("utf-8"))
+    except UnicodeError:
+        return False
+
+
+def command_to_convert(path: Path, encoding: str, result: str = "UTF-8") -> str:
     """The command that writes a file again as UTF-8, beside it and unpacked.
 
     >>> command_to_convert(Path("a.tsv.gz"), "BIG5")
@@ -133,5 +159,5 @@ def command_to_convert(path: Path, encoding: str) -> str:
     plain = path.with_suffix("") if packing else path
     new = shlex.quote(str(plain.with_name(f"{plain.stem}.utf8{plain.suffix}")))
     old = shlex.quote(str(path))
-    convert = f"iconv -f {encoding} -t UTF-8"
+    convert = f"iconv -f {encoding} -t {result}"
     return f"{packing} -dc {old} | {convert} > {new}" if packing else f"{convert} {old} > {new}"

@@ -18,7 +18,7 @@ from data.normalise import DEFAULT, LINE_ENDS
 from data.script import script_in
 from data.sources import formats
 from data.sources.arrow_tables import files_of_folder
-from data.sources.encoding import command_to_convert, likely_encoding
+from data.sources.encoding import command_to_convert, likely_encoding, misread_as
 from data.sources.line import NOT_UTF8, BadLineError, Columns, Line, in_words
 from data.sources.packed_file import kind_of
 
@@ -120,7 +120,7 @@ class Reading:
     `num_swapped` counts the pairs that would be right with their sides exchanged; `names` are those that
     the columns or languages can be chosen from; `layout` says in words which are read and which there are;
     `sides` is what to exchange where the two are; `scripts`, by reason, the script of most texts that are in another
-    one than their language's.
+    one than their language's; `misread` says what to do where these are UTF-8 that was read in another encoding.
     """
 
     examples: MutableSequence[Example] = field(default_factory=list)
@@ -134,6 +134,7 @@ class Reading:
     encoding: str = ""
     command: str = ""
     scripts: dict[str, str] = field(default_factory=dict)
+    misread: str = ""
 
     def add_bad_line(self, place: str, reason: str, sample: str) -> None:
         """Count a line that is no pair."""
@@ -146,6 +147,7 @@ def read(corpus: UserCorpus, examples: MutableSequence[Example] | None = None) -
     reading = Reading([] if examples is None else examples, sides=corpus.sides)
     undecoded = dict[bytes, str]()  # a line and its file
     other_scripts = dict[str, list[str]]()
+    strange = list[bytes]()  # lines with texts in another script
     num_joined = 0
     for place, text, line in _rows(corpus, reading):
         if isinstance(line, BadLineError):
@@ -163,12 +165,16 @@ def read(corpus: UserCorpus, examples: MutableSequence[Example] | None = None) -
                 side, is_script, _ = reason.partition(NOT_IN)
                 if is_script and len(texts := other_scripts.setdefault(reason, [])) < NUM_SAMPLES:
                     texts.append(getattr(example, side))
+                    strange.append(text)
                 reading.num_swapped += not _problem(example) and not script_problem(_swap_texts(example))
             else:
                 reading.examples.append(example)
     if num_joined:
         reading.remarks.append(f"{corpus.paths[0]}: {num_joined:,} texts {line_words(corpus.steps)}")
     reading.scripts = {reason: script_in(texts) for reason, texts in other_scripts.items()}
+    if name := misread_as(strange):
+        command = command_to_convert(corpus.paths[0], "UTF-8", name)
+        reading.misread = f"the file was saved as UTF-8 after it had been read as {name}; undo it: {command}"
     if undecoded:
         reading.encoding = likely_encoding(undecoded, (corpus.source_language, corpus.target_language))
         path = Path(next(iter(undecoded.values())))

@@ -10,19 +10,19 @@ import numpy as np
 
 from data.clean import clean_text
 from data.errors import InputError
-from data.language_names import is_language, language_meant, language_name
-from data.script import SCRIPT_NAMES, count_units, parse_tag, primary, script_in, script_of
+from data.language_names import UNCLEAR, is_language, language_meant, language_name, likely_language
+from data.script import SCRIPT_NAMES, count_units, primary, script_in, script_of
 from data.sources.formats import TABLES, UNITS, read_content
 from data.sources.line import BadLineError, Columns
 from data.sources.packed_file import kind_of
-from data.sources.user_file import BUILT_IN, DEFAULT_COLUMNS, UserCorpus
+from data.sources.user_file import BUILT_IN, DEFAULT_COLUMNS, UserCorpus, read
+from data.user_checks import divider_cure, encoding_cure
 
 ROWS = 2000  # that are looked at
 LONGEST_CODE = 8  # letters of "zho_Hans"
 ENOUGH = 99  # per cent of the texts that a length limit keeps
 SIDES = ("source", "reference")
 NO_NAMES = ("", "")  # a table without a header may be read: its first two columns
-UNCLEAR = ("Latn", "Cyrl", "Arab", "Deva")  # scripts of so many languages that none is guessed
 SOURCE_WORDS = ("source", "src", "input", "from")
 REFERENCE_WORDS = ("reference", "target", "tgt", "trg", "translation", "output", "to")
 SHARED = (
@@ -79,7 +79,10 @@ def look(location: str, languages: tuple[str, str], columns: Columns | None) -> 
     candidates = (columns,) if columns else (names_to_read or DEFAULT_COLUMNS, NO_NAMES)
     pairs = read_pairs(paths, candidates, (languages[0] or hints[0], languages[1] or hints[1]))
     if not pairs:
-        raise InputError(f"{location}: {no_pair(paths, candidates[0])}")
+        cure = cure_of(
+            UserCorpus(location, languages[0] or "und", languages[1] or "und", candidates[0], setting="init")
+        )
+        raise InputError(f"{location}: {no_pair(paths, candidates[0], cure)}")
     texts = tuple([clean_text(pair[side]) for pair in pairs] for side in (0, 1))
     sides = [side_of(name, texts[n], languages[n], hints[n]) for n, name in enumerate(SIDES)]
     return CorpusFacts(location, names_to_read, sides[0], sides[1], pairs, kind_of(paths[0]))
@@ -177,15 +180,21 @@ def read_pairs(
     ]
 
 
-def no_pair(paths: Sequence[Path], columns: Columns) -> str:
-    """Why a file has no pair."""
+def cure_of(corpus: UserCorpus) -> str:
+    """What to do about a file of another encoding or division; "" where it is neither."""
+    reading = read(corpus)
+    return encoding_cure(reading, (corpus.source_language, corpus.target_language)) or divider_cure(reading)
+
+
+def no_pair(paths: Sequence[Path], columns: Columns, cure: str) -> str:
+    """Why a file has no pair, and what to do."""
     first = next(iter(read_content(paths, (columns, NO_NAMES), ("und", "und")).rows), None)
     if first is None:
         return "there is no pair in it; write a line for each pair: its source, a tab, its reference"
     reason = f" ({first.line})" if isinstance(first.line, BadLineError) else ""
     return (
         f"none of the first {ROWS:,} rows is a pair, from {first.place}{reason}; "
-        "name the columns by --columns SOURCE REFERENCE"
+        f"{cure or 'name the columns by --columns SOURCE REFERENCE'}"
     )
 
 
@@ -214,11 +223,3 @@ def language_of(name: str, texts: Sequence[str], choice: str, hint: str) -> tupl
         )
     doubt = "; many languages have it, so look at this" if script in SHARED else ""
     return guess, f"{language_name(guess)}, by its {words} script{doubt}"
-
-
-def likely_language(script: str) -> str:
-    """CLDR's likely language of a script; "" for none."""
-    from langcodes.data_dicts import LIKELY_SUBTAGS
-
-    tag = LIKELY_SUBTAGS.get(f"und-{script}", "")
-    return parse_tag(tag).language if tag else ""

@@ -14,6 +14,7 @@ from data.prompt_record import load_kinds, load_wording
 from data.sources.file_lines import file_lines
 from data.sources.json_lines import text_field
 from data.sources.line import BadLineError, decode_line
+from data.sources.user_file import has_line_end
 from eval.run_folder import SYSTEMS, added_folder
 from eval.systems import write_added_comparison
 from grpo.engine.source import ModelSource
@@ -67,7 +68,16 @@ def compare(run: Run, sets: TestSets) -> None:
 
 
 def write_sources(examples: Sequence[Example], path: Path) -> None:
-    """The sources of a test set as JSONL, in its order: what another system is to translate."""
+    """The sources of a test set in its order, what another system is to translate: JSONL where the file is named so, else
+    a line for each. Raises InputError for a text that has several lines.
+    """
+    if path.suffix.lower() != ".jsonl":
+        if long := next((example.id for example in examples if has_line_end(example.source)), ""):
+            raise InputError(
+                f"--write-sources {path}: the source of {long} has several lines; write a .jsonl file"
+            )
+        atomic_write_text(path, "".join(f"{example.source}\n" for example in examples))
+        return
     keys = ("id", "source", "source_language", "target_language")
     rows = [{key: getattr(example, key) for key in keys} for example in examples]
     atomic_write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -5,6 +5,7 @@ place.
 """
 
 import json
+import shlex
 import shutil
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 from data.documents import user_path
 from data.errors import InputError
 from data.sources.file_lines import file_lines
+from data.sources.formats import ARROW, TABLES, UNITS
 from data.sources.json_lines import first_record, names_of, text_field
 from data.sources.line import BadLineError, decode_line
 from data.sources.packed_file import kind_of
@@ -76,11 +78,23 @@ def open_source(name: str, field: str, is_jsonl: bool = False) -> Source:
             lines = file_lines(Path(copy.name))  # keeps the file open
     else:
         path = user_path(name)
+        check_kind(name, kind_of(path))
         lines = file_lines(path)
         is_jsonl = is_jsonl or kind_of(path) == JSONL
     if is_jsonl:
         check_field(name, lines, field)
     return Source(name, lines, field if is_jsonl else "")
+
+
+def check_kind(name: str, kind: str) -> None:
+    """InputError for a file of pairs, whose lines are no source texts."""
+    if kind in (*TABLES, *UNITS, *ARROW):
+        how = (
+            f"cut -f1 {shlex.quote(name)} > sources.txt"
+            if kind == ".tsv"
+            else "one on each line of a .txt file"
+        )
+        raise InputError(f"{name}: a {kind} file has more than source texts; give these alone: {how}")
 
 
 def check_field(name: str, lines: Sequence[bytes], field: str) -> None:

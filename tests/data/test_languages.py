@@ -102,6 +102,14 @@ def test_hundreds_of_codes_have_a_script_or_are_refused_with_the_setting() -> No
         ("Uighur", "ug"),
         ("engl", "en"),
         ("swahli", "sw"),
+        ("central_kurdish", "ckb"),
+        ("Central Kurdish", "ckb"),
+        ("sorani", "ckb"),
+        ("cambodian", "km"),
+        ("Ol Chiki", "sat"),
+        ("olck", "sat"),
+        ("N’Ko", "nqo"),
+        ("n'ko", "nqo"),
     ],
 )
 def test_what_is_no_code_is_refused_with_the_nearest_one(written: str, code: str) -> None:

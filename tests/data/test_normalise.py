@@ -47,6 +47,8 @@ def test_the_default_is_bit_equal_to_earlier_versions_on_random_texts() -> None:
         ("digits_script", "Tibt", "120", "\u0f21\u0f22\u0f20"),
         ("digits_script", "Latn", "120", "120"),
         ("arabic_shapes", "", "\ufee3\ufeae\ufea3\ufe92\ufe8e \ufefb \ufd3e", "\u0645\u0631\u062d\u0628\u0627 \u0644\u0627 \ufd3e"),
+        ("persian_letters", "", "\u0643\u064a\u0649 \u06a9\u06cc", "\u06a9\u06cc\u06cc \u06a9\u06cc"),
+        ("sorani_letters", "", "\u0626\u0647\u200c\u0645\u0647 \u06be", "\u0626\u06d5\u0645\u0647 \u0647"),
         ("tibetan_spacing", "", f"{KA}\u0f0b {KA}\u0f0b\u0f0b{NGA}\u0f0b\u0f0d", f"{KA}\u0f0b{KA}\u0f0b{NGA}\u0f0b\u0f0d"),
         ("tibetan_spacing", "", f"{KA}\u0f0b\u0f0d \u0f0d {KA}", f"{KA}\u0f0d \u0f0d {KA}"),
     ],
@@ -69,7 +71,7 @@ def test_line_ends_stay_only_where_they_are_asked_for() -> None:
 
 def test_a_step_without_name_and_two_kinds_of_digits_are_refused() -> None:
     with pytest.raises(
-        InputError, match=r"data\.normalise: nfkc is no step; known steps: invisible, joiners"
+        InputError, match=r"data\.normalise: nfkc is no step; known steps: invisible, arabic_shapes"
     ):
         check(DataConfig(normalise=("nfc", "nfkc")))
     with pytest.raises(InputError, match=r"of digits_ascii and digits_script only one"):

@@ -69,6 +69,60 @@ def test_another_script_is_told_with_its_setting_and_the_columns(
     )
 
 
+@pytest.mark.parametrize(
+    ("code", "text", "advice"),
+    [
+        (
+            "nko",
+            "ߒ ߓߊ ߓߘߊ߫",
+            'Nko script: write the code of their language, such as "nqo" (N’Ko), or "nko-Nkoo"; ',
+        ),
+        (
+            "sa",
+            "ᱫᱟᱠᱟ ᱡᱚᱢ",
+            'Ol Chiki script: write the code of their language, such as "sat" (Santali), or "sa-Olck"; ',
+        ),
+        ("ku", "ئێمە دەچین", 'Arabic script: write the code of their language, or "ku-Arab"; '),
+        ("km_Latn", "បាយ ទឹក", 'Khmer script: write the code of their language, or "km-Khmr"; '),
+    ],
+)
+def test_a_script_of_one_language_is_told_with_its_code(
+    tmp_path: Path, code: str, text: str, advice: str
+) -> None:
+    lines = refusal(tmp_path, "a.tsv", f"{text}\tone two\n" * 30, source_language=code, target_language="en")
+    assert f"most of these texts are in {advice}" in lines
+
+
+def test_columns_of_no_script_are_told_with_the_settings_that_name_others(tmp_path: Path) -> None:
+    lines = refusal(tmp_path, "a.tsv", "12\tទឹក\twater\n" * 30, source_language="km", target_language="en")
+    assert (
+        "the first line has '12', 'ទឹក', 'water'; name the two by data.source_column= and data.reference_column=; "
+        in lines
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "codec", "name"),
+    [
+        ("nqo", "ߞߎߣߎ߲߬ ߒ ߓߊ", "latin_1", "ISO-8859-1"),
+        ("km", "គឃឆន", "cp1252", "CP1252"),
+        ("ckb", "دەڕۆم", "cp1252", "CP1252"),
+    ],
+)
+def test_utf8_that_was_read_in_another_encoding_is_told_with_the_way_back(
+    tmp_path: Path, code: str, text: str, codec: str, name: str
+) -> None:
+    line = f"{text}\tone two\n"
+    twice = line.encode().decode(codec)
+    assert twice.encode(codec).decode() == line != twice
+    lines = refusal(tmp_path, "a.tsv", twice * 30, source_language=code, target_language="en")
+    assert (
+        f"; the file was saved as UTF-8 after it had been read as {name}; undo it: iconv -f UTF-8 -t {name} "
+        in lines
+    )
+    assert "most of these texts" not in lines
+
+
 def test_an_object_of_other_languages_is_told_with_its_fields(tmp_path: Path) -> None:
     lines = refusal(tmp_path, "a.jsonl", json.dumps({"source": "one two", "reference": "ba", "n": "x"}))
     assert (

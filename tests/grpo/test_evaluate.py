@@ -11,10 +11,13 @@ import torch
 from tiny_run import arguments
 
 from data.documents import read_object
+from data.errors import InputError
+from data.examples import Example
 from eval.run_folder import read_run
 from grpo.evaluate import main
 from grpo.run import main as train
 from grpo.stages import context
+from grpo.stages.added_system import write_sources
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -78,6 +81,9 @@ def test_outputs_in_order_and_by_id_give_the_same_scores(
     sources = tmp_path / "test.jsonl"
     assert main(command(finished, tiny_folder, "--write-sources", str(sources))) == 0
     rows = [json.loads(line) for line in sources.read_text(encoding="utf-8").splitlines()]
+    lines = tmp_path / "test.txt"
+    assert main(command(finished, tiny_folder, "--write-sources", str(lines))) == 0
+    assert lines.read_text(encoding="utf-8").splitlines() == [row["source"] for row in rows]
     references = {
         item["id"]: item["reference"] for item in read_object(run / "eval" / "untouched.json")["items"]
     }
@@ -169,3 +175,15 @@ def test_a_card_without_memory_gets_half_the_batch_once(
     assert sizes == [64, 32] and capsys.readouterr().out.count("goes on with eval.batch_size=32") == 1
     again = read_object(folder / "run" / "added_systems" / "again.json")
     assert again["items"] == read_object(folder / "run" / "eval" / "untouched.json")["items"]
+
+
+def test_a_source_of_several_lines_goes_into_jsonl_only(tmp_path: Path) -> None:
+    examples = [
+        Example(f"a:{n}", text, "", "", "", "ckb", "en") for n, text in enumerate(["one", "two\nthree"])
+    ]
+    with pytest.raises(InputError, match=r"the source of a:1 has several lines; write a \.jsonl file"):
+        write_sources(examples, tmp_path / "test.txt")
+    assert not (tmp_path / "test.txt").exists()
+    write_sources(examples, tmp_path / "test.JSONL")
+    rows = (tmp_path / "test.JSONL").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(row)["source"] for row in rows] == ["one", "two\nthree"]

@@ -53,6 +53,19 @@ def test_a_text_has_the_same_units_whatever_the_target() -> None:
     assert len(units("打开文件")) == 4
 
 
+@pytest.mark.parametrize(
+    ("word", "num_joiners"),
+    [("ئه\u200cمه\u200c", 2), ("می\u200cخواهم", 1), ("ශ්\u200dරී", 1), ("ক্\u200dষ", 1), ("n\u200co", 1)],
+)
+def test_a_joiner_neither_ends_a_word_nor_is_a_unit(word: str, num_joiners: int) -> None:
+    plain = word.replace("\u200c", "").replace("\u200d", "")
+    assert len(word) - len(plain) == num_joiners
+    assert units(f"{word} x {word}") == (plain, "x", plain) == units(f"{plain} x {plain}")
+    text, written_without = (" ".join(f"{one}{n}" for n in range(10)) for one in (word, plain))
+    assert len(units(text)) == 10 and [value(guard, written_without, text) for guard in GUARDS] == [1.0] * 4
+    assert value(uncopied, text, "another text", source=written_without) == 0.0
+
+
 # --- all guards ---
 
 

@@ -261,6 +261,16 @@ def three_columns(place: Path) -> None:
     (place / "pairs.jsonl").write_text(jsonl({"a": "x", "b": "y", "c": "z"}))
 
 
+def commas(place: Path) -> None:
+    (place / "pairs.tsv").write_text("habari ya asubuhi,good morning\n" * 40)
+
+
+def arabic_codes(place: Path) -> None:
+    (place / "pairs.tsv").write_bytes(
+        "دايكم نان دەبينيت\tmy mother sees bread\n".replace("ە", "ه").encode("cp1256") * 40
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "arguments", "said"),
     [
@@ -291,6 +301,16 @@ def three_columns(place: Path) -> None:
         (latin, ["pairs.tsv", "--from", "sw"], "the reference texts are in Latin script"),
         (nothing, ["pairs.tsv", "--from", "swahili"], 'init: --from swahili: a code is needed; write "sw"'),
         (nothing, ["pairs.tsv", "--to", "?"], "init: --to ?: a code is needed; write one of ISO 639"),
+        (
+            commas,
+            ["pairs.tsv", "--from", "sw", "--to", "en"],
+            "2 are needed); is the file divided by commas? name it .csv",
+        ),
+        (
+            arabic_codes,
+            ["pairs.tsv", "--from", "ckb", "--to", "en"],
+            "(not UTF-8); save the file as UTF-8: iconv -f CP1256 -t UTF-8 pairs.tsv > pairs.utf8.tsv (CP1256 is likely)",
+        ),
         (three_columns, ["pairs.jsonl"], "has the columns a, b, c; name two by --columns SOURCE REFERENCE"),
     ],
 )
