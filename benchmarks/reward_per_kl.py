@@ -126,12 +126,13 @@ def compare(run: Run, policies: Sequence[Path], num_prompts: int) -> list[str]:
     reward = load_reward(run, start, prompt, [*within_limit(corpus.train, prompt, limit), *examples])
     sampling = replace(sampling_of(config, prompt), parts=max(1, len(examples) // config.rollout.num_prompts))
     task = Task(PromptStream(examples, len(examples), config.seed), prompt, reward.function, start, sampling)
+    names = ["warm start", *map(str, policies)]
     outcomes = []
     for folder in (None, *policies):
         policy = load_model(run, folder) if folder else start
         outcomes.append(measure(run, task, policy, examples))
-        run.say(list(rows(["start"] * len(outcomes), outcomes))[-1])
-    return list(rows(["warm start", *map(str, policies)], outcomes))
+        run.say(list(rows(names[: len(outcomes)], outcomes))[-1])
+    return list(rows(names, outcomes))
 
 
 def main() -> None:
