@@ -5,6 +5,7 @@ SFT arms of the study have names no row.
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from eval.study.points import Point
 from eval.study.roles import INTERPOLATED, MAIN_KIND, as_keys
@@ -17,12 +18,12 @@ AVERAGE = "Between untouched model and end (WiSE-FT)"
 GRPO = "GRPO"
 VARIANT = "Other GRPO"
 GUIDED = "GRPO with reference texts"
-BEHIND = "GRPO behind another arm"
+BEHIND = " + GRPO"  # after the method of the arm that it begins from
 CONTROL = "Controls"
 OTHERS = {
     "recovery": RECOVERY, "self_distillation": SELF_DISTILLATION, "best_of_group": OWN_SAMPLES, INTERPOLATED: AVERAGE
 }  # fmt: skip
-ORDER = (*OTHERS.values(), GRPO, VARIANT, GUIDED, BEHIND, CONTROL)  # behind SFT and its remedies
+ORDER = (*OTHERS.values(), GRPO, VARIANT, GUIDED)  # behind SFT and its remedies
 REMEDIES = {
     "anchor.train": "anchor",
     "replay.train": "replay",
@@ -46,13 +47,12 @@ def trained_points(points: Sequence[Point]) -> dict[str, Point]:
 def method_names(points: Sequence[Point], main: str) -> dict[str, str]:
     """The method of each trained arm, by its name, in the order of the table; `main` is the study's main arm."""
     arms = trained_points(points)
-    remedies = {arm: remedies_of(point) for arm, point in arms.items()}
-    of_sft = [set(remedies[arm].items()) for arm, point in arms.items() if point.kind == "sft"]
+    of_sft = [set(remedies_of(point).items()) for point in arms.values() if point.kind == "sft"]
     shared = set.intersection(*of_sft) if of_sft else set()
-    names = {
-        arm: method_of(point, arms, main, dict(remedies[arm].items() - shared)) for arm, point in arms.items()
-    }
-    order = [SFT, *(name for name in names.values() if name not in ORDER), *ORDER]
+    names = {arm: method_of(point, arms, main, shared) for arm, point in arms.items()}
+    behind = [name for name in names.values() if name.endswith(BEHIND)]
+    remedies = [name for name in names.values() if name not in (*ORDER, *behind, CONTROL)]
+    order = [SFT, *remedies, *ORDER, *behind, CONTROL]
     return dict(sorted(names.items(), key=lambda pair: order.index(pair[1])))
 
 
@@ -62,11 +62,14 @@ def remedies_of(point: Point) -> dict[str, str]:
     return {key: keys[key] for key in REMEDIES if keys.get(key, "none") not in OFF}
 
 
-def method_of(point: Point, arms: Mapping[str, Point], main: str, remedies: Mapping[str, str]) -> str:
-    """The name of one arm's method; `remedies` without those that all SFT arms have."""
+def method_of(
+    point: Point, arms: Mapping[str, Point], main: str, shared: AbstractSet[tuple[str, str]]
+) -> str:
+    """The name of one arm's method; `shared` are the remedies that all SFT arms have."""
     if point.kind == "sft":
-        own = [key for key in REMEDIES if key in remedies]
-        return " + ".join([SFT, *(REMEDIES[key] or VALUES.get(remedies[key], remedies[key]) for key in own)])
+        own = dict(remedies_of(point).items() - shared)
+        names = [REMEDIES[key] or VALUES.get(own[key], own[key]) for key in REMEDIES if key in own]
+        return " + ".join([SFT, *names])
     if point.kind != MAIN_KIND:
         return OTHERS.get(point.kind, point.kind)
     keys = as_keys(point.settings)
@@ -75,7 +78,7 @@ def method_of(point: Point, arms: Mapping[str, Point], main: str, remedies: Mapp
     if keys.get("guide.mode", "none") != "none":
         return GUIDED
     if point.start in arms:
-        return BEHIND
+        return method_of(arms[point.start], arms, main, shared) + BEHIND
     return GRPO if point.arm == main else VARIANT
 
 

@@ -34,7 +34,7 @@ BEST = {
     "GRPO": "grpo",
     "Other GRPO": "grpo_lr",
     "GRPO with reference texts": "guide",
-    "GRPO behind another arm": "behind",
+    "SFT + anchor + GRPO": "behind",
     "Controls": "random",
 }
 
@@ -81,7 +81,7 @@ def test_the_best_of_each_method_at_its_end_and_at_an_equal_cost(tmp_path: Path)
     sft = rows["seconds", "SFT"]
     assert (sft["arm"], sft["cost"]) == ("sft_free", 120.0)
     assert sft["gains"]["cosine_held_out"]["value"] == pytest.approx(0.1)
-    behind = rows["seconds", "GRPO behind another arm"]  # it begins at 70 of its 170
+    behind = rows["seconds", "SFT + anchor + GRPO"]  # it begins at 70 of its 170
     assert behind["gains"]["cosine_held_out"]["value"] == pytest.approx(0.15 + 0.1 / 2)
     assert behind["tax"]["value"] == pytest.approx(0.1 - 0.05 / 2)
     assert {row["cost"] for (price, _), row in rows.items() if price == "all_tokens"} == {60.0}
