@@ -186,9 +186,8 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     if study.transfer is not None:
         load_config(study.transfer.config, study.transfer.settings)
     if study.sequence is not None:
-        for config in study.sequence.configs:
-            for settings in study.sequence.recipes.values():
-                load_config(config, [*study.sequence.settings, *settings])
+        for settings in study.sequence.recipes.values():
+            check_templates(study.sequence, settings, str(path))
     return replace(study, arms=tuple(resolve_arm(study, arm, str(path)) for arm in study.arms))
 
 
@@ -238,6 +237,20 @@ def read_transfer(values: Any, path: str) -> TransferConfig:
         raise InputError(f"{path}: transfer is a section; write its settings under [transfer]")
     transfer: TransferConfig = build(TransferConfig, values, path, "transfer.")
     return replace(transfer, settings=tuple(current_overrides(transfer.settings, path)))
+
+
+def check_templates(sequence: SequenceConfig, settings: Sequence[str], path: str) -> None:
+    """Raises InputError for a configuration that cannot be, and where a recipe's tasks ask in different words: a model
+    would be measured on words that it was not taught.
+    """
+    configs = {name: load_config(name, [*sequence.settings, *settings]) for name in sequence.configs}
+    templates = {config.prompt.template: name for name, config in configs.items()}
+    if len(templates) > 1:
+        (first, one), (second, other), *_ = templates.items()
+        raise InputError(
+            f"{path}: {one} has prompt.template = {first!r} and {other} {second!r}, and all tasks of a sequence are asked "
+            f'in the same words; write ["prompt.template={second}"] into sequence.settings'
+        )
 
 
 def read_sequence(values: Any, path: str) -> SequenceConfig:

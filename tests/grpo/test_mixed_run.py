@@ -100,8 +100,8 @@ def test_two_directions_go_from_data_to_report(
         assert title in report
     prompt = json.loads((run / "policy" / "prompt.json").read_text(encoding="utf-8"))
     assert {kind["prompt"] for kind in prompt["kinds"]} == {
-        "藏文：{source}\n中文：",
-        "中文：{source}\n藏文：",
+        "Tibetan: {source}\nChinese:",
+        "Chinese: {source}\nTibetan:",
     }
 
 

@@ -31,6 +31,7 @@ def study(tmp_path: Path, corpus: Path, tiny_folder: Path) -> Study:
         "threads=1",
         "sft.num_steps=2",
         "sft.max_completion_tokens=64",
+        "prompt.template=plain",  # by default the second task, which writes Tibetan, is asked in English words
     )
     recipe = ("train.method=sft", "train.num_steps=2", "train.optim.lr=1e-2")
     tasks = (str(tmp_path / "there.toml"), str(tmp_path / "back.toml"))
@@ -102,7 +103,7 @@ def test_the_files_of_the_tasks_are_copied_under_their_names(study: Study, tmp_p
     file = tmp_path / "study.toml"
     file.write_text(
         f'study_dir = "{study.folder}"\nconfig = "{study.config}"\n[arms.sft]\n[sequence]\nconfigs = {tasks}\n'
-        '[sequence.recipes]\nsft = ["train.method=sft"]\n',
+        'settings = ["prompt.template=plain"]\n[sequence.recipes]\nsft = ["train.method=sft"]\n',
         encoding="utf-8",
     )
     command = keep_files(load_study(file), str(file), [])
@@ -124,6 +125,12 @@ def test_what_is_no_sequence_is_refused(study: Study, tmp_path: Path, change: st
     file = tmp_path / "study.toml"
     file.write_text(f'config = "{study.config}"\n[arms.sft]\n', encoding="utf-8")
     whole = [f"sequence.configs={json.dumps(study.sequence.configs)}", "sequence.recipes={sft=[]}"]
-    assert load_study(file, whole).sequence == replace(study.sequence, recipes={"sft": ()}, settings=())
+    with pytest.raises(
+        InputError, match=r"there\.toml has prompt\.template = 'plain' and \S+back\.toml 'english'"
+    ):
+        load_study(file, whole)
+    asked = 'sequence.settings=["prompt.template=english"]'
+    own = replace(study.sequence, recipes={"sft": ()}, settings=("prompt.template=english",))
+    assert load_study(file, [*whole, asked]).sequence == own
     with pytest.raises(InputError, match=message):
         load_study(file, [*whole, change.format(there=tmp_path / "there.toml")])
