@@ -53,8 +53,8 @@ def claim_table(figures: Json) -> Table:
         ),
     )
     note = (
-        f"Recommended: {claim['recommended']}. Best SFT run: {claim['sft']}, which reaches the highest score of "
-        f"{len(claim['sft_arms'])} SFT runs with all of its seeds; it is chosen on the same items, which favours it. 95 % "
+        f"Recommended: {claim['recommended']}. SFT runs with all of its seeds: {len(claim['sft_arms'])}. The best reaches the "
+        f"highest score: {claim['sft']}; it is chosen on the same items, which favours it. 95 % "
         "intervals of a bootstrap over seeds and items. '-': a score that the arm does not reach, or a tax below all of "
         f"its. Verdict: {claim['verdict']}; one half that holds is enough."
     )

@@ -50,23 +50,18 @@ def main_figures(
         methods.setdefault(method, []).append(arm)
     pace = recommended if recommended in trained_points(points) else main
     metrics = [*dict.fromkeys((target, "cosine_held_out", "chrf"))]
-    return [
-        row
+    lines = {
+        price: {metric: lines_of(checkpoints, metric, price) for metric in metrics}
         for price in PRICES
-        for row in price_rows(
-            {metric: lines_of(checkpoints, metric, price) for metric in metrics},
-            methods,
-            pace,
-            price,
-            budget,
-            seed,
-        )
-    ]
+        if price != BUDGET
+    }
+    lines[BUDGET] = lines[END]
+    return [row for price in PRICES for row in price_rows(lines[price], methods, pace, price, budget, seed)]
 
 
 def lines_of(checkpoints: Sequence[EvaluatedCheckpoint], metric: str, price: str) -> Lines:
     """arm -> seed -> its curve and what each of its points costs, 0 where only the end counts."""
-    if price not in (END, BUDGET):
+    if price != END:
         return priced_curves(checkpoints, metric, price)
     return {
         arm: {seed: (line, np.zeros(len(line.gains))) for seed, line in seeds.items()}

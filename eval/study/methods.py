@@ -30,12 +30,8 @@ REMEDIES = {
     "protection.train": "",
     "token_loss.train": "",
 }
-VALUES = {
-    "l2": "L2",
-    "ewc": "EWC",
-    "dft": "DFT",
-    "asft": "ASFT",
-}  # a remedy without a name has that of its value
+# a remedy without a name has that of its value
+VALUES = {"l2": "L2", "ewc": "EWC", "dft": "DFT", "asft": "ASFT"}
 OFF = ("none", "nll", "0", "0.0")
 
 

@@ -98,9 +98,12 @@ def test_an_update_is_that_of_the_plain_forward_pass(family: str, folders: Path)
         assert (found - gradients.get(name, torch.zeros(()))).norm() < 1e-4 * total, name
 
 
-def assert_equal(one: torch.Tensor, other: torch.Tensor) -> None:
-    """To rounding: some processors round by where a tensor lies in memory."""
-    torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+def assert_equal(one: torch.Tensor, other: torch.Tensor, family: str) -> None:
+    """Bit for bit; families with a state to rounding: on some processors their sums depend on where a tensor lies in
+    memory (seen with Jamba, Mamba and Falcon Mamba).
+    """
+    tolerance = 0 if family in PACKED else 1e-5
+    torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)
 
 
 @often
@@ -118,7 +121,7 @@ def test_what_is_sampled_is_what_is_trained_also_after_saving(
     with torch.no_grad():
         logps = completion_logps(model, packed, 0.8).logps
         torch.testing.assert_close(rollout.sampling_logps, logps, atol=1e-5, rtol=0)
-        assert_equal(completion_logps(frozen_copy(model), packed, 0.8).logps, logps)
+        assert_equal(completion_logps(frozen_copy(model), packed, 0.8).logps, logps, family)
         ids = torch.tensor([PROMPTS[0]])
         first = generate(model, PROMPTS[:1], Sampling(1, 1, 0.0, ()), seed=(1,)).completion_ids[0, 0]
         assert first == model(input_ids=ids, use_cache=False).logits[0, -1].argmax()
@@ -126,10 +129,10 @@ def test_what_is_sampled_is_what_is_trained_also_after_saving(
         write_folder(tmp_path / "saved", model, ModelTensors(model))
         again = load_policy(tmp_path / "saved", CPU)
         assert way_of(again) == way_of(model)
-        assert_equal(completion_logps(again, packed, 0.8).logps, logps)
+        assert_equal(completion_logps(again, packed, 0.8).logps, logps, family)
         theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "saved").eval()
         inputs = {"input_ids": ids, "use_cache": False}
-        assert_equal(theirs(**inputs).logits, model(**inputs).logits)
+        assert_equal(theirs(**inputs).logits, model(**inputs).logits, family)
 
 
 @pytest.mark.parametrize("family", PACKED)

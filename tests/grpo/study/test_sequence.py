@@ -129,8 +129,8 @@ def test_what_is_no_sequence_is_refused(study: Study, tmp_path: Path, change: st
         InputError, match=r"there\.toml has prompt\.template = 'plain' and \S+back\.toml 'english'"
     ):
         load_study(file, whole)
-    asked = 'sequence.settings=["prompt.template=english"]'
+    in_english = 'sequence.settings=["prompt.template=english"]'
     own = replace(study.sequence, recipes={"sft": ()}, settings=("prompt.template=english",))
-    assert load_study(file, [*whole, asked]).sequence == own
+    assert load_study(file, [*whole, in_english]).sequence == own
     with pytest.raises(InputError, match=message):
         load_study(file, [*whole, change.format(there=tmp_path / "there.toml")])
