@@ -49,8 +49,7 @@ class Alarm:
 
     @property
     def place(self) -> str:
-        """'step 3', or 'steps 3 to 20'."""
-        return f"step {self.first}" if self.first == self.last else f"steps {self.first} to {self.last}"
+        return step_words(self.first, self.last)
 
     def line(self) -> str:
         """The alarm for a reader after the run."""
@@ -121,11 +120,13 @@ def number(row: Mapping[str, Any]) -> int:
     return int(row["step"]) + 1
 
 
-def steps(rows: Rows) -> str:
+def step_words(first: int, last: int) -> str:
     """'step 3', or 'steps 3 to 12'."""
-    first = number(rows[0])
-    last = number(rows[-1])
     return f"step {first}" if first == last else f"steps {first} to {last}"
+
+
+def steps(rows: Rows) -> str:
+    return step_words(number(rows[0]), number(rows[-1]))
 
 
 def no_spread(rows: Rows) -> str:

@@ -44,9 +44,14 @@ class RunFolder:
     tests: Mapping[str, "RunFolder"] = field(default_factory=dict)  # this run on each further test set
 
     @property
+    def views(self) -> dict[str, "RunFolder"]:
+        """The run on each of its test sets by name; "" is its own one."""
+        return {"": self, **self.tests}
+
+    @property
     def main(self) -> "RunFolder":
         """This run on its own test set; where it has none, on the further one that the probes are with."""
-        views = (self, *self.tests.values())
+        views = [*self.views.values()]
         with_probes = (view for view in views if any("probes" in one for one in view.systems.values()))
         return self if self.systems else next(with_probes, views[-1])
 

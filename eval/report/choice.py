@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from eval.report.blocks import Number
 from eval.report.changes import Change, probe_changes, score_change
+from eval.report.learned import common_facts
 from eval.report.verdict import answer, card, loss_sentence
 from eval.report.wording import MAIN_PROBES, METRICS, MIN_ITEMS, Metric, are_too_few
 from eval.run_folder import Json, RunFolder
@@ -55,11 +56,11 @@ def comparable(first: ComparedSystem, other: ComparedSystem) -> list[str]:
 
 def shared_facts(compared: Sequence[ComparedSystem]) -> Json:
     """Name -> facts of the learned metrics that scored all runs with one signature; rewarded where any run was paid by it."""
-    each = [one.system.get("learned", {}) for one in compared]
+    systems = [one.system for one in compared]
     return {
-        name: facts | {"rewarded": any(one[name]["rewarded"] for one in each)}
-        for name, facts in each[0].items()
-        if all(name in one and one[name]["signature"] == facts["signature"] for one in each)
+        name: facts
+        for name, facts in common_facts(systems).items()
+        if all(one["learned"][name]["signature"] == facts["signature"] for one in systems)
     }
 
 

@@ -158,16 +158,6 @@ def shared_keys(scores: Iterable[Scores]) -> list[str]:
     return [key for key in first if all(key in one for one in others)]
 
 
-def common_facts(results: Sequence[Json]) -> Json:
-    """Name -> facts of each learned metric that every result has; rewarded where any training optimised it."""
-    each = [one.get("learned", {}) for one in results]
-    return {
-        name: facts | {"rewarded": any(one[name]["rewarded"] for one in each)}
-        for name, facts in (each[0] if each else {}).items()
-        if all(name in one for one in each)
-    }
-
-
 def average(estimates: Sequence[Estimate]) -> Estimate:
     values = [one.value for one in estimates]
     return Estimate(sum(values) / len(values), np.mean([one.draws for one in estimates], axis=0))

@@ -12,7 +12,7 @@ from typing import Any, NotRequired, TypedDict
 
 from data.documents import read_object
 from data.errors import InputError
-from eval.run_folder import Json, references_of, results_by_corpus
+from eval.run_folder import DAMAGE, Json, references_of, results_by_corpus
 from eval.study import layout
 
 UNTOUCHED = "untouched"  # kinds of point that no arm trained
@@ -252,6 +252,17 @@ def check_items(file: Path, place: str, items: list[Any], shape: Shape) -> None:
                     f"{file}: {place}[{position}] has no {kind_name(kind)} {key!r}, so the file is damaged; "
                     f"{AGAIN}"
                 )
+
+
+def compared_probes(before: Point, after: Point, compare: Callable[[Json, Json], Json]) -> Json:
+    """`compare` of the probes of two points. Raises InputError where they cannot be compared."""
+    try:
+        return compare(before.tax["probes"], after.tax["probes"])
+    except DAMAGE as error:
+        raise InputError(
+            f"{after.path}: tax.probes cannot be compared with those of {before.path} ({type(error).__name__}: {error}); "
+            "remove the file and run the study again"
+        ) from error
 
 
 def check_same_items(points: list[Point]) -> None:

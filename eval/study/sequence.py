@@ -13,8 +13,9 @@ The items of each task are drawn anew in every resample, the same for all models
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.report.learned import common_facts
 from eval.run_folder import Json
-from eval.study.estimates import Estimate, average, common_facts, interval
+from eval.study.estimates import Estimate, average, interval
 from eval.study.layout import sequence_file
 from eval.study.points import UNTOUCHED
 from eval.study.results import check_same_items, scores

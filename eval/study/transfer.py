@@ -9,8 +9,9 @@ from itertools import combinations
 from pathlib import Path
 
 from eval.macro import number_of_items
+from eval.report.learned import common_facts
 from eval.run_folder import Json
-from eval.study.estimates import Scores, common_facts, interval, shared_keys
+from eval.study.estimates import Scores, interval, shared_keys
 from eval.study.layout import transfer_file
 from eval.study.points import UNTOUCHED
 from eval.study.results import check_same_items, scores
