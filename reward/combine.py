@@ -15,7 +15,7 @@ advantages and sampling.
 import functools
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any, Literal, Protocol
 
@@ -28,7 +28,7 @@ from data.script import known_script
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from reward.faults import Term, check_gate, check_some_reward, term_values
 from reward.identify import load_identifier
-from reward.language import LanguageGate, check_known
+from reward.language import LanguageGate, check_known, measure_fit
 from reward.learned.term import check_metric, metric_rules, metric_term, needs_reference
 from reward.own_term import is_own_term, load_own_term
 from reward.rows import References, Texts
@@ -232,6 +232,13 @@ def language_gate(config: RewardConfig, target_language: str) -> LanguageGate | 
     identifier = load_identifier(config.identifier)
     check_known(config.identifier, identifier, target_language)
     return LanguageGate(identifier, target_language)
+
+
+def fitted_gate(config: RewardConfig, target_language: str, texts: Sequence[str]) -> LanguageGate | None:
+    """The gate of `identifier`, with its threshold measured on `texts` where they are enough."""
+    gate = language_gate(config, target_language)
+    fit = measure_fit(gate, texts, []) if gate else None
+    return replace(gate, threshold=fit.threshold) if gate and fit else gate
 
 
 def find_term(name: str, own_terms: Terms = NO_TERMS, metrics: Iterable[str] = ()) -> Callable[..., Any]:
