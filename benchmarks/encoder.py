@@ -28,9 +28,8 @@ from grpo.runtime.device import choose
 from grpo.stages.duration import matmul_rate
 from reward.encoders.use import load_use
 
-PIECE_FLOPS = 2 * (
-    512 * 768 + 2 * 10 * 256 * 256
-)  # the package's, in matrix products: projection, two convolutions of 2 + 3 + 5 slots
+# the package's, in matrix products: projection, two convolutions of 2 + 3 + 5 slots
+PIECE_FLOPS = 2 * (512 * 768 + 2 * 10 * 256 * 256)
 TEXT_FLOPS = 2 * (1280 * 512 + 2 * 512 * 320 + 320 * 320 + 2 * 320 * 512 + 512 * 512)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 

@@ -25,11 +25,8 @@ LOCK = "lock"
 NEW = "new"
 OLD = "old"
 GONE = "gone"
-FULL = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-)  # no room on the disk, in the user's share of it, for a file of this size
+# no room on the disk, in the user's share of it, for a file of this size
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def cache_dir() -> Path:

@@ -111,9 +111,8 @@ class _Index:
         """Earlier sets that can still be similar enough, given the number of tokens that the two prefixes
         share.
         """
-        first = int(
-            np.searchsorted(self.sizes, self._ceil(self.high * self.sizes[place], self.low))
-        )  # shorter ones are too short
+        # shorter ones are too short
+        first = int(np.searchsorted(self.sizes, self._ceil(self.high * self.sizes[place], self.low)))
         tokens = self.tokens[self.starts[place] : self.starts[place + 1]]
         ranges = np.searchsorted(self.keys, tokens * self.count + np.array([[first], [place]])).T
         places = [self.places[start:stop] for start, stop in ranges.tolist() if start < stop]

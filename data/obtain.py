@@ -128,10 +128,8 @@ def _download_with_fresh_lists(
         f"Dir::Cache={state / 'cache'}",
     ]
     say("apt-get update, with lists of our own in the cache (no root)")
-    strict = [
-        "-o",
-        "APT::Update::Error-Mode=any",
-    ]  # otherwise a list that could not be fetched is only a warning
+    # otherwise a list that could not be fetched is only a warning
+    strict = ["-o", "APT::Update::Error-Mode=any"]
     failure, _ = _run_command(["apt-get", "update", "-qq", *strict, *_apt_network(), *options], state)
     reasons = _download_debian(names, folder, options, say)
     if not failure:

@@ -24,6 +24,7 @@ LOW = 0.05  # of a term of the reward that lies in [0, 1]
 FALLEN = 0.1  # of the reward at the start
 RISE = 0.2  # of the loss at the start; batches differ by less
 PATIENCE = 5  # windows in which the loss of a warm start must have fallen
+# terms of the reward by which all of it can be 0
 CAUSES = {
     "script": "hardly a completion is in the target script",
     "cosine": "hardly a completion is nearer its reference text than reward.threshold",
@@ -31,7 +32,7 @@ CAUSES = {
     "unrepeated": "the completions repeat themselves",
     "uncopied": "the completions copy their source",
     "nonempty": "hardly a completion says anything",
-}  # terms of the reward by which all of it can be 0
+}
 GENTLER = "lower train.optim.lr or raise loss.kl_coef"
 
 

@@ -222,11 +222,12 @@ def read_metrics(path: Path) -> list[Json]:
     return [rows[key] for key in sorted(rows)]
 
 
+# of those that no method trained
 SYSTEM_LABELS = {
     "untouched": "Untouched model",
     "translation_memory": "Translation memory",
     "warm_start": "Warm start (SFT)",
-}  # of those that no method trained
+}
 
 
 METHOD_LABELS = {  # train.method

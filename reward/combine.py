@@ -40,13 +40,8 @@ RESOURCES = (  # what a run lends to terms
     "vectors", "held_out", "bank", "target_script", "target_language", "threshold", "min_share", "language_gate", "metrics",
     "length_bounds",
 )  # fmt: skip
-SCORE_NAMES = (
-    "rouge_l",
-    "consistent_share",
-    "empty_share",
-    "copied_share",
-    "reward",
-)  # of the evaluation: no metric may be called so
+# of the evaluation: no metric may be called so
+SCORE_NAMES = ("rouge_l", "consistent_share", "empty_share", "copied_share", "reward")
 BOUNDS = (Bounds(1e-6, 1, "min_share metric_share"),)
 THRESHOLD_BOUNDS = (Bounds(-1, 0.999999, "threshold", "it is a cosine, and 1 would leave no reward"),)
 

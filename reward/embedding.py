@@ -102,9 +102,8 @@ class EmbeddingStore:
         keys = [_key(text) for text in texts]
         self.num_requested += len(texts)
         text_of_key = dict(zip(keys, texts, strict=True))
-        while missing := [
-            key for key in text_of_key if key not in self._table.index
-        ]:  # again if another process renamed the files meanwhile
+        # again if another process renamed the files meanwhile
+        while missing := [key for key in text_of_key if key not in self._table.index]:
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
                 rows = {key: self._recent.pop(key) for key in batch if key in self._recent}

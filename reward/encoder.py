@@ -59,9 +59,8 @@ def _student(folder: Path, device: torch.device) -> Encoder:
 
 BY_NAME: dict[str, Callable[[Path, torch.device], Encoder]] = {"use": _use, "bo": _bo}
 
-BY_FILE: dict[
-    str, Callable[[Path, torch.device], Encoder]
-] = {  # the first of these files that a folder has says what it is
+# the first of these files that a folder has says what it is
+BY_FILE: dict[str, Callable[[Path, torch.device], Encoder]] = {
     FACTS_FILE: _student,
     MODULES_FILE: load_modules,
     "config.json": load_pooled,

@@ -38,9 +38,8 @@ class RewardFailure(InputError):
 def term_values(name: str, term: Term, sources: Texts, completions: Texts, references: References) -> Tensor:
     """Call a term on N rows: (N,) fp32 on the CPU, NaN where it cannot judge. Raises RewardFailure."""
     try:
-        return _numbers(
-            name, term(list(sources), list(completions), list(references)), completions
-        )  # copies: it may change its own
+        # copies: it may change its own
+        return _numbers(name, term(list(sources), list(completions), list(references)), completions)
     except (RewardFailure, MemoryError):
         raise
     except InputError as error:  # says where and what itself

@@ -105,9 +105,8 @@ def _in_blocks(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tenso
     blocks = zip(
         F.pad(owners, (0, missing)).split(BLOCK), F.pad(rows, (0, missing)).split(BLOCK), strict=True
     )
-    padding = (
-        -completions.shape[1] % ALIGNED
-    )  # a row that starts off a vector's boundary would be summed in another order
+    # a row that starts off a vector's boundary would be summed in another order
+    padding = -completions.shape[1] % ALIGNED
     products = (completions.index_select(0, owner) * matrix.index_select(0, row) for owner, row in blocks)
     return torch.cat([F.pad(product, (0, padding)).sum(dim=1) for product in products])[: len(rows)]
 

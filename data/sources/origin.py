@@ -54,9 +54,8 @@ class Origin:
     def examples(self, folders: Folders) -> Iterator[Example]:
         """The reader's pairs as examples with their origin and licence."""
         for pair in self.read(folders):
-            key = pair.key.encode(
-                "utf-8", "backslashreplace"
-            ).decode()  # a key may hold half a surrogate pair
+            # a key may hold half a surrogate pair
+            key = pair.key.encode("utf-8", "backslashreplace").decode()
             yield Example(
                 f"{self.name}:{key}",
                 pair.source,

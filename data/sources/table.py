@@ -168,9 +168,8 @@ def _export_rows(lines: Sequence[bytes], places: Places) -> list[tuple[int, Row]
     except csv.Error:
         return None
     cells = places.cells([row for _, row in rows])
-    loses_rows = (
-        len(rows) - len(cells) / 2 > len(plain) - len(texts) / 2
-    )  # a quote that opens a text swallowed the next lines
+    # a quote that opens a text swallowed the next lines
+    loses_rows = len(rows) - len(cells) / 2 > len(plain) - len(texts) / 2
     return (
         None
         if loses_rows or not _is_export(cells)

@@ -32,12 +32,13 @@ FILES = (
 )
 LANGUAGES = "data.source_language and data.target_language"
 CORPUS = ("data.corpus", "data.train")  # settings that take a built-in corpus too
+# by what a file is named
 INSTEAD = {
     ".json": "save it as .jsonl, one object a line",
     ".xlsx": "save it as .csv",
     ".ods": "save it as .csv",
     ".arrow": "give its folder",
-}  # by what a file is named
+}
 SHOWN_LINE = 80  # characters of a line that is no pair
 NUM_SAMPLES = 200  # lines that show the encoding, texts that show the script
 

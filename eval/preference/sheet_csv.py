@@ -17,9 +17,8 @@ from data.documents import read_bytes
 from data.errors import InputError
 
 COLUMNS = ("id", "source", "reference", "output 1", "output 2", "better", "comment")
-FORMULA = re.compile(
-    "[=+\\-@\t\r\n'\uff1d\uff0b\uff0d\uff20]"
-)  # what a cell must not begin with; the last four are full-width = + - @
+# what a cell must not begin with; the last four are full-width = + - @
+FORMULA = re.compile("[=+\\-@\t\r\n'\uff1d\uff0b\uff0d\uff20]")
 SIGNS = {"1": "1", "2": "2", "=": "=", "==": "=", "0": "=", "tie": "="}
 DECIMALS = re.compile("[.,]0+$")  # what a spreadsheet may add to a number
 

@@ -32,9 +32,8 @@ def conclusions(figures: Json) -> list[str]:
         sizes_sentence(figures),
         *main_sentences(figures),
         *(equal_sentence(result, figures) for result in figures["equal_target"]),
-        *equal_cost_sentences(
-            figures, "all_tokens"
-        ),  # by seconds: beside the pictures, as no two machines agree
+        # by seconds: beside the pictures, as no two machines agree
+        *equal_cost_sentences(figures, "all_tokens"),
         *razor_sentences(figures),
         *area_sentences(figures),
         *role_sentences(figures, "start", "GRPO from another start"),

@@ -135,9 +135,8 @@ def cluster_labels(entries: Sequence[Sequence[Text]], threshold: float) -> list[
             entry = parents[entry]
         return entry
 
-    owners: dict[
-        str, dict[str, tuple[int, int]]
-    ] = {}  # script -> text -> (an entry that has it, size of its n-grams)
+    # script -> text -> (an entry that has it, size of its n-grams)
+    owners: dict[str, dict[str, tuple[int, int]]] = {}
     for entry, texts in enumerate(entries):
         for language, text in texts:
             owner_of_text = owners.setdefault(script_of(language) or language, {})

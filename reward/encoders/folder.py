@@ -17,12 +17,8 @@ from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import UNREADABLE, require_weights
 
-HASHED_SUFFIXES = {
-    ".safetensors",
-    ".json",
-    ".txt",
-    ".model",
-}  # weights, settings, vocabularies; not the README
+# weights, settings, vocabularies; not the README
+HASHED_SUFFIXES = {".safetensors", ".json", ".txt", ".model"}
 
 Kind = type | UnionType
 

@@ -37,10 +37,8 @@ BATCH_TOKENS = 128  # of a forward pass; a small call costs a whole one
 ACCELERATOR_TOKENS = 8192
 WIDTH_STEP = 8
 TOKENIZE_AT_ONCE = 1024
-UNUSED_PARTS = {
-    "pooler",
-    "decoder",
-}  # parts of a model that no hidden state passes through: may be missing from the weights
+# parts of a model that no hidden state passes through: may be missing from the weights
+UNUSED_PARTS = {"pooler", "decoder"}
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,8 @@ class PoolSettings:
     max_length: int | None = DEFAULT_LENGTH
     include_prompt: bool = True
     lower_case: bool = False
-    language: str = field(
-        default="", repr=False
-    )  # kept out of the fingerprint's words: encoder.json is hashed
+    # kept out of the fingerprint's words: encoder.json is hashed
+    language: str = field(default="", repr=False)
 
 
 class PooledEncoder:

@@ -30,10 +30,7 @@ from data.errors import InputError
 from data.model_folder import input_errors, require_weights, tensor_shapes
 from reward.encoders.pooling import blank_row
 
-MATRICES = (
-    "embedding.weight",
-    "embeddings",
-)  # the names in a folder of kind (a), and the endings in a causal LM's:
+MATRICES = ("embedding.weight", "embeddings")  # in a folder of kind (a); below, the endings in a causal LM's
 INPUT_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 SMOOTHING = 1e-3  # a
 DIRECTIONS = 8

@@ -42,12 +42,8 @@ MIN_SHARE = 0.3  # of a text's characters in the student's script; product names
 BLOCK_ROWS = 64  # rows of every matrix product
 CHUNK_TEXTS = 1024  # worked on at once: bounds memory
 ARITHMETIC = f"student, blocks of {BLOCK_ROWS} rows"
-PROBE_TEXTS = (
-    "保存文件",
-    "Save the file",
-    "窗口未打开。",
-    "Three new messages",
-)  # load_student checks the teacher's vectors of them
+# load_student checks the teacher's vectors of them
+PROBE_TEXTS = ("保存文件", "Save the file", "窗口未打开。", "Three new messages")
 PROBE_TOLERANCE = 1e-3
 
 

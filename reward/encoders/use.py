@@ -44,9 +44,8 @@ from reward.encoders.use_weights import (
 UNKNOWN = 0  # piece ids; a text without any piece is the unknown piece alone
 BEGIN = 1
 END = 2
-OFFSETS = [
-    position - left for size, left in WINDOWS for position in range(size)
-]  # of each slot from the window's own piece
+# of each slot from the window's own piece
+OFFSETS = [position - left for size, left in WINDOWS for position in range(size)]
 SIZES = [size for size, _ in WINDOWS]
 HEAD_ROWS = 128  # texts of one matrix product
 CHUNK_PIECES = 8192  # pieces between two fillings-up of a block
@@ -105,9 +104,8 @@ class UniversalSentenceEncoder:
         """
         windows = _windows(lengths)
         features = self.pieces.inputs.index_select(0, rows)
-        branches = (
-            features[:, EMBEDDING:].unflatten(1, (len(WINDOWS), BRANCH)).transpose(0, 1)
-        )  # (3, T, 256), a view
+        # (3, T, 256), a view
+        branches = features[:, EMBEDDING:].unflatten(1, (len(WINDOWS), BRANCH)).transpose(0, 1)
         branches += self._branches(
             F.pad(rows, (0, 1))[windows] * SLOTS + torch.arange(SLOTS, device=self.device), windows
         )
@@ -147,11 +145,8 @@ class UniversalSentenceEncoder:
         """
         places = _positive(hidden.view(-1))
         values = hidden.view(-1)[places]
-        ends = (
-            torch.bincount(places // BRANCH, minlength=hidden.shape[0] * hidden.shape[1])
-            .view(hidden.shape[:2])
-            .cumsum(1)
-        )  # (3, T)
+        counts_at = torch.bincount(places // BRANCH, minlength=hidden.shape[0] * hidden.shape[1])
+        ends = counts_at.view(hidden.shape[:2]).cumsum(1)  # (3, T)
         counts = ends[:, -1].tolist()
         parts = zip(
             self.weights.second,

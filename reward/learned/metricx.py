@@ -25,9 +25,8 @@ class MetricX(Network):
     def scores(self, segments: Sequence[Segment]) -> Tensor:
         """(n,) fp32 on the CPU."""
         texts = list(map(input_text, segments))
-        ids = [
-            row[:-1] for row in token_ids(self.tokenizer, texts, self.facts.max_length)
-        ]  # without the end token
+        # without the end token
+        ids = [row[:-1] for row in token_ids(self.tokenizer, texts, self.facts.max_length)]
         rows = self.head["score.weight"].new_empty(len(texts), self.model.config.d_model)
         for members, output, _ in passes(self.model, ids, self.tokenizer.pad_token_id, self._first_step):
             rows[members] = output.last_hidden_state[: len(members), 0].float()

@@ -14,9 +14,8 @@ from reward.encoders.pooled import batch_tokens, last_positions, length_batches,
 TOKENIZE_AT_ONCE = 1024
 BLOCK_ROWS = 64  # rows of every product in a head
 Head = Callable[[Tensor], Tensor]  # (n, D) -> (n,)
-More = Callable[
-    [list[int], tuple[int, int]], dict[str, Any]
-]  # (sequences, shape of a pass) -> inputs by name
+# (sequences, shape of a pass) -> inputs by name
+More = Callable[[list[int], tuple[int, int]], dict[str, Any]]
 
 
 def passes(

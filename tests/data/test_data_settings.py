@@ -33,9 +33,8 @@ def test_settings_of_files_and_overrides_reach_the_data_section() -> None:
     )
     assert load_config(configs / "zh_dz.toml", ['data.languages=["bo"]']).data.completion_language == "bo"
     assert load_config(configs / "headline.toml").data.completion_language == "dz"
-    assert (
-        load_config(configs / "mt.toml", ["data.target_language=en"]).data.completion_language == "zh"
-    )  # no user's corpus
+    # no user's corpus
+    assert load_config(configs / "mt.toml", ["data.target_language=en"]).data.completion_language == "zh"
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,8 @@ def test_a_healthy_run_rings_nothing(steps: int) -> None:
             )
             == []
         )
-        assert (
-            all_alarms(losses([1 + draw.uniform(-0.2, 0.2) for _ in range(steps)], "train")) == []
-        )  # has little left to learn
+        # has little left to learn
+        assert all_alarms(losses([1 + draw.uniform(-0.2, 0.2) for _ in range(steps)], "train")) == []
 
 
 @pytest.mark.parametrize("steps", [1, 3, 25])

@@ -233,10 +233,8 @@ def test_a_missing_value_that_counts_costs_that_completion_its_reward_and_no_oth
     terms = {"meaning": values(1.0, math.nan, 0.5, 1.0), "gate": values(0.5, 0.0, math.inf, 0.0)}
     rewards, shares = combine(terms, {"meaning": 2.0}, ("gate",))(["s"] * 4, ["x"] * 4, [["y"]] * 4, 2)
     assert rewards[0, 0] == 1.0 and rewards[1, 1] == 0.0
-    assert rewards.isnan().tolist() == [
-        [False, True],
-        [True, False],
-    ]  # a gate of 0 does not turn "not known" into 0
+    # a gate of 0 does not turn "not known" into 0
+    assert rewards.isnan().tolist() == [[False, True], [True, False]]
     assert (
         shares["gate"].isnan().tolist() == [[False, False], [True, False]]
         and shares["gate"].dtype == torch.float32

@@ -20,10 +20,8 @@ from data.sources import udhr
 from data.unpack import unpack
 from reward.combine import RewardConfig, make_reward
 
-NAMES = {
-    "Hani": "CJK UNIFIED IDEOGRAPH",
-    "Cans": "CANADIAN SYLLABICS",
-}  # the others begin with the name of their script
+# the others begin with the name of their script
+NAMES = {"Hani": "CJK UNIFIED IDEOGRAPH", "Cans": "CANADIAN SYLLABICS"}
 ENGLISH = "Whoever copies this is paid nothing."
 TIBETAN = "ཡིག་ཆ་གཉིས་ཁ་ཕྱེ་ཡོད།"
 ACUTE = "\u0301"

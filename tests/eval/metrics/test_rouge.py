@@ -71,9 +71,8 @@ def test_results_made_before_these_figures_are_still_reported_and_compared(tmp_p
         write_json(path, document)
     write_report(run)
     assert "ROUGE-L" in result_table(run)
-    assert (
-        write_comparison(run, seed=0, resamples=20) == new
-    )  # old items have the texts, of which these figures are made
+    # old items have the texts, of which these figures are made
+    assert write_comparison(run, seed=0, resamples=20) == new
 
 
 def test_the_best_of_several_reference_texts_counts_and_each_excuses_its_copy() -> None:

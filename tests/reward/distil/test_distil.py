@@ -52,9 +52,8 @@ def test_no_text_near_an_rl_text_is_learnt_from(reverse: bool) -> None:
     """
     pool = invented_items(60, seed=4)
     meanings = [[i, i + 1, i + 2, i + 3, i + 40, i + 50, i + 60] for i in range(0, 80, 5)]
-    variants = [
-        invented_item([*meaning[:6], meaning[6] + 1]) for meaning in meanings
-    ]  # one word of seven differs
+    # one word of seven differs
+    variants = [invented_item([*meaning[:6], meaning[6] + 1]) for meaning in meanings]
     kept_out = [rl_example(invented_item(meaning), reverse=reverse) for meaning in meanings]
     result = separate([*pool, *variants], kept_out, 0.7)
     learnt = [item for cluster in result.clusters for item in cluster]
@@ -219,9 +218,8 @@ def test_nearest_pairs_use_each_text_once_and_skip_equals() -> None:
     """
     angles = torch.tensor([0.0, 0.3, 0.7, 0.701, 3.0])
     meanings = torch.stack([angles.cos(), angles.sin()], dim=1)
-    assert nearest_pairs(list("abcde"), meanings) == [
-        ("a", "b")
-    ]  # c and d mean the same; b is taken when c asks for it
+    # c and d mean the same; b is taken when c asks for it
+    assert nearest_pairs(list("abcde"), meanings) == [("a", "b")]
 
 
 def test_figures_of_a_perfect_encoder() -> None:
@@ -288,9 +286,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_command_makes_a_student_once(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert distil.main(["--config", str(workplace)]) == 0
     first = capsys.readouterr().out
-    assert re.search(
-        r"kept out: 4\d prompts of .*rl\.toml with their reference texts", first
-    )  # 60 less the warm start
+    # 60 less the warm start
+    assert re.search(r"kept out: 4\d prompts of .*rl\.toml with their reference texts", first)
     assert "epoch 2 of 2: loss" in first
     assert "student, to Chinese: top-1" in first
     assert distil.main(["--config", str(workplace)]) == 0

@@ -104,9 +104,8 @@ def test_rows_are_unit_fp32_also_under_autocast(folder: Path) -> None:
 
 def test_text_without_tokens_gets_the_blank_row(bert: Path) -> None:
     encoder = load_pooled(bert, CPU)
-    encoder._ids = lambda texts: [
-        [5] if text else [] for text in texts
-    ]  # a tokenizer that adds no special tokens
+    # a tokenizer that adds no special tokens
+    encoder._ids = lambda texts: [[5] if text else [] for text in texts]
     rows = encoder.encode(["", "a", ""])
     assert torch.equal(rows[0], torch.nn.functional.normalize(blank_row(HIDDEN), dim=0)) and torch.equal(
         rows[0], rows[2]

@@ -120,9 +120,8 @@ def test_input_embedding_of_a_causal_model_is_found(tiny_folder: Path) -> None:
     encoder = load_static(tiny_folder)
     assert torch.equal(encoder.matrix, matrix)
     expected = matrix[encoder.tokenizer.token_to_id("a")]
-    torch.testing.assert_close(
-        encoder.encode(["aa"])[0], expected / expected.norm()
-    )  # without the <bos> its tokenizer puts in front
+    # without the <bos> its tokenizer puts in front
+    torch.testing.assert_close(encoder.encode(["aa"])[0], expected / expected.norm())
 
 
 def test_fingerprint_names_matrix_tokenizer_and_fit(folder: Path) -> None:
