@@ -129,8 +129,7 @@ def require_weights(folder: Path) -> None:
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if pickles:
         raise InputError(
-            f"{folder}: its weights are only a pickle ({pickles[0]}), which can run code when read; save "
-            "them as safetensors"
+            f"{folder}: its weights are only a pickle ({pickles[0]}), which can run code when read; save them as safetensors"
         )
     raise InputError(f"{folder}: no weights (*.safetensors); copy them into it, or download the model again")
 

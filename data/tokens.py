@@ -76,8 +76,7 @@ def check_writable(report: dict[str, Any]) -> None:
         share = report["references_lost"]
         example = report["lost_example"]
         raise InputError(
-            f"model.policy: its tokenizer cannot write {share:.0%} of the reference texts, such as "
-            f"{example!r}, "
+            f"model.policy: its tokenizer cannot write {share:.0%} of the reference texts, such as {example!r}, "
             "so the model never will; take one whose vocabulary has this script or falls back to bytes"
         )
 

@@ -234,8 +234,7 @@ def attack_rows(
     for column, rewards in best.items():
         if not (rewards > 0).all():
             raise InputError(
-                f"reward of column {column!r} pays nothing for a reference text itself: no margin can be "
-                "measured"
+                f"reward of column {column!r} pays nothing for a reference text itself: no margin can be measured"
             )
     return [row_of(name, [place for place, _ in texts[name]], terms[name], best, columns) for name in texts]
 
@@ -275,8 +274,7 @@ def run(options: argparse.Namespace) -> None:
     config = load_config(options.config, options.overrides)
     if isinstance(config.reward.threshold, str):
         raise InputError(
-            f"reward.threshold = {config.reward.threshold!r} needs a warm start; give a number: "
-            "reward.threshold=0.3"
+            f"reward.threshold = {config.reward.threshold!r} needs a warm start; give a number: reward.threshold=0.3"
         )
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads, config.engine.deterministic)
@@ -289,8 +287,7 @@ def run(options: argparse.Namespace) -> None:
     rows = attack_rows(examples, config.reward, language, store, config.seed)
     parts = tables(
         rows,
-        f"{len(examples)} {language} reference texts, encoder {config.reward.encoder}, tau "
-        f"{config.reward.threshold}",
+        f"{len(examples)} {language} reference texts, encoder {config.reward.encoder}, tau {config.reward.threshold}",
     )
     print("\n\n".join(map(plain_text, parts)))
     if options.out:

@@ -150,8 +150,7 @@ def note(summary: Json) -> str:
         if key in summary["signatures"]
     )
     text = (
-        f"{summary['n']} test items, seeds {', '.join(map(str, summary['seeds']))}. First row: scores; other "
-        "rows: gains over it. "
+        f"{summary['n']} test items, seeds {', '.join(map(str, summary['seeds']))}. First row: scores; other rows: gains over it. "
         f"Tax: against the untouched model. Checkpoints chosen by {metric_name(METRIC[summary['target']])}. "
         f"Brackets: {summary['intervals']}. {signatures + '.' if signatures else ''}"
     ).rstrip()
@@ -178,8 +177,7 @@ def replace_between(readme: str, marks: tuple[str, str], text: str, place: Path)
     start, end = map(readme.find, marks)
     if any(readme.count(mark) != 1 for mark in marks) or end < start:
         raise InputError(
-            f"{place}: the lines {' and '.join(marks)} must each be there once, in this order; write them "
-            "where the result is to be"
+            f"{place}: the lines {' and '.join(marks)} must each be there once, in this order; write them where the result is to be"
         )
     return f"{readme[: start + len(marks[0])]}\n{text}\n{readme[end:]}"
 

@@ -243,8 +243,7 @@ def compare_systems(
     same = [[(item["id"], references_of(item)) for item in system["items"]] for system in (before, after)]
     if same[0] != same[1]:
         raise ValueError(
-            f"{before['system']} and {after['system']} were evaluated on different test items; evaluate both "
-            "again"
+            f"{before['system']} and {after['system']} were evaluated on different test items; evaluate both again"
         )
     first, second = (statistics(system["items"], system["target_language"]) for system in (before, after))
     differences: dict[str, dict[str, Any]] = {}

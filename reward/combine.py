@@ -248,8 +248,7 @@ def find_term(name: str, own_terms: Terms = NO_TERMS, metrics: Iterable[str] = (
         return load_own_term(name)
     if name not in TERMS:
         raise InputError(
-            f"reward: unknown term {name!r}; known terms: {', '.join((*metrics, *TERMS))}, or FILE.py:function for one "
-            "of your own"
+            f"reward: unknown term {name!r}; known terms: {', '.join((*metrics, *TERMS))}, or FILE.py:function for one of your own"
         )
     return TERMS[name]
 
@@ -287,8 +286,7 @@ def bind(name: str, function: Callable[..., Any], settings: Mapping[str, Any]) -
     for setting in settings:
         if setting not in parameters:
             raise InputError(
-                f"reward term {name!r}: unknown setting {setting!r}; known settings: "
-                f"{', '.join(parameters) or 'none'}"
+                f"reward term {name!r}: unknown setting {setting!r}; known settings: {', '.join(parameters) or 'none'}"
             )
     for key, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and key not in settings:

@@ -132,8 +132,7 @@ class EmbeddingStore:
 
     def _warn_memory_only(self, error: OSError) -> None:
         self._say(
-            f"embeddings: {self.folder} cannot be used ({error.strerror or error}); vectors stay in memory "
-            "and go with this run"
+            f"embeddings: {self.folder} cannot be used ({error.strerror or error}); vectors stay in memory and go with this run"
         )
 
 

@@ -135,8 +135,7 @@ def _number(name: str, row: int, value: Any, completions: Sequence[str]) -> floa
         return torch.nan if value is None else float(value)
     description = f"{type(value).__name__} {_brief(str(value), SHORT)!r}"
     raise RewardFailure(
-        f"reward term {name!r} is {description} in {_place(row, completions)}; return a number, or None; "
-        f"{REMEDY}"
+        f"reward term {name!r} is {description} in {_place(row, completions)}; return a number, or None; {REMEDY}"
     )
 
 

@@ -114,13 +114,11 @@ def _in_blocks(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tenso
 def _check_vectors(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> None:
     if completions.dim() != 2 or matrix.dim() != 2 or completions.shape[1] != matrix.shape[1]:
         raise ValueError(
-            f"completions (N, D) and matrix (R, D) are needed, got {tuple(completions.shape)} and "
-            f"{tuple(matrix.shape)}"
+            f"completions (N, D) and matrix (R, D) are needed, got {tuple(completions.shape)} and {tuple(matrix.shape)}"
         )
     if completions.dtype != torch.float32 or matrix.dtype != torch.float32 or not matrix.is_contiguous():
         raise ValueError(
-            f"fp32 vectors and a contiguous matrix are needed, got {completions.dtype} and {matrix.dtype} "
-            f"{matrix.stride()}"
+            f"fp32 vectors and a contiguous matrix are needed, got {completions.dtype} and {matrix.dtype} {matrix.stride()}"
         )
     if rows.dim() != 1 or len(offsets) != len(completions) + 1:
         raise ValueError(
@@ -140,7 +138,6 @@ def _check_segments(offsets: Tensor, total: int) -> Tensor:
     counts = offsets.diff()
     if int(offsets[0]) != 0 or int(offsets[-1]) != total or (len(counts) and int(counts.min()) < 1):
         raise ValueError(
-            f"offsets must rise from 0 to {total}, each segment with at least one member, got "
-            f"{offsets.tolist()}"
+            f"offsets must rise from 0 to {total}, each segment with at least one member, got {offsets.tolist()}"
         )
     return counts

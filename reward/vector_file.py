@@ -76,8 +76,7 @@ class VectorFile:
             or {*map(len, keys)} - {KEY_BYTES}
         ):
             raise ValueError(
-                f"{len(keys)} keys of {KEY_BYTES} bytes and as many fp32 rows of {self.matrix.shape[1]} "
-                "numbers are needed"
+                f"{len(keys)} keys of {KEY_BYTES} bytes and as many fp32 rows of {self.matrix.shape[1]} numbers are needed"
             )
         with _exclusive_lock(self.folder):
             self._read_or_set_aside()
@@ -146,8 +145,7 @@ class VectorFile:
                     os.replace(self.folder / name, self.folder / f"{name}.damaged")
             self._reset()
             self._say(
-                f"embeddings: {self.folder}: {error}; its files are set aside as *.damaged, its texts will "
-                "be embedded again"
+                f"embeddings: {self.folder}: {error}; its files are set aside as *.damaged, its texts will be embedded again"
             )
 
     def _check_header(self) -> None:

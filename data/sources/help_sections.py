@@ -36,8 +36,7 @@ def obtain(cache: Path, say: Callable[[str], None] = print) -> Archive:
     archives, missing = debian_archives([PACKAGE], cache, say)
     if PACKAGE not in archives:
         raise InputError(
-            f"data.corpus=headlines: {PACKAGE} is a package of Debian and could not be obtained: "
-            f"{missing[PACKAGE]}"
+            f"data.corpus=headlines: {PACKAGE} is a package of Debian and could not be obtained: {missing[PACKAGE]}"
         )
     return archives[PACKAGE]
 

@@ -94,7 +94,6 @@ class _Machine:
     def _class(self, names: list[Any]) -> None:
         if not all(isinstance(name, str) for name in names) or tuple(names) not in self.classes:
             raise FormatError(
-                f"asks for {'.'.join(name for name in names if isinstance(name, str))}, which no plain "
-                "table needs"
+                f"asks for {'.'.join(name for name in names if isinstance(name, str))}, which no plain table needs"
             )
         self.stack.append(OPAQUE)

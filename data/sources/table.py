@@ -142,8 +142,7 @@ def find_places(header: Row, line: int, candidates: Sequence[Columns], place: Pa
         return Places(0, 1, candidates[0], 0)
     raise InputError(
         f"{place}:{line}: no columns {candidates[0][0]!r} and {candidates[0][1]!r}; data.source_column and "
-        "data.reference_column take "
-        f"numbers from 1 or names of the first line, which has {header[:SHOWN_COLUMNS]}"
+        f"data.reference_column take numbers from 1 or names of the first line, which has {header[:SHOWN_COLUMNS]}"
     )
 
 

@@ -33,8 +33,7 @@ def examples_of(path: Path) -> list[Example]:
         isinstance(row, dict) and isinstance(row.get("input"), str) for row in examples
     ):
         raise InputError(
-            f"{path} has no list of examples with an input; delete its package's folder to have it unpacked "
-            "again"
+            f"{path} has no list of examples with an input; delete its package's folder to have it unpacked again"
         )
     return examples
 

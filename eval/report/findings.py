@@ -59,10 +59,7 @@ def result_sentences(run: RunFolder) -> list[str]:
 def no_comparison(run: RunFolder) -> str:
     """The sentence of a run in which the trained model was not compared with the warm start."""
     names = ", ".join(run.label(name) for name in run.systems) or "nothing"
-    return (
-        f"No verdict on {run.method}: this run holds no comparison of {run.method} with the warm start "
-        f"(evaluated: {names})."
-    )
+    return f"No verdict on {run.method}: this run holds no comparison of {run.method} with the warm start (evaluated: {names})."
 
 
 def headline(method: str, cosine: Json) -> str:
@@ -72,8 +69,7 @@ def headline(method: str, cosine: Json) -> str:
     """
     if are_too_few(cosine["n"]):
         return (
-            f"No verdict on {method}: n = {cosine['n']} is too small. Below {MIN_ITEMS} test items the "
-            "intervals "
+            f"No verdict on {method}: n = {cosine['n']} is too small. Below {MIN_ITEMS} test items the intervals "
             "are too narrow to be trusted; raise data.test_size, or use a larger corpus."
         )
     words = {
@@ -172,13 +168,11 @@ def budget_sentences(run: RunFolder) -> list[str]:
     rollbacks = sum(row["rolled_back"] for row in run.tax)
     outcome = "was kept" if last["tax_kept"] <= last["budget"] else "was not kept"
     sentences = [
-        f"The tax budget of {last['budget']:g} nats per token on general text {outcome}: "
-        f"{last['tax_kept']:.4f} at the end."
+        f"The tax budget of {last['budget']:g} nats per token on general text {outcome}: {last['tax_kept']:.4f} at the end."
     ]
     if rollbacks:
         sentences.append(
-            f"Training went back to an earlier state after {rollbacks} of {len(run.tax)} measurements of the "
-            "tax."
+            f"Training went back to an earlier state after {rollbacks} of {len(run.tax)} measurements of the tax."
         )
     if last["ended"]:
         sentences.append(f"It ended early, after step {last['step'] + 1}.")

@@ -78,7 +78,4 @@ def rows_with_gain(figures: Json, corpus: str, key: str) -> list[tuple[Json, Jso
 
 def interval_note(figures: Json) -> str:
     """How the intervals of all tables are made."""
-    return (
-        f"Intervals: {figures['intervals']}; {figures['resamples']:,} resamples. "
-        "No correction for the number of comparisons."
-    )
+    return f"Intervals: {figures['intervals']}; {figures['resamples']:,} resamples. No correction for the number of comparisons."

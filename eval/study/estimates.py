@@ -94,10 +94,7 @@ def interval(seeds: Sequence[Estimate]) -> Json:
 def method_words(seeds: int) -> str:
     """How the intervals of a study with so many seeds are made, for the reader."""
     if seeds >= SEEDS_FOR_T:
-        return (
-            f"95 % Student t interval over {seeds} seeds; figures of fewer than {SEEDS_FOR_T} seeds: "
-            "paired bootstrap over items"
-        )
+        return f"95 % Student t interval over {seeds} seeds; figures of fewer than {SEEDS_FOR_T} seeds: paired bootstrap over items"
     return (
         "95 % percentile interval of a paired bootstrap over items (the same resamples for all arms); "
         "it does not cover repeated training"

@@ -121,10 +121,8 @@ def equal_table(figures: Json) -> Table:
         if row["seeds"]
     )
     note = (
-        "At the largest gain that both reach. Each arm's front begins where its training began and is linear "
-        "between "
-        "checkpoints; nothing is extrapolated. Best arm of each seed: the one with the lowest tax there; it "
-        "is "
+        "At the largest gain that both reach. Each arm's front begins where its training began and is linear between "
+        "checkpoints; nothing is extrapolated. Best arm of each seed: the one with the lowest tax there; it is "
         "chosen on the same items, which favours it. \u00b1: half the 95 % interval."
     )
     header = (
@@ -203,10 +201,8 @@ def budget_table(figures: Json) -> Table:
         for row in figures["budgets"]
     )
     note = (
-        "Measured on the general texts of the evaluation, which did not steer training. Kept: yes or no "
-        "where the "
-        "whole interval is on one side of the budget. The gains above say what a budget costs in target "
-        "score."
+        "Measured on the general texts of the evaluation, which did not steer training. Kept: yes or no where the "
+        "whole interval is on one side of the budget. The gains above say what a budget costs in target score."
     )
     return Table(
         "Tax budgets",

@@ -118,8 +118,7 @@ def train_student(
         done = epoch + 1
         if done * 10 // config.epochs > epoch * 10 // config.epochs:  # after each tenth
             say(
-                f"epoch {done} of {config.epochs}: loss {total / len(texts):.3f}, "
-                f"{time.perf_counter() - start:.0f} s"
+                f"epoch {done} of {config.epochs}: loss {total / len(texts):.3f}, {time.perf_counter() - start:.0f} s"
             )
     student.eval()
 

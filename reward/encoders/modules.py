@@ -151,8 +151,7 @@ def read_modules(folder: Path) -> list[Module]:
     if not starts_well or not set(kinds[heads_from:]) <= set(HEADS):
         chain = ", ".join(kinds) or "none"
         raise InputError(
-            f"{path}: modules {chain}: must be Transformer, Pooling or StaticEmbedding, and then only "
-            f"{' or '.join(HEADS)}"
+            f"{path}: modules {chain}: must be Transformer, Pooling or StaticEmbedding, and then only {' or '.join(HEADS)}"
         )
     return modules
 
@@ -162,8 +161,7 @@ def _module(path: Path, kind: str, inner: str) -> Module:
     known_types = (*FIRST, "Pooling", *HEADS)
     if name not in known_types or not kind.startswith("sentence_transformers."):
         raise InputError(
-            f"{path}: unknown module type {kind!r}; known types: {', '.join(known_types)} of "
-            "sentence_transformers"
+            f"{path}: unknown module type {kind!r}; known types: {', '.join(known_types)} of sentence_transformers"
         )
     if PurePosixPath(inner).is_absolute() or ".." in PurePosixPath(inner).parts:
         raise InputError(f"{path}: path {inner!r} leads out of the folder")
@@ -185,8 +183,7 @@ def read_prompt(path: Path) -> str:
         raise InputError(f"{path}: prompts must be an object of texts by name")
     if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
         raise InputError(
-            f"{path}: a {settings['model_type']} folder gives no sentence vectors; use a "
-            "SentenceTransformer folder"
+            f"{path}: a {settings['model_type']} folder gives no sentence vectors; use a SentenceTransformer folder"
         )
     if name is not None and (not isinstance(name, str) or name not in prompts):
         raise InputError(
@@ -304,8 +301,7 @@ def _transformer(folder: Path, pooling: Path, prompt: str, device: torch.device)
     )
     if width * len(names) != body.dim:
         raise InputError(
-            f"{pooling}: a token vector of {width} numbers, but the transformer gives "
-            f"{body.dim // len(names)}"
+            f"{pooling}: a token vector of {width} numbers, but the transformer gives {body.dim // len(names)}"
         )
     return body
 

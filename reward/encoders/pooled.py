@@ -250,8 +250,7 @@ def read_model(folder: Path, optional: Collection[str]) -> PreTrainedModel:
     missing = sorted(name for name in info["missing_keys"] if name.split(".")[0] not in optional)
     if missing:
         raise InputError(
-            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a "
-            f"{type(model).__name__}"
+            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a {type(model).__name__}"
         )
     return model.requires_grad_(False).eval()
 

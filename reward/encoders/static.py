@@ -208,8 +208,7 @@ def _find_matrix(folder: Path) -> tuple[Path, str]:
             if name in MATRICES or name.endswith(INPUT_EMBEDDINGS):
                 return path, name
     raise InputError(
-        f"{folder}: no embedding matrix; looked for {', '.join((*MATRICES, *INPUT_EMBEDDINGS))} in its "
-        "safetensors"
+        f"{folder}: no embedding matrix; looked for {', '.join((*MATRICES, *INPUT_EMBEDDINGS))} in its safetensors"
     )
 
 

@@ -185,8 +185,7 @@ def teacher_of(folder: Path) -> str:
     name = _facts(folder).get("teacher_name", USE)
     if not isinstance(name, str):
         raise InputError(
-            f"{folder / FACTS_FILE}: teacher_name = {name!r}: must be the name of an encoder; restore the "
-            "file"
+            f"{folder / FACTS_FILE}: teacher_name = {name!r}: must be the name of an encoder; restore the file"
         )
     return name
 
@@ -201,8 +200,7 @@ def load_student(folder: Path, teacher: Teacher | None = None) -> StudentEncoder
     vectors = teacher.encode(PROBE_TEXTS)
     if vectors.shape != compass.shape or (vectors - compass).abs().max() > PROBE_TOLERANCE:
         raise InputError(
-            f"{folder}: this student was distilled from another version of its teacher; delete it and "
-            f"{REMAKE}"
+            f"{folder}: this student was distilled from another version of its teacher; delete it and {REMAKE}"
         )
     student = Student(facts["width"], facts["hidden"], script=facts["script"], dim=facts["dim"])
     student.load_state_dict(weights)
@@ -233,13 +231,11 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     facts = {"script": TIBETAN, **_facts(folder)}
     if facts.get("format") != FORMAT or facts.get("features") != SETTINGS:
         raise InputError(
-            f"{folder} holds a student of another version (format {facts.get('format')}); delete it and "
-            f"{REMAKE}"
+            f"{folder} holds a student of another version (format {facts.get('format')}); delete it and {REMAKE}"
         )
     if not isinstance(facts["script"], str) or known_code(facts["script"]) != facts["script"]:
         raise InputError(
-            f"{folder / FACTS_FILE}: script = {facts['script']!r}: known scripts are "
-            f"{', '.join(SCRIPT_NAMES)}"
+            f"{folder / FACTS_FILE}: script = {facts['script']!r}: known scripts are {', '.join(SCRIPT_NAMES)}"
         )
     try:
         digest = sha256_of(folder / WEIGHTS_FILE)
@@ -257,8 +253,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     stored_shapes = [shapes.get("table"), shapes.get("inner.weight"), shapes.get("outer.weight")]
     if not whole or stored_shapes != [[BUCKETS, width], [hidden, BAGS * width], [dim, hidden]]:
         raise InputError(
-            f"{folder / FACTS_FILE}: width = {width}, hidden = {hidden}, dim = {dim} are not those of its "
-            "weights; restore the file"
+            f"{folder / FACTS_FILE}: width = {width}, hidden = {hidden}, dim = {dim} are not those of its weights; restore the file"
         )
     return facts, read_weights(
         folder / WEIGHTS_FILE, {"compass": (len(PROBE_TEXTS), dim), **_shapes(width, hidden, dim)}
