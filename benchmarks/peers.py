@@ -41,9 +41,7 @@ LONG_PROMPT = (280, 330)  # of "headline"
 
 @dataclass(frozen=True)
 class Comparison:
-    """`peer` runs benchmarks/`module`; a step has `prompts` x `group` completions of `new` tokens (GRPO
-    only).
-    """
+    """`peer` runs benchmarks/`module`; a step has `prompts` x `group` completions of `new` tokens (GRPO only)."""
 
     task: str
     peer: str

@@ -45,9 +45,7 @@ class Row:
         return self.flops / self.seconds / ceilings.product_rate
 
     def of_bound(self, ceilings: Ceilings) -> float:
-        """The least time that the ceilings allow (products or memory, whatever takes longer) / the time it
-        took.
-        """
+        """The least time that the ceilings allow (products or memory, whatever takes longer) / the time it took."""
         least = max(self.flops / ceilings.product_rate, self.bytes / ceilings.bandwidths[self.traffic])
         return least / self.seconds
 

@@ -155,9 +155,7 @@ def _length_ratios(sources: Floats, references: Floats) -> tuple[dict[int, Float
 
 
 def _token_ratios(sources: Sequence[str], references: Sequence[str]) -> dict[int, Floats]:
-    """The log-likelihood ratio of each line for each shift, by which of the source's tokens the reference
-    text has.
-    """
+    """The log-likelihood ratio of each line for each shift, by which of the source's tokens the reference text has."""
     count = len(sources)
     numbers = dict[str, int]()
     tokens, lines = _occurrences(sources, numbers)

@@ -118,9 +118,7 @@ def set_aside(path: Path) -> Path:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove the scratch folders of processes that were killed while they wrote into `folder`; those in use
-    stay.
-    """
+    """Remove the scratch folders of processes that were killed while they wrote into `folder`; those in use stay."""
     for scratch in folder.glob(f"{UNFINISHED}*"):
         descriptor = _lock(scratch)
         if descriptor is not None:

@@ -121,9 +121,7 @@ UNREADABLE = (  # all have been raised for damaged safetensors files
 
 
 def require_weights(folder: Path) -> None:
-    """Raises InputError unless `folder` has safetensors. Pickled weights are never read, since they can run
-    code.
-    """
+    """Raises InputError unless `folder` has safetensors. Pickled weights are never read, since they can run code."""
     if any(folder.glob("*.safetensors")):
         return
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))

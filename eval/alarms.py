@@ -263,9 +263,7 @@ def loss_stays(rows: Rows) -> str:
 
 
 def loss_change(losses: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of the first and of the last window, and their difference in standard errors; zeros before there
-    are two.
-    """
+    """Mean of the first and of the last window, and their difference in standard errors; zeros before there are two."""
     finite = [loss for loss in losses if math.isfinite(loss)]
     if len(finite) < 2 * ALARM_WINDOW:
         return 0.0, 0.0, 0.0

@@ -171,9 +171,7 @@ def read_readme(path: Path, marks: tuple[str, str]) -> str:
 
 
 def replace_between(readme: str, marks: tuple[str, str], text: str, place: Path) -> str:
-    """`readme` with `text` between the markers. Raises InputError unless each marker is there once, in
-    order.
-    """
+    """`readme` with `text` between the markers. Raises InputError unless each marker is there once, in order."""
     start, end = map(readme.find, marks)
     if any(readme.count(mark) != 1 for mark in marks) or end < start:
         raise InputError(

@@ -209,9 +209,7 @@ def questions_of(probes: Json) -> list[str]:
 
 
 def read_metrics(path: Path) -> list[Json]:
-    """The rows of metrics.jsonl in order of step; of a step that a resumed run wrote again the last row
-    counts.
-    """
+    """The rows of metrics.jsonl in order of step; of a step that a resumed run wrote again the last row counts."""
     if not path.exists():
         return []
     rows: dict[tuple[str, int], Json] = {}

@@ -200,9 +200,7 @@ def statistics(items: Items, language: str) -> dict[str, Array]:
 
 
 def metrics(items: Items, language: str) -> dict[str, float]:
-    """n and every metric over all items together: corpus chrF and BLEU, ratio of total lengths, mean of the
-    rest.
-    """
+    """n and every metric over all items together: corpus chrF and BLEU, ratio of total lengths, mean of the rest."""
     rows = statistics(items, language)
     return {"n": len(items), **{name: float(score_of(name)(one.sum(axis=0))) for name, one in rows.items()}}
 

@@ -88,9 +88,7 @@ class EmbeddingStore:
         self._add_missing(texts)
 
     def summary(self) -> str:
-        """One line for the log, as `embeddings: 8,782 texts asked, 8,782 from the cache (100.0 %), 0
-        encoded`.
-        """
+        """One line for the log, as `embeddings: 8,782 texts asked, 8,782 from the cache (100.0 %), 0 encoded`."""
         share = self.hits / self.num_requested if self.num_requested else 0.0
         return (
             f"embeddings: {self.num_requested:,} texts asked, {self.hits:,} from the cache ({100 * share:.1f} %), "

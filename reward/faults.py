@@ -73,9 +73,7 @@ class NamedEncoder:
 
 
 def check_gate(name: str, values: Tensor, completions: Sequence[str]) -> None:
-    """Raises RewardFailure naming the first row in which a gate lies outside [0, 1]; a missing value may
-    stay.
-    """
+    """Raises RewardFailure naming the first row in which a gate lies outside [0, 1]; a missing value may stay."""
     rows = ((values < 0) | (values > 1)).nonzero().flatten().tolist()
     if rows:
         place = _place(rows[0], completions)
@@ -109,9 +107,7 @@ def missing_sentence(name: str, values: Tensor, completions: Sequence[str]) -> s
 
 
 def _numbers(name: str, values: Any, completions: Sequence[str]) -> Tensor:
-    """Convert a tensor, an array, or a list of numbers and None to (N,) fp32; NaN where a value is not
-    finite.
-    """
+    """Convert a tensor, an array, or a list of numbers and None to (N,) fp32; NaN where a value is not finite."""
     request = f"return one number, or None, for each of the {len(completions)} completions; {REMEDY}"
     if isinstance(values, np.ndarray):
         values = values.tolist()

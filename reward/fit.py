@@ -128,9 +128,7 @@ def auc_among_equals(queries: Tensor, answers: Tensor, lengths: Sequence[int]) -
 
 
 def refusal(fit: EncoderFit) -> str:
-    """Why the cosines of this encoder cannot teach anything on these pairs, and what to do; "" where they
-    can.
-    """
+    """Why the cosines of this encoder cannot teach anything on these pairs, and what to do; "" where they can."""
     knows_both = fit.sources.is_known and fit.references.is_known
     if fit.references.cut_auc < MIN_CUT_AUC:
         return (

@@ -88,18 +88,14 @@ def _in_one_pass(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Ten
 
 @cache
 def _silence_beta_warning() -> None:
-    """Use up PyTorch's warning, once per process, that sparse CSR is in beta. The tests pin what is used of
-    it.
-    """
+    """Use up PyTorch's warning, once per process, that sparse CSR is in beta. The tests pin what is used of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.sparse_csr_tensor([0, 1], [0], [0.0], size=(1, 1), check_invariants=False)
 
 
 def _in_blocks(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
-    """(K,) dot products in blocks of one shape, the last one padded: the order of a sum may depend on the
-    shape.
-    """
+    """(K,) dot products in blocks of one shape, the last one padded: the order of a sum may depend on the shape."""
     owners = torch.repeat_interleave(offsets.diff(), output_size=len(rows))
     missing = -len(rows) % BLOCK
     blocks = zip(
@@ -132,9 +128,7 @@ def _check_vectors(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: T
 
 
 def _check_segments(offsets: Tensor, total: int) -> Tensor:
-    """(N + 1,) -> members of each segment (N,). Raises ValueError unless the offsets rise from 0 to
-    `total`.
-    """
+    """(N + 1,) -> members of each segment (N,). Raises ValueError unless the offsets rise from 0 to `total`."""
     counts = offsets.diff()
     if int(offsets[0]) != 0 or int(offsets[-1]) != total or (len(counts) and int(counts.min()) < 1):
         raise ValueError(

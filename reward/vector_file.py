@@ -164,9 +164,7 @@ class VectorFile:
 
 @contextmanager
 def _exclusive_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of `folder`, which is made on first use; the lock ends with the process, however that
-    ends.
-    """
+    """Hold the lock of `folder`, which is made on first use; the lock ends with the process, however that ends."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:

@@ -17,9 +17,7 @@ Folders = Mapping[str, Path]
 
 @dataclass(frozen=True)
 class Package:
-    """A package by registry and name; Debian's packages have the archive's present version, so they have no
-    pin.
-    """
+    """A package by registry and name; Debian's packages have the archive's present version, so they have no pin."""
 
     registry: Literal["debian", "pip", "npm"]
     name: str

@@ -93,9 +93,7 @@ class Table:
 
 
 def read_table(lines: Sequence[bytes], candidates: Sequence[Columns], place: Path) -> Table:
-    """Read the pairs of a table; its columns are those of the first candidate in the header. Raises
-    InputError.
-    """
+    """Read the pairs of a table; its columns are those of the first candidate in the header. Raises InputError."""
     top = next((number for number, line in enumerate(lines) if line.strip()), 0)
     first = [_bare(cell) for cell in lines[top].decode("utf-8", "replace").split("\t")] if lines else []
     places = find_places(first, top + 1, candidates, place)

@@ -104,9 +104,7 @@ class UserCorpus:
 
     @property
     def candidates(self) -> tuple[Columns, ...]:
-        """The columns to look for: those in the settings, or else the default names, then the languages'
-        codes.
-        """
+        """The columns to look for: those in the settings, or else the default names, then the languages' codes."""
         languages = (self.source_language, self.target_language)
         if self.columns != DEFAULT_COLUMNS:
             return (self.columns,)

@@ -141,8 +141,6 @@ def read_sets(folder: Path) -> dict[str, tuple[ChoiceItem, ...]]:
 
 
 def extended_items(cache: Path) -> dict[str, tuple[ChoiceItem, ...]]:
-    """Obtain the package (once, into `cache`) and read the sets; raises UnobtainableError where it cannot be
-    had.
-    """
+    """Obtain the package (once, into `cache`) and read the sets; raises UnobtainableError where it cannot be had."""
     members = tuple(f"*/{file}" for file, _ in SETS.values())
     return read_sets(pip_package("bigbench", "1.0.0", cache, sdist=True, members=members))

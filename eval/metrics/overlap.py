@@ -120,9 +120,7 @@ def chrf_of_sums(sums: Array) -> Array:
 
 
 def signatures(outputs: Sequence[str], references: References, language: str) -> dict[str, str]:
-    """sacreBLEU's description of how each number was made (it needs one scoring to know the number of
-    references).
-    """
+    """sacreBLEU's description of how each number was made (it needs one scoring to know the number of references)."""
     bleu = bleu_metric(language)
     chrf = CHRF()
     bleu.corpus_score(

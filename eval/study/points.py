@@ -263,9 +263,7 @@ def compared_probes(before: Point, after: Point, compare: Callable[[Json, Json],
 
 
 def check_same_items(points: list[Point]) -> None:
-    """InputError naming the first file whose test items or tax texts are not those of the other points of its
-    seed.
-    """
+    """InputError naming the first file whose test items or tax texts are not those of the other points of its seed."""
     parts: dict[str, Callable[[Point], list[Any]]] = {
         "test items": lambda point: [
             (name, item["id"], references_of(item))

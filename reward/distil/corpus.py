@@ -60,9 +60,7 @@ class Separation:
 
 
 def read_items(archives: dict[str, Archive], cache: Path, max_units: int) -> list[Item]:
-    """Every usable item of the packages, each text once; `max_units` limits both sides, in units of their
-    scripts.
-    """
+    """Every usable item of the packages, each text once; `max_units` limits both sides, in units of their scripts."""
     limits = Limits(1, max_units, 1, max_units)
     examples = [
         *tibetan.examples(tibetan.PackageArchives(archives, {}), cache),

@@ -46,9 +46,7 @@ class TrainingConfig:
 def distillation_loss(
     vectors: Tensor, targets: Tensor, wrong: Tensor | None, config: TrainingConfig
 ) -> Tensor:
-    """The loss above: student rows (n, D), teacher rows (n, D), rows of wrong variants (n, D) or None ->
-    scalar.
-    """
+    """The loss above: student rows (n, D), teacher rows (n, D), rows of wrong variants (n, D) or None -> scalar."""
     scores = vectors @ targets.T
     right = scores.diagonal()
     same = (targets @ targets.T > SAME_MEANING).fill_diagonal_(False)

@@ -77,9 +77,7 @@ class Dense:
 
 
 class ModulesEncoder:
-    """Runs `body`, then `heads`, then scales to unit length. `prompt` precedes every text unless the body
-    adds it.
-    """
+    """Runs `body`, then `heads`, then scales to unit length. `prompt` precedes every text unless the body adds it."""
 
     def __init__(
         self,
@@ -106,9 +104,7 @@ class ModulesEncoder:
 
 
 def load_modules(folder: Path, device: torch.device) -> ModulesEncoder:
-    """Load a sentence-transformers folder. Raises InputError naming the file, key or module that is not
-    supported.
-    """
+    """Load a sentence-transformers folder. Raises InputError naming the file, key or module that is not supported."""
     first, *rest = read_modules(folder)
     prompt = read_prompt(folder / PROMPTS_FILE)
     body: PooledEncoder | StaticEncoder
@@ -275,9 +271,7 @@ def read_normalize(folder: Path) -> Head:
 
 
 def read_activation(path: Path, class_name: str) -> Head:
-    """The function for a torch class name in the file `path`. Raises InputError for one that is not in
-    ACTIVATIONS.
-    """
+    """The function for a torch class name in the file `path`. Raises InputError for one that is not in ACTIVATIONS."""
     name = class_name.rsplit(".", 1)[-1]
     if name not in ACTIVATIONS or not class_name.startswith("torch.nn."):
         raise InputError(

@@ -81,9 +81,7 @@ class PooledEncoder:
 
     @torch.inference_mode()
     def vectors(self, texts: Sequence[str]) -> Tensor:
-        """Pooled vectors (n, dim), fp32 also under autocast, on the CPU. A text without any token gets
-        `blank_row`.
-        """
+        """Pooled vectors (n, dim), fp32 also under autocast, on the CPU. A text without any token gets `blank_row`."""
         device = self.model.device
         rows = blank_row(self.dim).repeat(len(texts), 1)
         ids = [
@@ -165,9 +163,7 @@ def read_pool_settings(path: Path) -> PoolSettings:
 
 
 def pooling_names(path: Path, pooling: str | Sequence[str]) -> tuple[str, ...]:
-    """Return one name or several as a tuple. Raises InputError naming the file `path` for an unknown name or
-    none.
-    """
+    """Return one name or several as a tuple. Raises InputError naming the file `path` for an unknown name or none."""
     names = (pooling,) if isinstance(pooling, str) else tuple(pooling)
     for name in names or ("",):
         if not isinstance(name, str) or name not in POOLINGS:

@@ -42,9 +42,7 @@ def mean_sqrt(hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 def position_weighted(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Mean weighted with the position 1, 2, ... of every token from the start of the text (Muennighoff 2022,
-    SGPT).
-    """
+    """Mean weighted with the position 1, 2, ... of every token from the start of the text (Muennighoff 2022, SGPT)."""
     weights = mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)
     return (torch.where(mask[..., None], hidden, 0) * weights[..., None]).sum(dim=1) / weights.sum(
         dim=1, keepdim=True

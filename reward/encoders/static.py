@@ -163,9 +163,7 @@ def mean_and_directions(vectors: Callable[[], Iterator[Tensor]]) -> tuple[Tensor
 
 
 def remove_common(vectors: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
-    """Subtract the mean (D,) from (n, D), and its components along the directions (k, D), one direction at a
-    time.
-    """
+    """Subtract the mean (D,) from (n, D), and its components along the directions (k, D), one direction at a time."""
     rest = vectors - mean
     for direction in directions:
         # no matrix product: its bits would depend on the number of rows

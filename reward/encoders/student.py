@@ -208,9 +208,7 @@ def load_student(folder: Path, teacher: Teacher | None = None) -> StudentEncoder
 
 
 def find_student(cache: Path, setting: str = "reward.encoder") -> Path:
-    """The folder of the newest finished student in the cache. Raises InputError with the command that makes
-    one.
-    """
+    """The folder of the newest finished student in the cache. Raises InputError with the command that makes one."""
     students = sorted(
         cache.glob(f"encoders/bo-*/{FACTS_FILE}"), key=lambda path: (path.stat().st_mtime, path)
     )

@@ -99,9 +99,7 @@ class UniversalSentenceEncoder:
         return self._head(torch.cat(sums), torch.cat(slices)[:, None].sqrt())
 
     def _sums(self, rows: Tensor, lengths: Tensor) -> Tensor:
-        """Rows of the pieces (T,), pieces of each text (n,) -> normalised features summed over each text (n,
-        1280).
-        """
+        """Rows of the pieces (T,), pieces of each text (n,) -> normalised features summed over each text (n, 1280)."""
         windows = _windows(lengths)
         features = self.pieces.inputs.index_select(0, rows)
         # (3, T, 256), a view
@@ -159,9 +157,7 @@ class UniversalSentenceEncoder:
             yield F.embedding_bag(columns, weight, starts, mode="sum", per_sample_weights=scales)
 
     def _head(self, sums: Tensor, roots: Tensor) -> Tensor:
-        """Dense head: feature sums (n, 1280), square roots of the piece counts (n, 1) -> unit rows (n,
-        512).
-        """
+        """Dense head: feature sums (n, 1280), square roots of the piece counts (n, 1) -> unit rows (n, 512)."""
         filling = (0, 0, 0, -len(sums) % HEAD_ROWS)
         blocks = zip(
             F.pad(sums / roots, filling).split(HEAD_ROWS), F.pad(roots, filling).split(HEAD_ROWS), strict=True

@@ -29,9 +29,7 @@ TABLE_PARTS = 17  # the embedding was quantised in 17 interleaved parts, each wi
 
 @dataclass(frozen=True)
 class Weights:
-    """All fp32 but the table. `slots` and `second` have an entry for each branch, whose window holds `size`
-    pieces.
-    """
+    """All fp32 but the table. `slots` and `second` have an entry for each branch, whose window holds `size` pieces."""
 
     table: Tensor  # (128010, 512) bytes; scale, lo (17,) undo their quantisation
     scale: Tensor

@@ -69,9 +69,7 @@ def test_a_changed_file_or_setting_is_a_new_corpus(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["test.jsonl", "warm_start.jsonl", "manifest.json", "checksums.json"])
 def test_a_prepared_file_that_was_changed_is_noticed(name: str, tmp_path: Path) -> None:
-    """Past bug: a manifest without its totals, and with the right hashes of the parts, ended in a
-    KeyError.
-    """
+    """Past bug: a manifest without its totals, and with the right hashes of the parts, ended in a KeyError."""
     config = DataConfig(corpus=str(corpus_file(tmp_path)))
     run(config, tmp_path / "cache")
     path = next((tmp_path / "cache" / "corpus").glob(f"*/{name}"))
@@ -145,9 +143,7 @@ def test_max_examples_takes_a_sample_and_zero_warm_start_none(tmp_path: Path) ->
 
 
 def mixed_references(folder: Path, count: int = 60) -> tuple[Path, Path]:
-    """The same made-up pairs, two references each, as JSONL with lists and as TSV with the source
-    repeated.
-    """
+    """The same made-up pairs, two references each, as JSONL with lists and as TSV with the source repeated."""
     generator = random.Random(3)
     rows = [(line(generator), line(generator)["reference"]) for _ in range(count)]
     lists = folder / "lists.jsonl"

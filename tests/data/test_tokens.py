@@ -78,9 +78,7 @@ def test_outputs_that_most_references_do_not_fit_are_said(tiny_tokenizer: PreTra
 
 
 def test_references_that_the_tokenizer_cannot_write_are_refused_above_a_share() -> None:
-    """Past bug: what the tokenizer did not know became <unk>, which no output can hold, and training went
-    on.
-    """
+    """Past bug: what the tokenizer did not know became <unk>, which no output can hold, and training went on."""
     tokenizer = characters("甲乙ab")
     few = token_report(
         Prompt.of(tokenizer),

@@ -42,9 +42,7 @@ def invented_pairs(count: int, seed: int = 0) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The configuration of a run from made-up Latin to made-up Ethiopic texts; the teacher needs no
-    weights.
-    """
+    """The configuration of a run from made-up Latin to made-up Ethiopic texts; the teacher needs no weights."""
     monkeypatch.setattr(own_pairs, "load_encoder", lambda name, cache, device: LetterTeacher())
     monkeypatch.setattr("reward.encoder._use", lambda cache, device: LetterTeacher())
     monkeypatch.setitem(own_pairs.BY_NAME, "use", lambda cache, device: LetterTeacher())

@@ -138,9 +138,7 @@ def test_settings_that_used_to_end_in_a_traceback(
 
 
 def test_what_is_no_file_does_not_shape_the_fingerprint(tmp_path: Path) -> None:
-    """Past bug: a folder called x.json inside an encoder's folder was opened, and ended in
-    IsADirectoryError.
-    """
+    """Past bug: a folder called x.json inside an encoder's folder was opened, and ended in IsADirectoryError."""
     folder = make_encoder("pooled", tmp_path / "encoder")
     before = load_encoder(str(folder), tmp_path, CPU).fingerprint
     (folder / "x.json").mkdir()
@@ -173,9 +171,7 @@ def test_what_is_no_file_does_not_shape_the_fingerprint(tmp_path: Path) -> None:
 def test_static_matrices_that_cannot_be(
     name: str, tensors: dict[str, torch.Tensor], message: str, tmp_path: Path
 ) -> None:
-    """Past bug: a negative row of a mapping gave another token's vector; the other ones IndexError and
-    RuntimeError.
-    """
+    """Past bug: a negative row of a mapping gave another token's vector; the other ones IndexError and RuntimeError."""
     with pytest.raises(InputError, match=message):
         load_static(static_folder(tmp_path / "encoder", name, **tensors))
 
@@ -183,9 +179,7 @@ def test_static_matrices_that_cannot_be(
 @times
 @pytest.mark.parametrize("name", [KEYS, VECTORS, HEADER])
 def test_a_damaged_vector_file_never_gives_a_wrong_vector(times: int, name: str, tmp_path: Path) -> None:
-    """Whatever was done to the file: each key it still has has its own row, and what is added afterwards is
-    there.
-    """
+    """Whatever was done to the file: each key it still has has its own row, and what is added afterwards is there."""
     file_of(tmp_path / "whole", range(6))
     content = (tmp_path / "whole" / name).read_bytes()
 

@@ -54,9 +54,7 @@ def test_equals_the_model_called_on_one_text_at_a_time(folder: Path) -> None:
 
 @pytest.mark.parametrize("max_length", [32, POSITIONS])
 def test_vector_is_bit_equal_in_every_batch(folder: Path, max_length: int) -> None:
-    """The bug this prevents: encoder noise between near-equal completions of a group, blown up into
-    advantages.
-    """
+    """The bug this prevents: encoder noise between near-equal completions of a group, blown up into advantages."""
     encoder = make_pooled_encoder(folder, PoolSettings(tuple(POOLINGS), max_length=max_length), CPU)
     texts = drawn_texts(40) + ["z" * 99] * 9
     rows = encoder.encode(texts)
