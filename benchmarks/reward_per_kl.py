@@ -25,6 +25,7 @@ from data.examples import Example
 from data.stream import PromptStream
 from grpo.config_file import load_config
 from grpo.engine.logprob import completion_logps
+from grpo.kl import kl_k3
 from grpo.minibatch import micro_batches
 from grpo.records import Rollout
 from grpo.runtime.device import choose, configure
@@ -48,14 +49,6 @@ class Outcome:
     greedy: dict[str, Tensor]
     kl: float
     entropy: float
-
-
-def kl_k3(policy: Tensor, start: Tensor) -> Tensor:
-    """r - 1 - log r of each token, with r = p_start / p_policy: its mean over the policy's samples is the KL, without
-    bias and never below 0.
-    """
-    log_ratio = start.double() - policy.double()
-    return log_ratio.exp() - 1 - log_ratio
 
 
 def gain(after: Tensor, before: Tensor) -> tuple[float, float]:
@@ -91,7 +84,7 @@ def measure(run: Run, task: Task, policy: PreTrainedModel, examples: Sequence[Ex
     return Outcome(
         {name: value.mean(1) for name, value in values.items()},
         {name: terms[name][:, 0] for name in GREEDY},
-        float(kl_k3(own, start).mean()),
+        float(kl_k3(own.double() - start.double()).mean()),
         float(entropy.mean()),
     )
 

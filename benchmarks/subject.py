@@ -148,6 +148,22 @@ def prompts(subject: Subject, count: int, length: int, seed: int = 0) -> list[li
     return torch.randint(FIRST_ORDINARY, subject.vocabulary, (count, length), generator=generator).tolist()
 
 
+@dataclass(frozen=True)
+class OneBatch:
+    """The same batch at every step."""
+
+    batch: Sequence[Any]
+
+    def at(self, step: int) -> Sequence[Any]:
+        return self.batch
+
+
+def pairs(subject: Subject, count: int, prompt: int, completion: int) -> OneBatch:
+    """Pairs of a prompt and a completion of so many tokens each, for the warm start."""
+    completions = prompts(subject, count, completion, seed=2)
+    return OneBatch([*zip(prompts(subject, count, prompt), completions, strict=True)])
+
+
 def example(ids: Sequence[int]) -> Example:
     """An example whose prompt, under `Numerals`, has exactly these ids."""
     return Example("random", " ".join(map(str, ids)), REFERENCE, "made up", "none", "bo", "zh")

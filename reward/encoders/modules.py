@@ -23,6 +23,7 @@ from data.documents import read_json, read_object
 from data.errors import InputError
 from reward.encoders.folder import Kind, folder_hash, read_settings, read_weights
 from reward.encoders.pooled import PooledEncoder, PoolSettings, make_pooled_encoder, pooling_names
+from reward.encoders.pooling import BLOCK_ROWS, Head, in_blocks
 from reward.encoders.static import StaticEncoder, load_static
 
 MODULES_FILE = "modules.json"
@@ -31,7 +32,6 @@ LONGEST_NAME = 255  # bytes
 FIRST = ("Transformer", "StaticEmbedding")
 HEADS = ("Dense", "Normalize")
 # rows of every product in a head: a fixed shape, so that a row's bits do not depend on the number of texts
-BLOCK_ROWS = 64
 FLAGS = {  # of older folders, in the order in which their poolings are put side by side
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -48,8 +48,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "SiLU": F.silu,
     "Sigmoid": torch.sigmoid,
 }
-
-Head = Callable[[Tensor], Tensor]  # (n, D) -> (n, E)
 
 
 @dataclass(frozen=True)
@@ -298,9 +296,3 @@ def _transformer(folder: Path, pooling: Path, prompt: str, device: torch.device)
             f"{pooling}: a token vector of {width} numbers, but the transformer gives {body.dim // len(names)}"
         )
     return body
-
-
-def in_blocks(head: Head, rows: Tensor) -> Tensor:
-    """Run `head` on exactly BLOCK_ROWS rows at a time, the last block padded with zeros: (n, D) -> (n, E)."""
-    padded_rows = torch.cat([rows, rows.new_zeros(-len(rows) % BLOCK_ROWS, rows.shape[1])])
-    return torch.cat([head(block) for block in padded_rows.split(BLOCK_ROWS)])[: len(rows)]

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from reward.encoders.pooled import token_ids
 from reward.learned.folder import LARGEST
 from reward.learned.network import Network
-from reward.learned.passes import head_scores, passes, token_ids
+from reward.learned.passes import head_scores, passes
 from reward.learned.segment import Segment
 
 SCORE_TOKEN = 250089  # its row of the output matrix is the head
