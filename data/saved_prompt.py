@@ -1,6 +1,4 @@
-"""The prompt beside a policy: `prompt.json`, and a chat template by which servers ask the policy as it was
-trained.
-"""
+"""The prompt beside a policy: `prompt.json`, and a chat template by which servers ask the policy as it was trained."""
 
 import json
 from collections.abc import Iterable, Iterator

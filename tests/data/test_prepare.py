@@ -1,6 +1,4 @@
-"""The data stage as a whole: counts add up, nothing is silent, a second call reads the cache, bad input stops
-it.
-"""
+"""The data stage as a whole: counts add up, nothing is silent, a second call reads the cache, bad input stops it."""
 
 import json
 import random

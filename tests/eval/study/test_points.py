@@ -1,6 +1,4 @@
-"""The files of a study as its report reads them: whatever is damaged is named in one sentence, with its
-file.
-"""
+"""The files of a study as its report reads them: whatever is damaged is named in one sentence, with its file."""
 
 import json
 import math

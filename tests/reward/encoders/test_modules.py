@@ -1,6 +1,4 @@
-"""A sentence-transformers folder: the library's own vectors, and one sentence for everything that is not
-known here.
-"""
+"""A sentence-transformers folder: the library's own vectors, and one sentence for everything that is not known here."""
 
 import json
 import os

@@ -1,6 +1,4 @@
-"""A transformers folder as an encoder: blind to what else is in the batch, strict about what is in the
-folder.
-"""
+"""A transformers folder as an encoder: blind to what else is in the batch, strict about what is in the folder."""
 
 import json
 import random
