@@ -94,13 +94,6 @@ def test_too_many_bad_lines_stop_with_count_place_and_listing(tmp_path: Path) ->
     )
 
 
-def test_only_the_first_bad_lines_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
-    path = corpus_file(tmp_path, count=90, extra=("{",) * 25)
-    _, lines = run(DataConfig(corpus=str(path), max_bad_share=0.5), tmp_path / "cache")
-    assert sum(text.endswith(": not JSON") for text in lines) == 3
-    assert any(text.startswith("... and 22 more: not JSON; all in ") for text in lines)
-
-
 def test_limits_that_leave_nothing_say_what_was_dropped(tmp_path: Path) -> None:
     config = DataConfig(corpus=str(corpus_file(tmp_path)), max_source_units=3)
     with pytest.raises(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from plain_vectors import PlainVectors, counts
+from plain_vectors import PlainVectors, counts, resources
 
 from data.errors import InputError
 from reward.combine import Reward, RewardConfig, bind, check, combine, make_reward
@@ -20,15 +20,9 @@ HALF = math.sqrt(0.5)
 
 
 def make_test_reward(config: RewardConfig, threshold: float = 0.5) -> Reward:
-    resources = {
-        "vectors": lambda: PlainVectors(counts),
-        "held_out": lambda: PlainVectors(counts),
-        "target_script": lambda: "Hani",
-        "target_language": lambda: "zh",
-        "threshold": lambda: threshold,
-        "min_share": lambda: config.min_share,
-    }
-    return make_reward(config, resources)
+    of_texts = {"target_script": "Hani", "target_language": "zh", "min_share": config.min_share}
+    encoders = {"vectors": PlainVectors(counts), "held_out": PlainVectors(counts)}
+    return make_reward(config, resources(threshold=threshold, **of_texts, **encoders))
 
 
 def constant(value: float):

@@ -3,6 +3,7 @@ texts met so far.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,11 @@ class PlainVectors:
 
     def _rows(self, texts: Sequence[str]) -> Tensor:
         return torch.nn.functional.normalize(self.function(texts).float(), dim=1)
+
+
+def resources(**values: Any) -> dict[str, Callable[[], Any]]:
+    """What terms ask for, by name, each with a value that is known."""
+    return {name: lambda value=value: value for name, value in values.items()}
 
 
 def counts(texts: Sequence[str]) -> Tensor:
