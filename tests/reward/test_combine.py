@@ -165,22 +165,16 @@ def test_several_references_are_alternatives() -> None:
         ({"weights": {"cosine": 1.0, "script": math.nan}}, "reward.weights.script = nan"),
         ({"weights": {"cosine": 0.0, "script": 0.0}}, "reward.weights are all 0"),
         ({"weights": {}}, "reward.weights are all 0"),
-        (
-            {"weights": {"cosin": 1.0}},
-            "reward: unknown term 'cosin'; known terms: cosine, cosine_raw.*FILE.py:function",
-        ),
+        ({"weights": {"cosin": 1.0}}, "reward: unknown term 'cosin'; known terms: cosine, cosine_raw.*FILE.py:function"),
         ({"gates": ("lenght_fit",)}, "reward: unknown term 'lenght_fit'"),
-        (
-            {"settings": {"bleu": {}}},
-            "reward.settings.bleu: no such term is used; used terms: cosine, script",
-        ),
+        ({"settings": {"bleu": {}}}, "reward.settings.bleu: no such term is used; used terms: cosine, script"),
         ({"settings": {"length_fit": {"slack": 0.5}}}, "length_fit.slack"),
         (
             {"settings": {"length_fit": {"slak": 2}}},
             "reward term 'length_fit': unknown setting 'slak'; known settings: slack, alpha",
         ),
     ],
-)
+)  # fmt: skip
 def test_settings_that_cannot_work_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check(replace(RewardConfig(), **changes), "zh")

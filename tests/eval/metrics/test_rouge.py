@@ -20,11 +20,7 @@ SHAD = "\u0f0d"
     ("output", "reference", "expected"),
     [
         (TSHEG.join(SYLLABLES[:4]) + SHAD, TSHEG.join(SYLLABLES[:4]), 1.0),  # the shad is no unit
-        (
-            TSHEG.join(SYLLABLES[:3]),
-            TSHEG.join([SYLLABLES[0], SYLLABLES[4], SYLLABLES[2], SYLLABLES[5]]),
-            2 * 2 / 7,
-        ),
+        (TSHEG.join(SYLLABLES[:3]), TSHEG.join([SYLLABLES[0], SYLLABLES[4], SYLLABLES[2], SYLLABLES[5]]), 2 * 2 / 7),
         ("打开文件", "打开一个文件", 2 * 4 / 10),
         ("Police kill the gunman", "police killed the gunman!", 2 * 3 / 8),  # no stemming
         ("the gunman kill police", "police killed the gunman", 2 * 2 / 8),  # in order
@@ -32,7 +28,7 @@ SHAD = "\u0f0d"
         ("", "打开", 0.0),
         ("?!", "", 0.0),
     ],
-)
+)  # fmt: skip
 def test_rouge_l_by_hand_in_syllables_characters_and_words(
     output: str, reference: str, expected: float
 ) -> None:

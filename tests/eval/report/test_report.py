@@ -249,10 +249,7 @@ def remove_key(run: Path) -> None:
         (lambda run: shutil.rmtree(run), "no such run folder"),
         (lambda run: (run / "config.json").unlink(), "not a run folder, it has no config.json"),
         (lambda run: (run / "config.json").write_text("{"), "config.json: not a readable JSON file"),
-        (
-            lambda run: (run / "timings.json").write_text("[]"),
-            "timings.json: must hold a JSON object {...}, not list",
-        ),
+        (lambda run: (run / "timings.json").write_text("[]"), "timings.json: must hold a JSON object {...}, not list"),
         (
             lambda run: (run / "metrics.jsonl").write_text('{"stage": "sft", "step": 0}\n{"sta'),
             r"metrics.jsonl:2: not a readable JSON file",
@@ -262,13 +259,10 @@ def remove_key(run: Path) -> None:
             lambda run: (run / "eval" / "trained.json").write_text('{"system": "trained"}'),
             "trained.json: key 'target_language' is missing",
         ),
-        (
-            lambda run: (run / "corpus.json").write_bytes(b"\xff\xfe\xff"),
-            "corpus.json: not a readable JSON file",
-        ),
+        (lambda run: (run / "corpus.json").write_bytes(b"\xff\xfe\xff"), "corpus.json: not a readable JSON file"),
         (remove_key, r"run/eval/trained.json is damaged \(KeyError: 'cosine'\)"),
     ],
-)
+)  # fmt: skip
 def test_a_damaged_run_folder_is_named_in_one_sentence(
     run_copy: Path, damage: Callable[[Path], Any], message: str
 ) -> None:

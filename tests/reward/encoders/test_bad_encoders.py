@@ -104,30 +104,18 @@ def test_a_module_outside_the_folder_is_refused(path: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        (
-            "config_sentence_transformers.json",
-            {"prompts": ["q"], "default_prompt_name": "q"},
-            "prompts must be an object of texts",
-        ),
+        ("config_sentence_transformers.json", {"prompts": ["q"], "default_prompt_name": "q"}, "prompts must be an object of texts"),
         (
             "config_sentence_transformers.json",
             {"prompts": {"q": 3}, "default_prompt_name": "q"},
             "prompts must be an object of texts",
         ),
-        (
-            "sentence_bert_config.json",
-            {"max_seq_length": -5},
-            "max_seq_length = -5: must be at least 1, or null",
-        ),
-        (
-            "modules.json",
-            [{"type": "sentence_transformers.models.Transformer", "path": "a\0b"}],
-            "must be Transformer, Pooling",
-        ),
+        ("sentence_bert_config.json", {"max_seq_length": -5}, "max_seq_length = -5: must be at least 1, or null"),
+        ("modules.json", [{"type": "sentence_transformers.models.Transformer", "path": "a\0b"}], "must be Transformer, Pooling"),
         ("config.json", {"model_type": "bert", "num_hidden_layers": 10**9}, "num_hidden_layers = 1000000000"),
         ("adapter_config.json", {}, "is an adapter"),
     ],
-)
+)  # fmt: skip
 def test_settings_that_used_to_end_in_a_traceback(
     file: str, content: object, message: str, tmp_path: Path
 ) -> None:

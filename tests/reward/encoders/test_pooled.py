@@ -184,14 +184,8 @@ def test_encoder_of_an_encoder_decoder_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            {"poling": "mean"},
-            r"encoder\.json: unknown key 'poling'; known keys: pooling, prompt, max_length, include_prompt",
-        ),
-        (
-            {"pooling": "median"},
-            r"encoder\.json: unknown pooling 'median'; known poolings: cls, max, mean, mean_sqrt_len_tokens",
-        ),
+        ({"poling": "mean"}, r"encoder\.json: unknown key 'poling'; known keys: pooling, prompt, max_length, include_prompt"),
+        ({"pooling": "median"}, r"encoder\.json: unknown pooling 'median'; known poolings: cls, max, mean, mean_sqrt_len_tokens"),
         ({"pooling": []}, r"encoder\.json: unknown pooling ''"),
         ({"pooling": [["cls"]]}, r"encoder\.json: unknown pooling \['cls'\]"),
         ({"max_length": 0}, r"encoder\.json: max_length = 0: must be at least 1"),
@@ -200,7 +194,7 @@ def test_encoder_of_an_encoder_decoder_is_used(tmp_path: Path) -> None:
         ({"prompt": None}, r"encoder\.json: prompt = null: must be str"),
         ([1], r"encoder\.json: must hold a JSON object \{\.\.\.\}, not list"),
     ],
-)
+)  # fmt: skip
 def test_bad_settings_are_refused(tmp_path: Path, settings: object, message: str) -> None:
     write_json(tmp_path / "encoder.json", settings)
     with pytest.raises(InputError, match=message):
