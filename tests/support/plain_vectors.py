@@ -3,6 +3,7 @@ texts met so far.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ class PlainVectors:
 
 def resources(**values: Any) -> dict[str, Callable[[], Any]]:
     """What terms ask for, by name, each with a value that is known."""
-    return {name: lambda value=value: value for name, value in values.items()}
+    return {name: partial(values.get, name) for name in values}
 
 
 def counts(texts: Sequence[str]) -> Tensor:
