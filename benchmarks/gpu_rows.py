@@ -63,8 +63,8 @@ def number_bytes(subject: Subject) -> int:
     return subject.compute.format.forward.itemsize
 
 
-def point(name: str, seconds: float, flops: float, moved: float) -> Row:
-    return Row(name, seconds, 0.0, flops, moved, "copy", 0.0)
+def point(name: str, seconds: float, flops: float, num_bytes: float) -> Row:
+    return Row(name, seconds, 0.0, flops, num_bytes, "copy", 0.0)
 
 
 def step_result(stepper: Stepper, size: StepSize, model: str, ceilings: Ceilings) -> Result:
@@ -82,9 +82,9 @@ def step_result(stepper: Stepper, size: StepSize, model: str, ceilings: Ceilings
     passes = math.ceil(size.lengths.unique / size.max_tokens)
     reading = passes * counts.weight_bytes(shape, number_bytes(subject))
     shown = f"{size.prompts}x{size.group}x{size.new}, prompts of {size.prompt}"
-    moved = {"score": reading, "update": 3 * reading + counts.optimiser_bytes(shape)}
+    num_bytes = {"score": reading, "update": 3 * reading + counts.optimiser_bytes(shape)}
     points = tuple(
-        point(f"{model} {name} {shown}", seconds[name], flops[name], moved[name]) for name in moved
+        point(f"{model} {name} {shown}", seconds[name], flops[name], num_bytes[name]) for name in num_bytes
     )
     return Result("step", model, shown, seconds, shares, gaps, peak_memory_bytes(subject.compute), points)
 
@@ -111,8 +111,8 @@ def decode_result(subject: Subject, size: DecodeSize, rows: int, model: str, cei
     long, short = (seconds_of(partial(rollout, new), subject) for new in (size.long, size.short))
     step = max((long - short) / (size.long - size.short), 1e-9)
     shape = counts.shape_of(subject.policy)
-    moved = decode_bytes(subject, shape, [len(ids) for ids in batch], size)
-    bound = moved / ceilings.bandwidths["copy"]
+    num_bytes = decode_bytes(subject, shape, [len(ids) for ids in batch], size)
+    bound = num_bytes / ceilings.bandwidths["copy"]
     flops = counts.decode_flops(shape, [len(ids) for ids in batch], size.group, size.place)
     return Result(
         "decode",
@@ -122,7 +122,7 @@ def decode_result(subject: Subject, size: DecodeSize, rows: int, model: str, cei
         {"bytes": bound / step},
         {"tokens_per_second": rows / step},
         peak_memory_bytes(subject.compute),
-        (point(f"{model} decode {rows} rows", step, flops, moved),),
+        (point(f"{model} decode {rows} rows", step, flops, num_bytes),),
     )
 
 

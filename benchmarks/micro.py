@@ -169,8 +169,8 @@ def warm_start(stepper: Stepper, size: StepSize, timed: Timed) -> Row:
                 after_update=lambda state: False,
             )  # fmt: skip
 
-        moved = 3 * weight_bytes(shape) + counts.optimiser_bytes(shape)
-        return timed(Work(name, call, TRAINING * forward_flops(shape, lengths), moved))
+        num_bytes = 3 * weight_bytes(shape) + counts.optimiser_bytes(shape)
+        return timed(Work(name, call, TRAINING * forward_flops(shape, lengths), num_bytes))
 
 
 def model_rows(stepper: Stepper, size: StepSize, timed: Timed) -> list[Row]:

@@ -65,9 +65,9 @@ def of_sampled_tokens(
     with torch.no_grad():
         for rows_of_pass, packed in micro_batches(rollout, torch.arange(prompts), budget):
             mask = rollout.completion_mask[rows_of_pass]
-            found = completion_logps(model, packed)
-            logps.append(found.logps[mask])
-            entropies.append(found.entropy[mask])
+            scores = completion_logps(model, packed)
+            logps.append(scores.logps[mask])
+            entropies.append(scores.entropy[mask])
     return torch.cat(logps), torch.cat(entropies)
 
 

@@ -80,7 +80,7 @@ def measure(work: Work, compute: Compute, seconds: float) -> Row:
     )
 
 
-def difference(name: str, long: Row, short: Row, parts: int, flops: float, moved: float) -> Row:
+def difference(name: str, long: Row, short: Row, parts: int, flops: float, num_bytes: float) -> Row:
     """What each of `parts` equal parts takes that `long` does after `short`."""
     seconds = max((long.seconds - short.seconds) / parts, 1e-9)
     spread = (long.spread * long.seconds + short.spread * short.seconds) / parts / seconds
@@ -89,7 +89,7 @@ def difference(name: str, long: Row, short: Row, parts: int, flops: float, moved
         seconds,
         spread,
         flops,
-        moved,
+        num_bytes,
         long.traffic,
         max(0.0, long.page_faults - short.page_faults) / parts,
     )

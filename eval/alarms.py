@@ -112,8 +112,8 @@ def values(rows: Rows, name: str) -> list[float]:
 
 def average(rows: Rows, name: str) -> float:
     """Mean of the finite values of a metric; NaN, which is beyond no limit, where there are none."""
-    found = values(rows, name)
-    return fmean(found) if found else math.nan
+    numbers = values(rows, name)
+    return fmean(numbers) if numbers else math.nan
 
 
 def number(row: Mapping[str, Any]) -> int:
@@ -199,10 +199,10 @@ def most_completions(rows: Rows, metric: str, sentence: str) -> str:
 
 def far(rows: Rows) -> str:
     """The policy has left its warm start. The median, for the mean of k3 follows single tokens."""
-    found = values(recent(rows), "kl_mean")
-    if not found or median(found) <= FAR:
+    numbers = values(recent(rows), "kl_mean")
+    if not numbers or median(numbers) <= FAR:
         return ""
-    return f"the policy is {median(found):.1f} nats per token from the warm start, its language is probably lost: {GENTLER}"
+    return f"the policy is {median(numbers):.1f} nats per token from the warm start, its language is probably lost: {GENTLER}"
 
 
 def certain(rows: Rows) -> str:

@@ -356,11 +356,11 @@ def comparison_of(
     is damaged.
     """
     known = [(before, after) for before, after in pairs if before in systems and after in systems]
-    compared = []
+    comparisons = []
     for pair in known:
         with named_damage(folder, pair):
             before, after = (systems[name] for name in pair)
-            compared.append(compare_systems(before, after, seed, resamples, by_document=by_document))
+            comparisons.append(compare_systems(before, after, seed, resamples, by_document=by_document))
     names = [name for name in systems if any(name in pair for pair in known)]
     with named_damage(folder, names):
         known_systems = [systems[name] for name in names]
@@ -370,7 +370,7 @@ def comparison_of(
         "by": "document" if by_document else "item",
         "resamples": resamples,
         "seed": seed,
-        "pairs": compared,
+        "pairs": comparisons,
         "ranks": ranking,
     }
 
