@@ -229,11 +229,11 @@ def reward_fall(rows: Rows) -> str:
 
 def skipped_updates(rows: Rows) -> str:
     """Updates were left out."""
-    judged = recent(rows)
-    before = values(rows[: -len(judged)], "skipped_updates")[-1:] or [0.0]
+    window = recent(rows)
+    before = values(rows[: -len(window)], "skipped_updates")[-1:] or [0.0]
     count = sum(values(rows[-1:], "skipped_updates")) - before[0]
     return (
-        f"{count:.0f} updates in {steps(judged)} were skipped: their gradient was not finite"
+        f"{count:.0f} updates in {steps(window)} were skipped: their gradient was not finite"
         if count > 0
         else ""
     )

@@ -205,5 +205,5 @@ def reasons(
     names = [one.name for one in candidates]
     place = names.index(best or other.name)
     changes = probe_changes(runs[place].main.pair("untouched", systems[place]), MAIN_PROBES)
-    lost = loss_sentence(changes) if changes else "What it cost elsewhere was not measured (eval.probes)."
-    return (*sentences, f"{names[place]}: {lost[0].lower()}{lost[1:]}")
+    loss = loss_sentence(changes) if changes else "What it cost elsewhere was not measured (eval.probes)."
+    return (*sentences, f"{names[place]}: {loss[0].lower()}{loss[1:]}")

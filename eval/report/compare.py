@@ -103,10 +103,10 @@ def score_section(test: str, candidates: Sequence[ComparedSystem]) -> Section:
     systems = {one.name: one.system for one in candidates}
     rewarded = rewarded_of(candidates)
     notes = (*bracket_notes(rewarded), *signature_notes(systems))
-    learned = learned_scores(candidates)
+    learned_table = learned_scores(candidates)
     tables = [
         Table("Scores on the shared items", result_header("Run", rewarded), rows, notes),
-        *([learned] if learned else []),
+        *([learned_table] if learned_table else []),
     ]
     if all(one.ranks for one in candidates):
         tables.append(shared_ranks(candidates))
@@ -121,8 +121,8 @@ def score_section(test: str, candidates: Sequence[ComparedSystem]) -> Section:
                 else (NOTE, RANDOMISATION_NOTE)
             )
             pair = (first, other)
-            marked = [*marked_metrics(rewarded_of(pair)), *learned_metrics(shared_facts(pair))]
-            metrics = [metric for metric in marked if metric.key in same]
+            all_metrics = [*marked_metrics(rewarded_of(pair)), *learned_metrics(shared_facts(pair))]
+            metrics = [metric for metric in all_metrics if metric.key in same]
             title = f"{other.name} minus {first.name}"
             tables.append(difference_table(title, other.change["slices"], ["all"], metrics, notes))
     return Section(f"Test set {test}" if test else "Scores", tuple(tables))

@@ -104,21 +104,21 @@ def spread(change: Change) -> str:
 def disagreement_sentences(run: RunFolder) -> list[str]:
     """One sentence where a metric that the reward pays for and one that it does not clearly moved in opposite ways."""
     pair = run.pair("warm_start", "trained")
-    learned = facts_of(run.systems)
+    facts = facts_of(run.systems)
     paid_metrics = {*rewarded_scores(run.config)}
-    paid_metrics |= {name for name, own in learned.items() if own["rewarded"]}
+    paid_metrics |= {name for name, own in facts.items() if own["rewarded"]}
     if pair is None or run.config.get("train", {}).get("method") in WITHOUT_REWARD:
         return []
     metrics = [
         *METRICS,
-        *(replace(one, label=one.key) for one in shared_metrics(pair["slices"]["all"], learned)),
+        *(replace(one, label=one.key) for one in shared_metrics(pair["slices"]["all"], facts)),
     ]
     changes = [
         one for one in score_changes(pair["slices"], metrics=metrics) if one.sense and not one.has_too_few
     ]
     paid = [one for one in changes if one.metric.key in paid_metrics]
-    watched = [one for one in changes if one.metric.key not in paid_metrics]
-    opposites = {one.label: one for one in watched if any(one.sense != other.sense for other in paid)}
+    unpaid = [one for one in changes if one.metric.key not in paid_metrics]
+    opposites = {one.label: one for one in unpaid if any(one.sense != other.sense for other in paid)}
     against = {
         one.label: one for one in paid if any(one.sense != other.sense for other in opposites.values())
     }

@@ -278,10 +278,10 @@ def mark_front(rows: Sequence[Json], target: str) -> None:
         row["on_front"] = position in best
         row["on_cost_front"] = []
     for axis in COSTS:
-        known = [row for row in rows if row["path_cost"] is not None]
-        scores = [row["metrics"][target]["value"] for row in known]
-        for position in front(scores, [row["path_cost"][axis] for row in known]):
-            known[position]["on_cost_front"].append(axis)
+        rows_with_cost = [row for row in rows if row["path_cost"] is not None]
+        scores = [row["metrics"][target]["value"] for row in rows_with_cost]
+        for position in front(scores, [row["path_cost"][axis] for row in rows_with_cost]):
+            rows_with_cost[position]["on_cost_front"].append(axis)
 
 
 def drift(points: Sequence[Point]) -> Json:

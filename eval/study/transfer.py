@@ -39,9 +39,9 @@ def transfer_figures(documents: Sequence[Json], resamples: int, seed: int) -> Js
         for key in order
     ]  # fmt: skip
     pairs = [pair(runs, first, second) for first, second in combinations(order, 2) if first[0] == second[0]]
-    learned = common_facts([one["target"] for one in documents])
-    known = {"rows": rows, "pairs": [row for row in pairs if row is not None]}
-    return known | ({"learned": learned} if learned else {})
+    facts = common_facts([one["target"] for one in documents])
+    figures = {"rows": rows, "pairs": [row for row in pairs if row is not None]}
+    return figures | ({"learned": facts} if facts else {})
 
 
 def pair(runs: Runs, first: tuple[int, str], second: tuple[int, str]) -> Json | None:
