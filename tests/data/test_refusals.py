@@ -83,6 +83,13 @@ def test_another_script_is_told_with_its_setting_and_the_columns(
             'Ol Chiki script: write the code of their language, such as "sat" (Santali), or "sa-Olck"; ',
         ),
         ("ku", "ئێمە دەچین", 'Arabic script: write the code of their language, or "ku-Arab"; '),
+        (
+            "hmn-Hmnp",
+            "𖬠𖬶𖬂 𖬤𖬄",
+            'Pahawh Hmong script: write the code of their language, such as "hnj-Hmng" (Hmong Njua (Pahawh Hmong)), or '
+            '"hmn-Hmng"; ',
+        ),
+        ("mn", "ᠬᠦᠮᠦᠨ", 'Mongolian script: write the code of their language, or "mn-Mong"; '),
         ("km_Latn", "បាយ ទឹក", 'Khmer script: write the code of their language, or "km-Khmr"; '),
     ],
 )

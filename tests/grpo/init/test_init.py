@@ -265,6 +265,14 @@ def commas(place: Path) -> None:
     (place / "pairs.tsv").write_text("habari ya asubuhi,good morning\n" * 40)
 
 
+def deseret(place: Path) -> None:
+    (place / "pairs.tsv").write_text("\U00010414\U00010415\tgood morning\n" * 40, encoding="utf-8")
+
+
+def digits(place: Path) -> None:
+    (place / "pairs.tsv").write_text("12 13\tgood morning\n" * 40)
+
+
 def arabic_codes(place: Path) -> None:
     (place / "pairs.tsv").write_bytes(
         "دايكم نان دەبينيت\tmy mother sees bread\n".replace("ە", "ه").encode("cp1256") * 40
@@ -296,7 +304,17 @@ def arabic_codes(place: Path) -> None:
         (
             latin,
             ["pairs.tsv"],
-            "the source texts are in Latin script, which many languages have; say which by --from CODE",
+            "the source texts are in Latin script, which many languages have; say their language by --from CODE",
+        ),
+        (
+            deseret,
+            ["pairs.tsv", "--to", "en"],
+            "are in Deseret script, and nobody says of which language that is; say their language by --from CODE",
+        ),
+        (
+            digits,
+            ["pairs.tsv", "--to", "en"],
+            "the source texts have no letters; say their language by --from CODE",
         ),
         (latin, ["pairs.tsv", "--from", "sw"], "the reference texts are in Latin script"),
         (nothing, ["pairs.tsv", "--from", "swahili"], 'init: --from swahili: a code is needed; write "sw"'),
