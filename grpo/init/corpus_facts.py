@@ -13,7 +13,7 @@ from data.errors import InputError
 from data.language_names import UNCLEAR, is_language, language_meant, language_name, likely_language
 from data.script import count_units, primary, script_in, script_name, script_of
 from data.sources.formats import TABLES, UNITS, read_content
-from data.sources.line import BadLineError, Columns
+from data.sources.line import REFERENCE_WORDS, SOURCE_WORDS, BadLineError, Columns
 from data.sources.packed_file import kind_of
 from data.sources.user_file import BUILT_IN, DEFAULT_COLUMNS, UserCorpus, read
 from data.user_checks import divider_cure, encoding_cure
@@ -23,8 +23,6 @@ LONGEST_CODE = 8  # letters of "zho_Hans"
 ENOUGH = 99  # per cent of the texts that a length limit keeps
 SIDES = ("source", "reference")
 NO_NAMES = ("", "")  # a table without a header may be read: its first two columns
-SOURCE_WORDS = ("source", "src", "input", "from")
-REFERENCE_WORDS = ("reference", "target", "tgt", "trg", "translation", "output", "to")
 SHARED = (
     "Tibt",
     "Beng",

@@ -148,7 +148,7 @@ def test_an_array_is_told_one_object_a_line(tmp_path: Path, indent: int | None) 
 def test_another_divider_is_told(tmp_path: Path, mark: str, word: str) -> None:
     lines = refusal(tmp_path, "a.tsv", f"source{mark}reference\n" + f"a{mark}b\n" * 30)
     assert (
-        f"31 1 column where 2 are needed), more than data.max_bad_share=0.05; is the file divided by {word}? name it .csv; "
+        f"31 too few columns: 1 where 2 are needed), more than data.max_bad_share=0.05; is the file divided by {word}? name it .csv; "
         in lines
     )
 

@@ -169,7 +169,7 @@ CORPORA: dict[str, tuple[str, str, str]] = {  # -> name of the file, its text, w
     "blank lines": ("a.tsv", "\n\n", "a.tsv: there is no pair in it"),
     "empty JSONL": ("a.jsonl", "", "a.jsonl: there is no pair in it"),
     "header only": ("a.tsv", "source\treference\n", "a.tsv: there is no pair in it"),
-    "no second column": ("a.tsv", "one\ntwo\n", "rows is a pair, from a.tsv:1 (1 column where 2 are needed)"),
+    "no second column": ("a.tsv", "one\ntwo\n", "rows is a pair, from a.tsv:1 (too few columns: 1 where 2 are needed)"),
     "1 pair": ("a.tsv", table(pairs(1)), "nothing is left for test and warm_start: 1 of 1 pairs are usable"),
     "4 pairs": ("a.tsv", table(pairs(4)), "nothing is left for test"),
     "5 pairs": ("a.tsv", table(pairs(5)), ""),
