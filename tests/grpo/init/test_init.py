@@ -15,7 +15,7 @@ from grpo.config_file import load_config
 from grpo.init import __main__ as init
 from grpo.init.__main__ import main
 from grpo.init.corpus_facts import look
-from grpo.init.text import steps_reason
+from grpo.init.text import size_rows, steps_reason
 from grpo.run import main as run
 from grpo.stages import duration
 
@@ -42,11 +42,22 @@ def test_what_it_writes_is_what_check_accepts(place: Path, capsys: pytest.Captur
     assert (config.run_dir, config.model.policy, config.data.corpus) == ("runs/pairs", "model", "pairs.tsv")
     assert (config.data.source_language, config.data.target_language) == ("bo", "zh")
     assert (config.data.max_source_units, config.data.max_target_units) == (4, 4)
-    assert (config.data.test_size, config.data.dev_size) == (16, 8)
+    assert (config.data.test_size, config.data.dev_size) == (30, 8)  # of 160 pairs: 30 items give a verdict
     assert config.model.max_prompt_tokens == 48  # 41 tokens, in steps of 8
     assert config.rollout.max_new_tokens == config.eval.max_new_tokens == 24  # 13 tokens: 16, and a quarter
     assert config.train.optim.schedule == "constant" and config.reward.encoder == "use"
     assert run(["--config", "pairs.toml", "--check"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("pairs", "share", "size"),
+    [(3, 10, 1), (60, 10, 6), (149, 10, 14), (149, 5, 29), (150, 10, 30), (420, 10, 42)],
+)
+def test_a_test_set_gives_a_verdict_where_a_fifth_of_the_pairs_is_enough(
+    pairs: int, share: int, size: int
+) -> None:
+    rows = {key: value for key, value, _ in size_rows(pairs, share)}
+    assert rows["test_size"] == size
 
 
 def test_a_file_that_is_there_stays(place: Path) -> None:
