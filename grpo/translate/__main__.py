@@ -130,10 +130,17 @@ def chosen_by(options: argparse.Namespace) -> str:
 
 
 def prompt_limit(options: argparse.Namespace, policy: Policy, model: Any, max_new_tokens: int) -> int:
-    """The most tokens of a prompt: the run's limit, and what the model has positions for."""
+    """The most tokens of a prompt: the run's limit, and what the model has positions for. Raises InputError where it has
+    none for a prompt.
+    """
     limit = int(options.max_prompt_tokens or policy.settings["model.max_prompt_tokens"])
-    room = positions_of(model) - max_new_tokens
-    return min(limit, room) if positions_of(model) else limit
+    positions = positions_of(model)
+    if positions and max_new_tokens >= positions:
+        raise InputError(
+            f"--max-new-tokens {max_new_tokens}: the model has {positions:,} positions for a prompt and its output; "
+            "write fewer"
+        )
+    return min(limit, positions - max_new_tokens) if positions else limit
 
 
 def load(options: argparse.Namespace, source: Source) -> Translator:
