@@ -75,11 +75,14 @@ class DataConfig:
         return TASKS.get(self.task, self.task)
 
     @property
+    def is_own(self) -> bool:
+        """Whether the corpus is a file of the user's."""
+        return self.pairs not in (BUILT_IN, *INTERFACES, *HEADLINES)
+
+    @property
     def is_catalogue(self) -> bool:
         """Whether the rules for messages of programs apply: placeholders, wiki markup, keyboard accelerators."""
-        return self.catalogue == "on" or (
-            self.catalogue == "auto" and self.pairs in (BUILT_IN, *INTERFACES, *HEADLINES)
-        )
+        return self.catalogue == "on" or (self.catalogue == "auto" and not self.is_own)
 
     @property
     def pairs(self) -> str:
@@ -335,7 +338,7 @@ def file_rules(config: DataConfig) -> list[Rule]:
             f"data.train={config.train}, data.corpus={config.corpus}: both name the pairs to learn from; leave one out",
         ),
         (
-            bool(config.task) and config.pairs in (BUILT_IN, *INTERFACES, *HEADLINES),
+            bool(config.task) and not config.is_own,
             f"data.task={config.task}: the task of data.corpus={config.pairs} is known; leave it out",
         ),
         *(

@@ -27,3 +27,12 @@ def terminal_text(text: str) -> str:
     stream = getattr(sys.stdout, "rich_proxied_file", sys.stdout)  # under a live table
     is_loud = text.lstrip().startswith(LOUD) and stream.isatty() and not os.environ.get("NO_COLOR")
     return f"{BOLD_YELLOW}{text}{PLAIN}" if is_loud else text
+
+
+def number_of(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> number_of(1, "line"), number_of(2000, "line")
+    ('1 line', '2,000 lines')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -7,13 +7,22 @@ import re
 from difflib import get_close_matches
 from functools import cache
 
-from data.script import SCRIPT_NAMES, STYLES, known_code, parse_tag, primary, script_name
+from data.script import (
+    STYLES,
+    known_code,
+    parse_tag,
+    primary,
+    script_codes,
+    script_name,
+    script_of,
+    with_script,
+)
 
 # letters of an ISO 639 code; how alike a name and what was written are, of 1
 LONGEST_CODE = 3
 NEAR = 0.75
 OTHER_NAMES = {"mandarin": "zh", "sorani": "ckb", "cambodian": "km"}
-UNCLEAR = ("Latn", "Cyrl", "Arab", "Deva")  # scripts of so many languages that none is guessed
+UNCLEAR = ("Latn", "Cyrl", "Arab", "Deva", "Brai")  # scripts of so many languages that none is guessed
 LIKELY = {"Nkoo": "nqo"}  # where CLDR's likely language of a script is a larger one
 PRIVATE = "qaa"  # the first code of ISO 639 for a language without one
 USUAL_NAMES = {  # where CLDR's name, or that of the larger language, is not the one in use
@@ -136,15 +145,18 @@ def codes_by_name() -> dict[str, str]:
 
 @cache
 def likely_language(script: str) -> str:
-    """The likely language of a script by LIKELY, else by CLDR; "" for none.
+    """The likely language of a script by LIKELY, else by CLDR, with the script where its usual one is another; "" for
+    none.
 
-    >>> likely_language("Olck"), likely_language("Nkoo")
-    ('sat', 'nqo')
+    >>> likely_language("Olck"), likely_language("Nkoo"), likely_language("Mong")
+    ('sat', 'nqo', 'mn-Mong')
     """
     from langcodes.data_dicts import LIKELY_SUBTAGS
 
-    tag = LIKELY_SUBTAGS.get(f"und-{script}", "")
-    return LIKELY.get(script) or (parse_tag(tag).language if tag else "")
+    code = LIKELY.get(script) or parse_tag(LIKELY_SUBTAGS.get(f"und-{script}", "")).language
+    if code in ("", "und"):
+        return ""
+    return code if script in (script_of(code) or "").split("+") else with_script(code, script)
 
 
 def script_named(text: str) -> str:
@@ -154,7 +166,7 @@ def script_named(text: str) -> str:
     ['Olck', 'Nkoo', 'Olck', '']
     """
     letters = "".join(filter(str.isalnum, text.lower()))
-    names = ((code, "".join(filter(str.isalnum, name.lower()))) for code, name in SCRIPT_NAMES.items())
+    names = ((code, "".join(filter(str.isalnum, script_name(code).lower()))) for code in script_codes())
     return next((code for code, name in names if letters in (name, code.lower())), "")
 
 
@@ -164,8 +176,8 @@ def script_meant(text: str) -> str:
     >>> [script_meant(text) for text in ("latn", "Latin", "arabc", "canadian aboriginal", "???")]
     ['Latn', 'Latn', 'Arab', 'Cans', '']
     """
-    codes = {code.lower(): code for code in (*STYLES, *SCRIPT_NAMES)} | {
-        script_name(code).lower(): code for code in SCRIPT_NAMES
+    codes = {code.lower(): code for code in (*STYLES, *script_codes())} | {
+        script_name(code).lower(): code for code in script_codes()
     }
     near = get_close_matches(text.lower(), codes, 1, NEAR)
     return codes[near[0]] if near else ""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from data.clean import describe_pair
+from data.console import number_of
 from data.examples import Example
 from data.normalise import ARABIC_SHAPES, LANGUAGES_OF, SORANI_AE, SORANI_HEH
 from data.script import primary, script_of
@@ -93,12 +94,12 @@ def digits_remark(
     (usual, most), (rare, fewer) = kinds.most_common(2)
     if fewer <= MANY * (most + fewer):
         return ""
-    words = f"digits from U+{ord(rare):04X} on, and {most:,} those from U+{ord(usual):04X} on"
+    words = f"digits from U+{ord(rare):04X} on, beside {most:,} with those from U+{ord(usual):04X} on"
     return _sentence(fewer, words, "digits_ascii", first[side.name, rare], side)
 
 
 def _sentence(number: int, words: str, step: str, example: Example, side: Side) -> str:
     return (
-        f'{number:,} {side.name} texts have {words}, e.g. {describe_pair(example)}; "{step}" in data.normalise writes '
+        f'{number_of(number, f"{side.name} text")} with {words}, e.g. {describe_pair(example)}; "{step}" in data.normalise writes '
         "them as one (docs/languages.md)"
     )

@@ -24,6 +24,7 @@ BOTH_WAYS = ("ForMaskedLM", "ForPreTraining")  # ends of the names of architectu
 LAYERS = (
     "num_hidden_layers", "num_layers", "n_layer", "encoder_layers", "decoder_layers", "num_decoder_layers",
 )  # fmt: skip
+NO_MODEL = "config.json describes no model that transformers can build"
 OFFLINE = "; look at the network, or download the model into a folder and name that folder"
 PANIC = "PanicException"  # of Rust's libraries: no subclass of Exception, and no module exports it
 # most parameters of a model per number in its weights: tied ones are stored once, a decoder may be absent
@@ -71,8 +72,11 @@ def input_errors(folder: object, what: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, after the error's type for errors with terse messages."""
-    text = str(error).strip().split("\n")[0][:200]
+    """The first line of an error's message, with the second one behind a colon, after the error's type for errors with
+    terse messages.
+    """
+    first, *others = str(error).strip().split("\n")
+    text = " ".join([first, *others[: first.endswith(":")]])[:200]
     return text if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {text}"
 
 
@@ -101,10 +105,16 @@ def _check_layers(path: Path, settings: dict[str, Any], tensors: int) -> None:
             )
 
 
+def check_config(folder: Path) -> None:
+    """Raises InputError where config.json is none of a model that transformers knows."""
+    with input_errors(folder, NO_MODEL):
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
 def _parameters(folder: Path, kind: Any) -> int:
     """Count the parameters of the model in config.json, built on the meta device without memory."""
     with (
-        input_errors(folder, "config.json describes no model that transformers can build"),
+        input_errors(folder, NO_MODEL),
         torch.random.fork_rng(devices=[]),
     ):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

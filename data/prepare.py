@@ -54,6 +54,7 @@ LISTING = "rejected.jsonl"
 TOGETHER = 10_000  # lines of it that are written at once
 # raise it when the code would make another corpus: the corpora are then made again
 # (tests/project/test_code_numbers.py)
+HEADER_RULES = 2  # of a user's table: names of columns in any case, and usual words
 RULES = 5  # words of Ethiopic script end at its sign between words
 
 
@@ -105,10 +106,13 @@ def _prepare_member(name: str, config: DataConfig, cache: Path, say: Say) -> Cor
 def _prepare_one(config: DataConfig, cache: Path, say: Say) -> Corpus:
     """A corpus that is not mixed."""
     inputs = inputs_of(config, cache, say)
-    hashes = inputs.hashes | set_hashes(config)
+    files = set_hashes(config)
+    hashes = inputs.hashes | files
     if config.prompts:
         hashes[f"data.prompts: {config.prompts}"] = sha256_of(source_texts_path(config))
     identity = {"config": settings_of_old(config), "hashes": hashes, "rules": RULES}
+    if files or config.is_own:
+        identity["header_rules"] = HEADER_RULES
     folder = cache / "corpus" / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     is_known = (folder / "manifest.json").exists()
     if not is_known:

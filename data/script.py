@@ -164,10 +164,27 @@ def is_script_code(code: str) -> bool:
 def script_name(script: str) -> str:
     """The name of a script in words.
 
-    >>> script_name("Tibt"), script_name("Cans"), script_name("Cyrl+Latn")
-    ('Tibetan', 'Canadian Aboriginal', 'Cyrillic or Latin')
+    >>> script_name("Tibt"), script_name("Hmng"), script_name("Cyrl+Latn")
+    ('Tibetan', 'Pahawh Hmong', 'Cyrillic or Latin')
     """
-    return " or ".join(SCRIPT_NAMES.get(code, code).replace("_", " ") for code in script.split("+"))
+    return " or ".join(map(_one_name, script.split("+")))
+
+
+def _one_name(code: str) -> str:
+    if code in SCRIPT_NAMES:
+        return SCRIPT_NAMES[code].replace("_", " ")
+    import langcodes
+
+    return langcodes.Language.make(script=code).script_name() if is_script_code(code) else code
+
+
+@lru_cache
+def script_codes() -> tuple[str, ...]:
+    """All scripts of Unicode, those of SCRIPT_NAMES first."""
+    from langcodes.data_dicts import ALL_SCRIPTS
+
+    others = (code for code in sorted(ALL_SCRIPTS) if code not in SCRIPT_NAMES and code not in STYLES)
+    return (*SCRIPT_NAMES, *filter(is_script_code, others))
 
 
 def known_script(language: str, setting: str = "data.target_language") -> str:
@@ -248,7 +265,7 @@ def script_in(texts: Iterable[str]) -> str:
     """
     letters = Counter(character for character in "".join(texts)[:LETTERS] if character.isalpha())
     shares = {
-        script: sum(n for one, n in letters.items() if is_script(one, script)) for script in SCRIPT_NAMES
+        script: sum(n for one, n in letters.items() if is_script(one, script)) for script in script_codes()
     }
     return max(shares, key=lambda script: shares[script]) if any(shares.values()) else ""
 

@@ -221,9 +221,8 @@ def _script_cure(reading: Reading, reason: str, languages: dict[str, str]) -> st
     side, _, script = reason.partition(NOT_IN)
     language, found = languages[side], reading.scripts.get(reason, "")
     likely = likely_language(found) if found not in UNCLEAR else ""
-    such_as = (
-        f' such as "{likely}" ({language_name(likely)}),' if likely and likely != primary(language) else ""
-    )
+    is_other = likely and primary(likely) != primary(language)
+    such_as = f' such as "{likely}" ({language_name(likely)}),' if is_other else ""
     parts = (
         f"{side} is{NOT_IN}{script} ({SIDES[side]}={language})",
         reading.layout,

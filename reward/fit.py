@@ -163,7 +163,9 @@ def warnings(fit: EncoderFit, threshold: float) -> list[str]:
     sentences = [sentence] if (sentence := threshold_warning(fit, threshold)) else []
     if fit.sources.is_known and fit.pair_auc < GOOD_PAIR_AUC:
         sentences.append(
-            f"it knows the source language and finds the reference texts from it only with AUC {fit.pair_auc:.2f}, below "
-            f"{GOOD_PAIR_AUC}: it compares spellings in the target language and not meanings, or the pairs are no translations"
+            "it tells the source texts apart as those of a language that it knows, but finds the reference texts from "
+            f"them only with AUC {fit.pair_auc:.2f}, below {GOOD_PAIR_AUC}: it knows one of the languages by its spelling "
+            "alone, or the pairs are no translations; a source that it does not know does no harm, as the reward compares "
+            "reference texts"
         )
     return sentences

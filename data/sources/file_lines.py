@@ -10,6 +10,7 @@ from data.errors import InputError
 from data.records import Lines
 from data.sources import packed_file
 from data.sources.encoding import command_to_convert, wide_encoding
+from data.sources.other_kinds import other_kind
 from data.system import read_at
 
 MARK = b"\xef\xbb\xbf"
@@ -50,6 +51,8 @@ def file_lines(path: Path) -> FileLines:
         raise InputError(f"{path} cannot be read: {packed_file.cause_of(error)}") from error
     if lines.size > limit:
         raise InputError(f"{path} has more than {limit:,} bytes of text; give a part of it")
+    if kind := other_kind(path, sample.removeprefix(MARK)):
+        raise InputError(f"{path} {kind}")
     if encoding := wide_encoding(sample):
         raise InputError(f"{path} is {encoding[:6]}; save it as UTF-8: {command_to_convert(path, encoding)}")
     return FileLines(lines, range(len(lines)))

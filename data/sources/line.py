@@ -9,6 +9,9 @@ MAX_LINE_BYTES = 1 << 20
 NOT_UTF8 = "not UTF-8"
 SHOWN_NAMES = 4  # of columns that are not read
 
+SOURCE_WORDS = ("source", "src", "input", "from")  # usual names of columns
+REFERENCE_WORDS = ("reference", "target", "tgt", "trg", "translation", "output", "to")
+
 Line = tuple[str, tuple[str, ...]]  # a source and its reference texts
 Columns = tuple[str, str]  # names of the two columns
 

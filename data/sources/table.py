@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from data.clean import shorten
+from data.clean import clean_text, shorten
 from data.errors import InputError
 from data.sources.line import BadLineError, Columns, Line, check_one_line, decode_line
 
@@ -64,9 +64,7 @@ class Places:
         """The two cells. Raises BadLineError for a row with too few."""
         num_columns = max(self.source, self.reference) + 1
         if len(row) < num_columns:
-            raise BadLineError(
-                f"{len(row)} column{'s' if len(row) > 1 else ''} where {num_columns} are needed"
-            )
+            raise BadLineError(f"too few columns: {len(row)} where {num_columns} are needed")
         return row[self.source], row[self.reference]
 
     def cells(self, rows: Sequence[list[Text]]) -> list[Text]:
@@ -126,12 +124,12 @@ def whole_cell(cell: str) -> str:
 
 
 def find_places(header: Row, line: int, candidates: Sequence[Columns], place: Path) -> Places:
-    """Find names in the first line with text, `line`; numbers count from 1; without a header the default
-    names mean 1 and 2.
+    """Find names in the first line with text, `line`, whatever their case and the spaces around them; numbers count
+    from 1; without a header the default names mean 1 and 2.
     """
     for names in candidates:
-        if all(name in header for name in names):
-            source, reference = (header.index(name) for name in names)
+        if has_columns(header, [names]):
+            source, reference = (_place(name, header) for name in names)
             return Places(source, reference, names, line)
     if all(name.isdecimal() and len(name) < 10 and int(name) > 0 for name in candidates[0]):
         source, reference = (int(name) - 1 for name in candidates[0])
@@ -142,6 +140,22 @@ def find_places(header: Row, line: int, candidates: Sequence[Columns], place: Pa
         f"{place}:{line}: no columns {candidates[0][0]!r} and {candidates[0][1]!r}; data.source_column and "
         f"data.reference_column take numbers from 1 or names of the first line, which has {header[:SHOWN_COLUMNS]}"
     )
+
+
+def has_columns(header: Row, candidates: Sequence[Columns]) -> bool:
+    """Whether a first line has the names of one of the candidates."""
+    cells = [_name(cell) for cell in header]
+    return any(all(_name(name) in cells for name in names) for names in candidates)
+
+
+def _place(name: str, header: Row) -> int:
+    """The column with this name, else the first with one that differs by case or spaces."""
+    return header.index(name) if name in header else [_name(cell) for cell in header].index(_name(name))
+
+
+def _name(cell: str) -> str:
+    """A name of a column without case, outer spaces and invisible characters."""
+    return clean_text(cell).casefold()
 
 
 def is_quoted(text: str) -> bool:

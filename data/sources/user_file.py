@@ -7,19 +7,31 @@ are too many. InputError means that the file is no corpus at all.
 
 from collections.abc import Iterator, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 from data.clean import DAMAGED, NOT_IN, clean_text, describe_pair, script_problem, shorten
+from data.console import number_of
 from data.documents import user_path
 from data.errors import InputError
 from data.examples import Example
 from data.interface_text import without_accelerators
+from data.language_names import short_name
 from data.normalise import DEFAULT, LINE_ENDS
 from data.script import script_in
 from data.sources import formats
 from data.sources.arrow_tables import files_of_folder
 from data.sources.encoding import command_to_convert, likely_encoding, misread_as
-from data.sources.line import NOT_UTF8, BadLineError, Columns, Line, in_words
+from data.sources.line import (
+    NOT_UTF8,
+    REFERENCE_WORDS,
+    SOURCE_WORDS,
+    BadLineError,
+    Columns,
+    Line,
+    in_words,
+)
+from data.sources.other_kinds import SAVE
 from data.sources.packed_file import kind_of
 
 ORIGIN = "user"
@@ -32,13 +44,6 @@ FILES = (
 )
 LANGUAGES = "data.source_language and data.target_language"
 CORPUS = ("data.corpus", "data.train")  # settings that take a built-in corpus too
-# by what a file is named
-INSTEAD = {
-    ".json": "save it as .jsonl, one object a line",
-    ".xlsx": "save it as .csv",
-    ".ods": "save it as .csv",
-    ".arrow": "give its folder",
-}
 SHOWN_LINE = 80  # characters of a line that is no pair
 NUM_SAMPLES = 200  # lines that show the encoding, texts that show the script
 
@@ -79,8 +84,8 @@ class UserCorpus:
                 )
         kinds = [kind_of(path) for path in paths]
         other = f"a text file is one side, so give it with its other side as SOURCE,REFERENCE, or {FILES}"
-        advice = next((INSTEAD[kind] for kind in kinds if kind in INSTEAD), other)
-        if INSTEAD.keys() & set(kinds) or (len(paths) == 1 and kinds[0] not in formats.KINDS):
+        advice = next((SAVE[kind] for kind in kinds if kind in SAVE), other)
+        if SAVE.keys() & set(kinds) or (len(paths) == 1 and kinds[0] not in formats.KINDS):
             between = "=" if "." in self.setting else ": "  # of a setting, of a command
             raise InputError(f"{self.setting}{between}{self.location}: unknown kind of corpus; {advice}")
         return paths
@@ -104,11 +109,19 @@ class UserCorpus:
 
     @property
     def candidates(self) -> tuple[Columns, ...]:
-        """The columns to look for: those in the settings, or else the default names, then the languages' codes."""
-        languages = (self.source_language, self.target_language)
+        """The columns to look for: those in the settings, or else the default names, then the languages by code and
+        by name, then other words for source and reference.
+        """
+        source, target = self.source_language, self.target_language
         if self.columns != DEFAULT_COLUMNS:
             return (self.columns,)
-        return (DEFAULT_COLUMNS, (f"translation.{languages[0]}", f"translation.{languages[1]}"), languages)
+        return (
+            DEFAULT_COLUMNS,
+            (f"translation.{source}", f"translation.{target}"),
+            (source, target),
+            (short_name(source), short_name(target)),
+            *product(SOURCE_WORDS, REFERENCE_WORDS),
+        )
 
 
 @dataclass
@@ -169,7 +182,9 @@ def read(corpus: UserCorpus, examples: MutableSequence[Example] | None = None) -
             else:
                 reading.examples.append(example)
     if num_joined:
-        reading.remarks.append(f"{corpus.paths[0]}: {num_joined:,} texts {line_words(corpus.steps)}")
+        reading.remarks.append(
+            f"{corpus.paths[0]}: {number_of(num_joined, 'text')} {line_words(corpus.steps)}"
+        )
     reading.scripts = {reason: script_in(texts) for reason, texts in other_scripts.items()}
     if name := misread_as(strange):
         command = command_to_convert(corpus.paths[0], "UTF-8", name)
@@ -215,9 +230,9 @@ def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
 def line_words(steps: Sequence[str]) -> str:
     """What becomes of the line ends within texts, after the number of those texts."""
     if LINE_ENDS in steps:
-        return "have several lines, which they keep (data.normalise has line_ends)"
+        return "with several lines, which stay (data.normalise has line_ends)"
     return (
-        'have line ends, which become spaces; with prompt.lines="many" and no data.normalise of your own '
+        'with line ends, which become spaces; with prompt.lines="many" and no data.normalise of your own '
         "they stay"
     )
 

@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from data.console import silent
 from data.documents import read_object
 from data.errors import InputError
-from data.model_folder import first_line, input_errors
+from data.model_folder import check_config, first_line, input_errors
 from grpo.engine.attention import GROUPS, PLAIN, layout_of, no_mask, use_blocks
 from grpo.engine.halves import exact_parameters
 from grpo.engine.loading import load_model
@@ -248,9 +248,14 @@ def load_tokenizer(source: str | Path | ModelSource) -> PreTrainedTokenizerBase:
         raise InputError(
             f"{folder}: no tokenizer beside the model; copy tokenizer.json and tokenizer_config.json of the model it was made from into it"
         )
-    with input_errors(folder, "no tokenizer that transformers can read"):
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        tokenizer.decode(tokenizer("a")["input_ids"])
+    try:
+        with input_errors(folder, "no tokenizer that transformers can read"):
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            tokenizer.decode(tokenizer("a")["input_ids"])
+    except InputError:
+        if (Path(folder) / "config.json").is_file():  # which transformers reads first
+            check_config(Path(folder))
+        raise
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"{folder}: the tokenizer has no end-of-text token; set eos_token in tokenizer_config.json"

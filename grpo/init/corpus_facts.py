@@ -11,9 +11,9 @@ import numpy as np
 from data.clean import clean_text
 from data.errors import InputError
 from data.language_names import UNCLEAR, is_language, language_meant, language_name, likely_language
-from data.script import SCRIPT_NAMES, count_units, primary, script_in, script_of
+from data.script import count_units, primary, script_in, script_name, script_of
 from data.sources.formats import TABLES, UNITS, read_content
-from data.sources.line import BadLineError, Columns
+from data.sources.line import REFERENCE_WORDS, SOURCE_WORDS, BadLineError, Columns
 from data.sources.packed_file import kind_of
 from data.sources.user_file import BUILT_IN, DEFAULT_COLUMNS, UserCorpus, read
 from data.user_checks import divider_cure, encoding_cure
@@ -23,8 +23,6 @@ LONGEST_CODE = 8  # letters of "zho_Hans"
 ENOUGH = 99  # per cent of the texts that a length limit keeps
 SIDES = ("source", "reference")
 NO_NAMES = ("", "")  # a table without a header may be read: its first two columns
-SOURCE_WORDS = ("source", "src", "input", "from")
-REFERENCE_WORDS = ("reference", "target", "tgt", "trg", "translation", "output", "to")
 SHARED = (
     "Tibt",
     "Beng",
@@ -215,11 +213,12 @@ def language_of(name: str, texts: Sequence[str], choice: str, hint: str) -> tupl
     if hint and (script_of(hint) is None or script in (script_of(hint) or "").split("+")):
         return hint, f"{language_name(hint)}, by the name of the column or file"
     guess = likely_language(script)
-    words = SCRIPT_NAMES.get(script, script).replace("_", " ")
     if not guess or script in UNCLEAR:
         flag = "--from" if name == "source" else "--to"
-        raise InputError(
-            f"the {name} texts are in {words} script, which many languages have; say which by {flag} CODE"
+        many = (
+            "which many languages have" if script in UNCLEAR else "and nobody says of which language that is"
         )
+        words = f"are in {script_name(script)} script, {many}" if script else "have no letters"
+        raise InputError(f"the {name} texts {words}; say their language by {flag} CODE")
     doubt = "; many languages have it, so look at this" if script in SHARED else ""
-    return guess, f"{language_name(guess)}, by its {words} script{doubt}"
+    return guess, f"{language_name(guess)}, by its {script_name(script)} script{doubt}"

@@ -22,6 +22,8 @@ EPOCHS = 1.0  # of the warm start
 WARM_SHARE = 0.35  # of the pairs, as data.warm_start_share
 FEWEST_STEPS = 60
 MOST_STEPS = 300
+LEAST_SHARE = 5  # a test set has at most one in so many pairs
+VERDICT = 30  # test items that a verdict needs
 FREE_SHARE = 0.8  # of the machine's memory that a run may take
 NOTE_COLUMN = 34
 
@@ -92,13 +94,14 @@ def data_rows(corpus: CorpusFacts) -> Iterator[Row]:
 
 def size_rows(pairs: int, share: int) -> Iterator[Row]:
     """The sizes of test and dev set, where the corpus is small."""
-    test = min(TEST_SIZE, pairs // share)
+    least = VERDICT if pairs >= VERDICT * LEAST_SHARE else 1
+    test = min(TEST_SIZE, max(pairs // share, least))
     dev = min(DEV_SIZE, pairs // (2 * share))
     if test < TEST_SIZE:
         yield (
             "test_size",
-            max(1, test),
-            f"one in {share} of about {pairs:,} pairs; fewer than 30 give no verdict",
+            test,
+            f"one in {pairs // test} of about {pairs:,} pairs; fewer than {VERDICT} give no verdict",
         )
         yield "test_min_per_language", 0, ""
     if dev < DEV_SIZE:

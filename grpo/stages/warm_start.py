@@ -5,6 +5,7 @@ from typing import Final
 
 from transformers import PreTrainedModel
 
+from data.console import number_of
 from data.examples import Example
 from data.prompt import Prompt
 from data.records import Mapped
@@ -44,7 +45,7 @@ def say_no_warm_start(run: Run) -> None:
     run.say("no warm start: sft.num_steps = 0, so training begins from the untouched model")
     if num_pairs := len(corpus_of(run).warm_start):
         run.say(
-            f"{num_pairs:,} pairs of the part warm_start stay unused; data.warm_start_share=0 would give them to training"
+            f"{number_of(num_pairs, 'pair')} of the part warm_start not used; data.warm_start_share=0 would give them to training"
         )
 
 
@@ -81,7 +82,7 @@ def examples_of(run: Run, prompt: Prompt) -> Sequence[Example]:
     available = corpus_of(run).warm_start
     examples = fit("warm_start", available, prompt, pair_limits(run.config)).check().examples
     run.say(
-        f"warm start on {len(examples):,} pairs ({len(available) - len(examples):,} are over a length limit)"
+        f"warm start on {number_of(len(examples), 'pair')} ({len(available) - len(examples):,} are over a length limit)"
     )
     show_prompt(run, prompt, examples[0])
     most = run.config.sft.max_pairs

@@ -11,6 +11,7 @@ from typing import Any
 
 from data.arguments import ArgumentParser
 from data.cache import cache_dir
+from data.console import number_of
 from data.documents import user_path
 from data.errors import RESUMES, InputError, run_command
 from grpo.engine.greedy import DecodeSettings
@@ -129,10 +130,17 @@ def chosen_by(options: argparse.Namespace) -> str:
 
 
 def prompt_limit(options: argparse.Namespace, policy: Policy, model: Any, max_new_tokens: int) -> int:
-    """The most tokens of a prompt: the run's limit, and what the model has positions for."""
+    """The most tokens of a prompt: the run's limit, and what the model has positions for. Raises InputError where it has
+    none for a prompt.
+    """
     limit = int(options.max_prompt_tokens or policy.settings["model.max_prompt_tokens"])
-    room = positions_of(model) - max_new_tokens
-    return min(limit, room) if positions_of(model) else limit
+    positions = positions_of(model)
+    if positions and max_new_tokens >= positions:
+        raise InputError(
+            f"--max-new-tokens {max_new_tokens}: the model has {positions:,} positions for a prompt and its output; "
+            "write fewer"
+        )
+    return min(limit, positions - max_new_tokens) if positions else limit
 
 
 def load(options: argparse.Namespace, source: Source) -> Translator:
@@ -167,7 +175,9 @@ def first_sentence(
         how = f"sampled at temperature {decoding.temperature:g}, seed {decoding.seed}"
     if decoding.samples > 1:
         how = f"the best of {decoding.samples} by {chosen_by(options)}, {how}"
-    return f"{policy.folder}: {count:,} lines, {source} to {target}, {how}, on {compute.device.type}"
+    return (
+        f"{policy.folder}: {number_of(count, 'line')}, {source} to {target}, {how}, on {compute.device.type}"
+    )
 
 
 def last_sentence(output: Output | Stream, place: str) -> str:
@@ -176,7 +186,7 @@ def last_sentence(output: Output | Stream, place: str) -> str:
     reasons = [f"{count:,} {reason} (line {line})" for reason, (count, line) in counts.problems.items()]
     reasons += [f"{counts.without_text:,} without an answer of the model"] if counts.without_text else []
     empty = counts.left_empty + counts.without_text
-    parts = [f"{output.lines:,} lines in, {output.lines:,} lines out{place}"]
+    parts = [f"{number_of(output.lines, 'line')} in, {number_of(output.lines, 'line')} out{place}"]
     parts += [f"{empty:,} of them left empty: {', '.join(reasons)}"] if empty else []
     parts += [f"{counts.cut:,} cut at the length limit (--max-new-tokens)"] if counts.cut else []
     return "; ".join(parts)

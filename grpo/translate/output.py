@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from data.cache import atomic_write_text, name_disk_errors
+from data.console import number_of
 from data.documents import read_object
 from data.errors import InputError
 from data.system import BINARY, lock, read_at
@@ -123,6 +124,11 @@ class Output:
             raise InputError(
                 f"{self.path}: its finished lines have changed since they were written; give another --output, or "
                 "remove it"
+            )
+        if count == len(self.source) and os.fstat(self.descriptor).st_size > size:
+            raise InputError(
+                f"{self.path}: has more than its {number_of(count, 'finished line')}, and nothing is left to translate; take "
+                "the rest out, or give another --output"
             )
         self.lines, self.bytes = count, size
         self.counts = Counts(**record["counts"])

@@ -4,8 +4,17 @@ import pytest
 
 from data.config import DataConfig, check
 from data.errors import InputError
-from data.language_names import is_language, language_meant, language_name, short_name
-from data.script import is_script, known_code, known_script, parse_tag, primary, script_of, unit_name
+from data.language_names import is_language, language_meant, language_name, likely_language, short_name
+from data.script import (
+    is_script,
+    known_code,
+    known_script,
+    parse_tag,
+    primary,
+    script_codes,
+    script_of,
+    unit_name,
+)
 
 
 def codes_in(text: str) -> list[str]:
@@ -109,6 +118,8 @@ def test_hundreds_of_codes_have_a_script_or_are_refused_with_the_setting() -> No
         ("olck", "sat"),
         ("N’Ko", "nqo"),
         ("n'ko", "nqo"),
+        ("Pahawh Hmong", "hnj-Hmng"),
+        ("adlam", "ff-Adlm"),
     ],
 )
 def test_what_is_no_code_is_refused_with_the_nearest_one(written: str, code: str) -> None:
@@ -116,6 +127,16 @@ def test_what_is_no_code_is_refused_with_the_nearest_one(written: str, code: str
     for name in ("source_language", "target_language"):
         with pytest.raises(InputError, match=f'data.{name}={written}: a code is needed; write "{code}"$'):
             check(DataConfig(corpus="a.tsv", **{name: written}))  # type: ignore[arg-type]
+
+
+def test_the_likely_language_of_each_script_is_in_that_script() -> None:
+    likely = {script: likely_language(script) for script in script_codes()}
+    assert (likely["Mong"], likely["Java"], likely["Osge"]) == ("mn-Mong", "jv-Java", "osa")
+    found = {script for script, tag in likely.items() if tag}
+    assert found == {
+        script for script, tag in likely.items() if tag and script in str(script_of(tag)).split("+")
+    }
+    assert set(likely) - found == {"Latn", "Dsrt", "Hatr", "Jurc", "Pcun", "Cpmn"}
 
 
 def test_what_is_like_no_code_is_refused_with_an_example() -> None:

@@ -27,7 +27,7 @@ def test_letters_of_two_keyboards_are_said_with_the_steps_that_make_them_one(sid
     mixed = pairs([SORANI, TYPED, SORANI], side=side)
     said = form_remarks(mixed, DEFAULT)
     assert [sentence.split('"')[1] for sentence in said] == ["persian_letters", "sorani_letters"]
-    assert all(sentence.startswith(f"1 {side} texts have ") and "e.g. a:1: " in sentence for sentence in said)
+    assert all(sentence.startswith(f"1 {side} text with ") and "e.g. a:1: " in sentence for sentence in said)
     assert form_remarks(mixed, (*DEFAULT, "persian_letters", "sorani_letters")) == []
     assert form_remarks(pairs([SORANI] * 99 + [TYPED], side=side), DEFAULT) == []  # one in a hundred
 
@@ -46,7 +46,7 @@ def test_after_the_steps_the_texts_are_equal_and_arabic_stays_as_it_is() -> None
 @pytest.mark.parametrize("language", ["ar", "ckb", "ug"])
 def test_shapes_of_old_fonts_are_said_of_every_language_of_arabic_script(language: str) -> None:
     (sentence,) = form_remarks(pairs([SHAPES, "دان"], language), DEFAULT)
-    assert "1 source texts have letters in the shapes" in sentence and '"arabic_shapes"' in sentence
+    assert "1 source text with letters in the shapes" in sentence and '"arabic_shapes"' in sentence
     assert form_remarks(pairs([SHAPES], language), ("arabic_shapes",)) == []
     assert form_remarks(pairs([SHAPES], "en"), DEFAULT) == []  # its script is refused elsewhere
 
@@ -56,11 +56,14 @@ def test_shapes_of_old_fonts_are_said_of_every_language_of_arabic_script(languag
     [
         (
             ["٣ نان", "۳ نان", "٤ نان"],
-            "1 source texts have digits from U+06F0 on, and 2 those from U+0660 on",
+            "1 source text with digits from U+06F0 on, beside 2 with those from U+0660 on",
         ),
-        (["៣ ដង", "3 ដង", "5 ដង"], "1 source texts have digits from U+17E0 on, and 2 those from U+0030 on"),
-        (["߃", "3", "߄ ߅"], "1 source texts have digits from U+0030 on, and 2 those from U+07C0 on"),
-        (["᱓ 3"], "1 source texts have digits from U+"),
+        (
+            ["៣ ដង", "3 ដង", "5 ដង"],
+            "1 source text with digits from U+17E0 on, beside 2 with those from U+0030 on",
+        ),
+        (["߃", "3", "߄ ߅"], "1 source text with digits from U+0030 on, beside 2 with those from U+07C0 on"),
+        (["᱓ 3"], "1 source text with digits from U+"),
         (["٣ نان"] * 19 + ["3 نان"], ""),  # one in twenty
         (["٣ نان", "٤", ""], ""),
     ],

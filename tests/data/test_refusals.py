@@ -75,6 +75,13 @@ def test_another_script_is_told_with_its_setting_and_the_columns(
         ("nko", "ߒ ߓߊ ߓߘߊ߫", 'Nko script: write the code of their language, such as "nqo" (N’Ko), or "nko-Nkoo"; '),
         ("sa", "ᱫᱟᱠᱟ ᱡᱚᱢ", 'Ol Chiki script: write the code of their language, such as "sat" (Santali), or "sa-Olck"; '),
         ("ku", "ئێمە دەچین", 'Arabic script: write the code of their language, or "ku-Arab"; '),
+        (
+            "hmn-Hmnp",
+            "𖬠𖬶𖬂 𖬤𖬄",
+            'Pahawh Hmong script: write the code of their language, such as "hnj-Hmng" (Hmong Njua (Pahawh Hmong)), or '
+            '"hmn-Hmng"; ',
+        ),
+        ("mn", "ᠬᠦᠮᠦᠨ", 'Mongolian script: write the code of their language, or "mn-Mong"; '),
         ("km_Latn", "បាយ ទឹក", 'Khmer script: write the code of their language, or "km-Khmr"; '),
     ],
 )  # fmt: skip
@@ -133,7 +140,7 @@ def test_an_array_is_told_one_object_a_line(tmp_path: Path, indent: int | None) 
 def test_another_divider_is_told(tmp_path: Path, mark: str, word: str) -> None:
     lines = refusal(tmp_path, "a.tsv", f"source{mark}reference\n" + f"a{mark}b\n" * 30)
     assert (
-        f"31 1 column where 2 are needed), more than data.max_bad_share=0.05; is the file divided by {word}? name it .csv; "
+        f"31 too few columns: 1 where 2 are needed), more than data.max_bad_share=0.05; is the file divided by {word}? name it .csv; "
         in lines
     )
 

@@ -71,7 +71,7 @@ def test_line_ends_of_a_corpus_stay_in_a_chat_from_the_file_to_the_report(
     chat = command(corpus, chat_model, tmp_path / "run", *CHAT)
     assert main([*chat, "--check"]) == 0
     checked = capsys.readouterr().out
-    assert "pairs.jsonl: 160 texts have several lines, which they keep (" in checked
+    assert "pairs.jsonl: 160 texts with several lines, which stay (" in checked
     assert 'data.normalise=["invisible", "tsheg", "nfc", "line_ends"]' in checked
     assert main([*chat, *stages]) == 0
     assert completions and all(re.fullmatch(r"\w\w\n\w\w", text) for text in completions)
@@ -81,11 +81,11 @@ def test_line_ends_of_a_corpus_stay_in_a_chat_from_the_file_to_the_report(
         item["references"][0] in (tmp_path / "run" / "report.html").read_text("utf-8") for item in items[:3]
     )
     printed = capsys.readouterr().out
-    assert "line ends" not in printed and "160 texts have several lines, which they keep" in printed
+    assert "line ends" not in printed and "160 texts with several lines, which stay" in printed
     own = 'data.normalise=["invisible","tsheg","nfc"]'
     for name, settings in (("joined", [*CHAT, own]), ("one", [*CHAT, "prompt.lines=one"]), ("plain", [])):
         assert main(command(corpus, chat_model, tmp_path / name, *settings, "--stages", "data")) == 0
-        assert "pairs.jsonl: 160 texts have line ends, which become spaces; " in capsys.readouterr().out
+        assert "pairs.jsonl: 160 texts with line ends, which become spaces; " in capsys.readouterr().out
     lines = 'data.normalise=["nfc","line_ends"]'
     assert main(command(corpus, chat_model, tmp_path / "one", lines, "--stages", "data")) == 2
     assert "data.normalise has line_ends, but a line end ends a completion; " in capsys.readouterr().err

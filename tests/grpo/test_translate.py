@@ -219,6 +219,7 @@ def test_finished_lines_of_another_kind_are_refused_in_one_sentence(
         (lambda: write(path, lines[:4]), []),
         (lambda: (write(path, lines), out.write_bytes(before.replace(b"\n", b"!", 1))), []),
         (lambda: out.write_bytes(before[:-3]), []),
+        (lambda: out.write_bytes(before + b"mine\n"), []),
     ):
         change()
         capsys.readouterr()
@@ -227,6 +228,8 @@ def test_finished_lines_of_another_kind_are_refused_in_one_sentence(
     assert "made with temperature = 0.0, not 1.0" in refusals[0]
     assert all("belong to another input than" in refusals[n] for n in (1, 2))
     assert all("have changed since they were written" in refusals[n] for n in (3, 4))
+    assert "has more than its 6 finished lines, and nothing is left to translate" in refusals[5]
+    assert out.read_bytes() == before + b"mine\n"
     out.unlink()
     assert main(command) == 0 and out.read_bytes() == before
     output_file.record_path(out).unlink()
@@ -238,6 +241,7 @@ def test_finished_lines_of_another_kind_are_refused_in_one_sentence(
     [
         (["--best-of", "0"], "--best-of 0: a number from 1"),
         (["--choose-by", "logprob"], "--choose-by logprob: there is one output a line"),
+        (["--max-new-tokens", "9999"], "--max-new-tokens 9999: the model has 1,024 positions"),
         (["--temperature", "0"], "--temperature 0.0: a number above 0"),
         (["--source-language", "en"], "was trained on bo to zh, dz to zh, not on en to any language"),
         (["--best-of", "2", "--choose-by", "cosine"], "lies in no run folder with encoder_fit.json"),

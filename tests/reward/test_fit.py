@@ -117,7 +117,7 @@ def test_warnings_name_the_threshold_and_the_strange_target() -> None:
     assert "a wrong answer earns 0.49; write reward.threshold=0.54" in lines[0] and "AUC 0.63" in lines[1]
     persian = EncoderFit(50, Side(0.247, 0.15, 1.0), Side(0.372, 0.132, 1.0), 0.854)
     assert len(warnings(persian, threshold=0.1)) == 1 and warnings(persian, threshold=0.372)[0].startswith(
-        "it knows the source language"
+        "it tells the source texts apart as those of a language that it knows, but finds"
     )
 
 

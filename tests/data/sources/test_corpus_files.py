@@ -1,11 +1,14 @@
 """The user's files: what is read, which lines are bad and why, and what cannot be a corpus."""
 
+import bz2
 import gzip
 import json
+import lzma
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import zstandard
 from invented_files import pairs_in, write
 
 from data.errors import InputError
@@ -48,6 +51,66 @@ def test_tsv_by_position_by_header_and_by_number(
     assert texts(corpus(write(tmp_path / "a.tsv.gz", gzip.compress(content.encode())), columns=columns)) == [
         (BO, "甲乙")
     ]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Reference\tSource", " reference \t source ", "\ufeff\ufeffreference\tsource", "zh\tbo", "Chinese\tTibetan", "tgt\tSrc",
+        "TARGET\tsource", "translation\tinput",
+    ],
+)  # fmt: skip
+def test_names_of_columns_are_read_whatever_their_case_spaces_and_words(tmp_path: Path, header: str) -> None:
+    """The columns are exchanged, and languages of one script would not show it."""
+    content = f"{header}\nbuku baru\tnew book\n"
+    latin = {"source_language": "en", "target_language": "id"}
+    if header in ("zh\tbo", "Chinese\tTibetan"):
+        latin, content = {}, f"{header}\n甲乙\t{BO}\n"
+    for name in ("a.tsv", "a.csv"):
+        reading = read(replace(corpus(write(tmp_path / name, content)), **latin))  # type: ignore[arg-type]
+        assert pairs_in(reading) == [("new book", "buku baru") if latin else (BO, "甲乙")]
+        assert reading.bad_lines == []
+
+
+@pytest.mark.parametrize(
+    ("mark", "divider"), [("sep=;", ";"), ('"sep=,"', ","), ("SEP=|", "|"), ("sep=\t", "\t")]
+)
+def test_the_first_line_of_a_csv_for_excel_says_the_divider(tmp_path: Path, mark: str, divider: str) -> None:
+    path = write(tmp_path / "a.csv", f"\ufeff{mark}\r\nreference{divider}source\r\n甲乙{divider}{BO}\r\n")
+    reading = read(corpus(path))
+    assert pairs_in(reading) == [(BO, "甲乙")] and reading.bad_lines == []
+    assert reading.examples[0].id == f"{path}:3"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"{\\rtf1\\ansi\n", r"is RTF; open it in its program and save its text as UTF-8$"),
+        (b"PK\x03\x04" + bytes(30), "is a ZIP file, as those of Excel.*save the table as .csv$"),
+        (b"\xd0\xcf\x11\xe0" + bytes(3000), "is a file of old Excel or Word; "),
+        (b"%PDF-1.7\n" + bytes(30), "is PDF; "),
+        (b"PAR1" + bytes(30), "is Parquet; name it .parquet$"),
+        (b"SQLite format 3\0" + bytes(30), "is a database of SQLite; "),
+        (b"\xef\xbb\xbf<?xml version='1.0'?>\n", "is XML; name it .tmx or .xliff"),
+        (b"<!DOCTYPE html>\n", "is a web page; "),
+        (gzip.compress(b"a\tb\n"), r"is packed by gzip; name it a\.[a-z]+\.gz$"),
+        (bz2.compress(b"a\tb\n"), r"is packed by bzip2; name it a\.[a-z]+\.bz2$"),
+        (lzma.compress(b"a\tb\n"), r"is packed by xz; name it a\.[a-z]+\.xz$"),
+        (zstandard.compress(b"a\tb\n"), r"is packed by zstd; name it a\.[a-z]+\.zst$"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_by_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
+    for ending in ("tsv", "csv", "jsonl"):
+        path = tmp_path / f"a.{ending}"
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=said):
+            read(corpus(path))
+
+
+def test_texts_that_begin_like_another_kind_are_texts(tmp_path: Path) -> None:
+    for begin in ("{rtf", "PK", "BZh91", "%P", "<xml>"):
+        path = write(tmp_path / "a.tsv", f"{begin}\t甲乙\n")
+        assert texts(replace(corpus(path), source_language="en")) == [(begin, "甲乙")]
 
 
 def test_aligned_files_pair_line_by_line(tmp_path: Path) -> None:
@@ -175,7 +238,7 @@ def test_each_bad_line_of_jsonl_is_told_by_place_and_reason(tmp_path: Path) -> N
 
 def test_each_bad_line_of_tsv_and_of_aligned_files(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", f"{BO}\t甲乙\n{BO}\n".encode() + b"\xff\t\n" + f"{BO}\t \n".encode())
-    reasons = ["1 column where 2 are needed", "not UTF-8", "empty reference"]
+    reasons = ["too few columns: 1 where 2 are needed", "not UTF-8", "empty reference"]
     assert read(corpus(path)).bad_lines == [
         (f"{path}:{number}", reason) for number, reason in enumerate(reasons, start=2)
     ]
@@ -236,6 +299,8 @@ def test_missing_file_unknown_ending_and_three_files(tmp_path: Path) -> None:
         read(corpus(path))
     with pytest.raises(InputError, match=r"unknown kind of corpus; save it as \.jsonl, one object a line$"):
         read(corpus(write(tmp_path / "a.json", "[]")))
+    with pytest.raises(InputError, match=r"unknown kind of corpus; open .*, one text file for each side$"):
+        read(corpus(write(tmp_path / "a.docx", "x")))
     with pytest.raises(InputError, match="unknown kind of corpus"):
         read(corpus(f"{path},{path},{path}"))
 

@@ -63,7 +63,7 @@ def test_bad_rows_of_csv_are_told_by_line_and_the_next_line_is_read(tmp_path: Pa
     reading = read(corpus(path))
     assert [(place.removeprefix(f"{path}:"), why) for place, why in reading.bad_lines] == [
         ("3", "quotes are not those of CSV"),
-        ("4", "1 column where 2 are needed"),
+        ("4", "too few columns: 1 where 2 are needed"),
         ("6", "empty reference"),
         ("9", "not UTF-8"),
         ("10", "a quote that does not close"),

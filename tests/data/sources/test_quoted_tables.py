@@ -40,7 +40,7 @@ def test_what_a_csv_writer_writes_is_read_back(
     assert pairs_in(reading) == CLEANED
     assert reading.remarks == [
         f"{tmp_path}/a.tsv: an export with quotes; they are taken off the texts",
-        f'{tmp_path}/a.tsv: 1 texts have line ends, which become spaces; with prompt.lines="many" and no '
+        f'{tmp_path}/a.tsv: 1 text with line ends, which become spaces; with prompt.lines="many" and no '
         "data.normalise of your own they stay",
     ]
     first = len(header) + 1
@@ -89,7 +89,7 @@ def test_bad_rows_of_an_export_are_told_by_the_line_where_they_begin(tmp_path: P
     reading = reading_of(tmp_path, content)
     assert [example.reference for example in reading.examples] == ["甲 乙", "丙 丁"]
     assert reading.bad_lines == [
-        (f"{tmp_path}/a.tsv:3", "1 column where 2 are needed"),
+        (f"{tmp_path}/a.tsv:3", "too few columns: 1 where 2 are needed"),
         (f"{tmp_path}/a.tsv:4", "not UTF-8"),
     ]
 

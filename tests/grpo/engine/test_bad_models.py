@@ -182,6 +182,29 @@ def test_a_tokenizer_of_another_model(model: Path) -> None:
         load_tokenizer(model)
 
 
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        ('{"a', "not a valid JSON file"),
+        ("[]", "Unrecognized model"),
+        (None, "num_attention_heads|The hidden size|hidden_size"),
+    ],
+)
+def test_a_damaged_config_is_named_and_not_the_tokenizer(
+    model: Path, content: str | None, cause: str
+) -> None:
+    """Past bug: "no tokenizer that transformers can read", as its class comes from config.json."""
+    path = model / "config.json"
+    if content is None:
+        change(path, hidden_size=31)
+    else:
+        path.write_text(content)
+    with pytest.raises(
+        InputError, match=rf"config\.json describes no model that transformers can build \(.*({cause})"
+    ):
+        load_tokenizer(model)
+
+
 def test_a_model_without_a_tokenizer(model: Path) -> None:
     """Past bug: transformers made one without a vocabulary, or gave a page of advice on its own packages."""
     for file in model.glob("*token*"):

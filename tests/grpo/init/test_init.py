@@ -15,7 +15,7 @@ from grpo.config_file import load_config
 from grpo.init import __main__ as init
 from grpo.init.__main__ import main
 from grpo.init.corpus_facts import look
-from grpo.init.text import steps_reason
+from grpo.init.text import size_rows, steps_reason
 from grpo.run import main as run
 from grpo.stages import duration
 
@@ -42,11 +42,22 @@ def test_what_it_writes_is_what_check_accepts(place: Path, capsys: pytest.Captur
     assert (config.run_dir, config.model.policy, config.data.corpus) == ("runs/pairs", "model", "pairs.tsv")
     assert (config.data.source_language, config.data.target_language) == ("bo", "zh")
     assert (config.data.max_source_units, config.data.max_target_units) == (4, 4)
-    assert (config.data.test_size, config.data.dev_size) == (16, 8)
+    assert (config.data.test_size, config.data.dev_size) == (30, 8)  # of 160 pairs: 30 items give a verdict
     assert config.model.max_prompt_tokens == 48  # 41 tokens, in steps of 8
     assert config.rollout.max_new_tokens == config.eval.max_new_tokens == 24  # 13 tokens: 16, and a quarter
     assert config.train.optim.schedule == "constant" and config.reward.encoder == "use"
     assert run(["--config", "pairs.toml", "--check"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("pairs", "share", "size"),
+    [(3, 10, 1), (60, 10, 6), (149, 10, 14), (149, 5, 29), (150, 10, 30), (420, 10, 42)],
+)
+def test_a_test_set_gives_a_verdict_where_a_fifth_of_the_pairs_is_enough(
+    pairs: int, share: int, size: int
+) -> None:
+    rows = {key: value for key, value, _ in size_rows(pairs, share)}
+    assert rows["test_size"] == size
 
 
 def test_a_file_that_is_there_stays(place: Path) -> None:
@@ -169,7 +180,7 @@ CORPORA: dict[str, tuple[str, str, str]] = {  # -> name of the file, its text, w
     "blank lines": ("a.tsv", "\n\n", "a.tsv: there is no pair in it"),
     "empty JSONL": ("a.jsonl", "", "a.jsonl: there is no pair in it"),
     "header only": ("a.tsv", "source\treference\n", "a.tsv: there is no pair in it"),
-    "no second column": ("a.tsv", "one\ntwo\n", "rows is a pair, from a.tsv:1 (1 column where 2 are needed)"),
+    "no second column": ("a.tsv", "one\ntwo\n", "rows is a pair, from a.tsv:1 (too few columns: 1 where 2 are needed)"),
     "1 pair": ("a.tsv", table(pairs(1)), "nothing is left for test and warm_start: 1 of 1 pairs are usable"),
     "4 pairs": ("a.tsv", table(pairs(4)), "nothing is left for test"),
     "5 pairs": ("a.tsv", table(pairs(5)), ""),
@@ -265,6 +276,14 @@ def commas(place: Path) -> None:
     (place / "pairs.tsv").write_text("habari ya asubuhi,good morning\n" * 40)
 
 
+def deseret(place: Path) -> None:
+    (place / "pairs.tsv").write_text("\U00010414\U00010415\tgood morning\n" * 40, encoding="utf-8")
+
+
+def digits(place: Path) -> None:
+    (place / "pairs.tsv").write_text("12 13\tgood morning\n" * 40)
+
+
 def arabic_codes(place: Path) -> None:
     (place / "pairs.tsv").write_bytes(
         "دايكم نان دەبينيت\tmy mother sees bread\n".replace("ە", "ه").encode("cp1256") * 40
@@ -296,7 +315,17 @@ def arabic_codes(place: Path) -> None:
         (
             latin,
             ["pairs.tsv"],
-            "the source texts are in Latin script, which many languages have; say which by --from CODE",
+            "the source texts are in Latin script, which many languages have; say their language by --from CODE",
+        ),
+        (
+            deseret,
+            ["pairs.tsv", "--to", "en"],
+            "are in Deseret script, and nobody says of which language that is; say their language by --from CODE",
+        ),
+        (
+            digits,
+            ["pairs.tsv", "--to", "en"],
+            "the source texts have no letters; say their language by --from CODE",
         ),
         (latin, ["pairs.tsv", "--from", "sw"], "the reference texts are in Latin script"),
         (nothing, ["pairs.tsv", "--from", "swahili"], 'init: --from swahili: a code is needed; write "sw"'),

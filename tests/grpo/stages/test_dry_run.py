@@ -270,8 +270,8 @@ def test_check_lists_bad_lines_and_counts_no_header(
         said = capsys.readouterr().out
         first.append([line for line in said.splitlines() if line.startswith((str(path), "... and "))])
     (listing,) = (tmp_path / "cache" / "corpus").glob("*.rejected.jsonl")
-    places = [f"{path}:{len(lines) + n}: 1 column where 2 are needed" for n in (1, 2, 3)]
-    more = f"... and 2 more: 1 column where 2 are needed; all in {listing}"
+    places = [f"{path}:{len(lines) + n}: too few columns: 1 where 2 are needed" for n in (1, 2, 3)]
+    more = f"... and 2 more: too few columns: 1 where 2 are needed; all in {listing}"
     assert first == [[*places, more]] * 2
     (folder,) = (tmp_path / "cache" / "corpus").glob("*/manifest.json")
     splits = json.loads(folder.read_text())["splits"]
