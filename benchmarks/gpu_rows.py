@@ -21,6 +21,7 @@ from benchmarks.subject import Subject, prompts
 from benchmarks.timing import Row
 from data.stream import PromptStream
 from grpo.anchor import Anchor, AnchorFunction, no_anchor
+from grpo.config import SFTConfig
 from grpo.engine.sampler import Sampling, generate
 from grpo.records import LoopState
 from grpo.runtime.device import peak_memory_bytes, synchronise
@@ -185,19 +186,15 @@ def sft_seconds(stepper: Stepper, max_tokens: int, anchor: AnchorFunction) -> fl
     num_steps = 1 + 2 * REPEATS
     times = []
     with tempfile.TemporaryDirectory() as folder, sft_log(Path(folder), num_steps) as log:
-        training = Training(subject.policy, stepper.optimizer, log, subject.compute, anchor)
 
         def note(_state: LoopState) -> bool:
             synchronise(subject.compute)
             times.append(time.perf_counter())
             return False
 
-        train_sft(
-            training,
-            pairs,
-            LoopState(),
-            num_steps=num_steps,
-            max_tokens_per_pass=max_tokens,
-            after_update=note,
+        training = Training(
+            subject.policy, stepper.optimizer, log, subject.compute, anchor, after_update=note
         )
+        config = SFTConfig(num_steps=num_steps, max_tokens_per_pass=max_tokens)
+        train_sft(config, training, pairs, LoopState())
     return statistics.median(after - before for before, after in pairwise(times))

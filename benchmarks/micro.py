@@ -15,6 +15,7 @@ from benchmarks.counts import TRAINING, Lengths, forward_flops, shape_of, unifor
 from benchmarks.step import Stepper, StepSize
 from benchmarks.subject import Subject, prompts
 from benchmarks.timing import Row, Work, difference
+from grpo.config import SFTConfig
 from grpo.engine.chunked_head import CHUNK
 from grpo.engine.logprob import completion_logps
 from grpo.engine.sampler import Sampling, generate
@@ -174,14 +175,8 @@ def warm_start(stepper: Stepper, size: StepSize, timed: Timed) -> Row:
 
         def call() -> None:
             training = Training(subject.policy, stepper.optimizer, log, subject.compute)
-            train_sft(
-                training,
-                pairs,
-                LoopState(),
-                num_steps=1,
-                max_tokens_per_pass=size.max_tokens,
-                after_update=lambda state: False,
-            )
+            config = SFTConfig(num_steps=1, max_tokens_per_pass=size.max_tokens)
+            train_sft(config, training, pairs, LoopState())
 
         moved = 3 * weight_bytes(shape) + counts.optimiser_bytes(shape)
         return timed(

@@ -1,7 +1,6 @@
 """What acts against forgetting in a stage besides its anchor, by the configuration: token loss, replay, protection."""
 
 from collections.abc import Iterator
-from typing import Literal
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -11,34 +10,26 @@ from grpo.anchor import texts_behind
 from grpo.engine.halves import exact_parameters
 from grpo.engine.likelihood import BATCH_TOKENS, first_ids
 from grpo.engine.packing import Packed, by_budget
-from grpo.optim import Optimizer
 from grpo.parameter_steps import Protection, no_protection
 from grpo.pull import Pull, squared_gradients, unit_mean
 from grpo.replay import Replay, TextReplay, no_replay
-from grpo.runtime.run_log import RunLog
 from grpo.shield import input_squares, make_shield
 from grpo.stages.anchor_setup import anchor_ids, make_anchor
 from grpo.stages.context import Run, frozen_model, untouched_model
+from grpo.stages.hooks import Stage, UpdateHook
 from grpo.token_loss import Asft, TokenLoss, dft, nll
 from grpo.training import Training
 
-Stage = Literal["sft", "train"]
 
-
-def make_training(
-    run: Run,
-    stage: Stage,
-    policy: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    optimizer: Optimizer,
-    log: RunLog,
-) -> Training:
-    """What the loop of a stage is given, with its anchor, token loss and replay."""
+def make_training(hook: UpdateHook, tokenizer: PreTrainedTokenizerBase) -> Training:
+    """What the loop of the hook's stage is given, with its anchor, token loss and replay."""
+    run, stage = hook.run, hook.stage
     max_tokens = getattr(run.config, stage).max_tokens_per_pass
     anchor = make_anchor(run, tokenizer, getattr(run.config.anchor, stage), max_tokens)
-    token_loss = make_token_loss(run, stage)
-    replay = make_replay(run, stage, tokenizer)
-    return Training(policy, optimizer, log, run.compute, anchor, run.world, token_loss, replay)
+    return Training(
+        hook.model, hook.optimizer, hook.log, run.compute, anchor, run.world, make_token_loss(run, stage),
+        make_replay(run, stage, tokenizer), after_update=hook,
+    )  # fmt: skip
 
 
 def make_token_loss(run: Run, stage: Stage) -> TokenLoss:

@@ -6,6 +6,7 @@ The stage is done when run/policy exists.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 from transformers import PreTrainedModel
@@ -76,20 +77,12 @@ def train(run: Run, method: Method, policy: PreTrainedModel, prompt: Prompt) -> 
         )
         snapshots = Snapshots(run, policy, prompt, log, method.samples)
         hook = UpdateHook(
-            run,
-            STAGE,
-            policy,
-            optimizer,
-            config.num_steps,
-            log,
-            state,
-            method.score,
-            snapshots,
+            run, STAGE, policy, optimizer, config.num_steps, log, state, method.score, snapshots,
             notes={"cut": f"; a completion ends with {prompt.stops_in_words}"},
-        )
-        training = make_training(run, STAGE, policy, prompt.tokenizer, optimizer, log)
+        )  # fmt: skip
+        training = replace(make_training(hook, prompt.tokenizer), after_step=guard)
         with checkpoint_on_failure(hook), state_in_a_checkpoint(hook):
-            state = method.loop(training, state, after_update=hook, after_step=guard)
+            state = method.loop(training, state)
     return hook, state
 
 

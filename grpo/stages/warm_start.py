@@ -60,17 +60,10 @@ def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
     optimizer = Optimizer(policy, config.optim, config.num_steps, run.config.engine, protection)
     state = resume(run, STAGE, policy, optimizer)
     with open_log(run, STAGE, state, config.num_steps, SHOWN_SFT) as log:
-        training = make_training(run, STAGE, policy, prompt.tokenizer, optimizer, log)
         hook = UpdateHook(run, STAGE, policy, optimizer, config.num_steps, log, state)
+        training = make_training(hook, prompt.tokenizer)
         with state_in_a_checkpoint(hook):
-            state = train_sft(
-                training,
-                stream,
-                state,
-                num_steps=config.num_steps,
-                max_tokens_per_pass=config.max_tokens_per_pass,
-                after_update=hook,
-            )
+            state = train_sft(config, training, stream, state)
     check_end(run, state, config.num_steps)
 
 

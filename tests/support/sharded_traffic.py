@@ -15,8 +15,8 @@ from grpo.engine import chunked_head, logprob, sampler
 from grpo.engine.model import as_policy
 from grpo.engine.products import FORMATS
 from grpo.engine.sampler import Sampling, generate
-from grpo.loop import accumulate, minibatches_of
-from grpo.minibatch import score
+from grpo.loop import accumulate
+from grpo.minibatch import minibatches_of, score
 from grpo.optim import Optimizer
 from grpo.records import Experience, Rollout
 from grpo.runtime.parallel import World
