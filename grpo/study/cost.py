@@ -25,7 +25,7 @@ from grpo.stages.duration import (
 from grpo.stages.memory_bill import FP32_BYTES, memory_bill
 from grpo.stages.plan import packed_tokens
 from grpo.study.checkpoints import has_all_points
-from grpo.study.config import ArmConfig, Study, override
+from grpo.study.config import ArmConfig, Study
 
 BASE_SHARE = 0.3  # of the tokens of the panel that go through the untouched model too
 FRONT_SHARE = 0.15  # of the evaluated snapshots are typically on the study's front
@@ -223,9 +223,7 @@ def point_seconds(config: Config, folder: Path | None, machine: Machine) -> floa
 
 def other_task(study: Study, path: str, settings: Sequence[str], count: Count) -> Config:
     """The configuration of a task that is not the study's own, with the study's model."""
-    model = study.warm_start_config(study.seeds[0]).model
-    own = [override("model.policy", model.policy), override("model.vocabulary", model.vocabulary)]
-    config = load_config(path, [*settings, *own])
+    config = load_config(path, [*settings, *study.model_overrides(study.seeds[0])])
     return replace(config, run_dir=count(config))
 
 

@@ -19,8 +19,8 @@ from grpo.engine.source import ModelSource
 from grpo.runtime.run_folder import check_config, study_lock
 from grpo.stages.context import untouched_model
 from grpo.stages.evaluate import Measures
-from grpo.study.children import run_child
-from grpo.study.config import SequenceConfig, Study, override
+from grpo.study.children import Job, run_child
+from grpo.study.config import SequenceConfig, Study
 from grpo.study.tasks import Say, has_result, measure_on_task, measures_of, task_run
 
 
@@ -46,17 +46,14 @@ class Stage:
 
     @property
     def start(self) -> str:
-        """What model.policy says: what the stage before has left, or the untouched model's own name."""
-        if self.number > 1:
-            return str(self.before.folder / "policy")
-        return self.study.warm_start_config(self.seed).model.policy
+        """What the stage before has left; "" = the untouched model."""
+        return str(self.before.folder / "policy") if self.number > 1 else ""
 
     def overrides(self) -> list[str]:
         """The settings of a run by the recipe of the stage, from its start."""
-        vocabulary = self.study.warm_start_config(self.seed).model.vocabulary
-        model = [override("model.policy", self.start), override("model.vocabulary", vocabulary)]
-        own = ["eval.probes=false", f"seed={self.seed}", override("run_dir", self.folder)]
-        return [*self.sequence.settings, *self.sequence.recipes.get(self.recipe, ()), *model, *own]
+        own = self.study.run_overrides(self.seed, self.folder)
+        recipe = self.sequence.recipes.get(self.recipe, ())
+        return [*self.sequence.settings, *recipe, *self.study.model_overrides(self.seed, self.start), *own]
 
     def config(self, task: int) -> Config:
         return load_config(self.sequence.configs[task], self.overrides())
@@ -117,7 +114,7 @@ def train_stage(stage: Stage, lock: int) -> int:
     config = stage.sequence.configs[task]
     command = ["grpo.run", "--config", config, "--stages", "data,model,sft,train", *stage.overrides()]
     name = f"sequence {stage.recipe} {stage.sequence.tasks[task]} seed{stage.seed}"
-    return run_child(command, name, stage.folder, [lock])
+    return run_child(Job(command, name, stage.folder, [lock]))
 
 
 def measure_stage(stage: Stage, model: Path | ModelSource, tools: Instruments) -> None:

@@ -19,7 +19,8 @@ from grpo.stages.context import Run
 from grpo.stages.evaluate import Measures
 from grpo.study import points, tasks
 from grpo.study.__main__ import Work, bill_of, main
-from grpo.study.arms import SAMPLES, run_child, share_samples, share_start
+from grpo.study.arms import SAMPLES, share_samples, share_start
+from grpo.study.children import Job, run_child
 from grpo.study.config import ArmConfig, SequenceConfig, Study, TransferConfig, load_study
 from grpo.study.cost import ArmBill, Bill, make_bill, models_on_disk
 from grpo.study.points import interpolate, points_on_front, prune
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_what_a_child_prints_is_named_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_child(["grpo.run", "--config", "nowhere.toml"], "arm seed0", tmp_path / "new") == 2
+    assert run_child(Job(["grpo.run", "--config", "nowhere.toml"], "arm seed0", tmp_path / "new")) == 2
     printed = capsys.readouterr().out
     assert printed.startswith("arm seed0 | error: nowhere.toml: cannot be read")
     assert (tmp_path / "new" / "log.txt").read_text(encoding="utf-8") == printed.removeprefix("arm seed0 | ")
@@ -37,7 +38,7 @@ def test_what_a_child_prints_is_named_and_kept(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_is_passed_on_and_the_child_may_save(name: str, tmp_path: Path) -> None:
     with pytest.raises(Interrupted) as stopped:
-        run_child(["tests.support.study_child", name], "arm", tmp_path)
+        run_child(Job(["tests.support.study_child", name], "arm", tmp_path))
     assert stopped.value.args == (signal.Signals[name],)
     assert (tmp_path / "log.txt").read_text(encoding="utf-8") == "working\nsaved\n"
 
