@@ -200,7 +200,7 @@ def bill(rows: dict[str, list[Row]], compute: Compute) -> tuple[float, float]:
     config: Config = build(Config, values, "init", "")
     plan = make_plan(config, known_model(config), compute)
     if plan.card:
-        return plan.card.memory.peak, plan.card.card.memory
+        return plan.card.memory.peak, plan.card.size
     return plan.memory_bytes, total_memory_bytes()
 
 

@@ -1,21 +1,18 @@
-"""How long a run takes: operations of its stages, counted, over rates of this machine, measured."""
+"""How long the stages of a run take: their operations are counted, the rates of the machine are measured
+(grpo/stages/machine.py).
+"""
 
 import math
 import os
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
-
-import torch
 
 from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import tensor_shapes
 from grpo.config import Config, with_numbers
-from grpo.engine.products import Format
-from grpo.runtime.device import Compute, synchronise
-from grpo.stages.card_bill import Card, decode_seconds, measure_card, training_seconds
+from grpo.stages.machine import Machine
 from grpo.stages.memory_bill import PROTECTION, MemoryModes, ModelSizes, StepWork, metric_bytes
 from grpo.stages.pass_size import MOST
 from grpo.stages.token_limits import known_limits
@@ -31,45 +28,15 @@ DEFAULT_SIZES = {
     "num_key_value_heads": 1,
     "head_dim": 256,
 }
-PRODUCT_SIDE = 1024  # of the square product that is timed
-ACCELERATOR_PRODUCT_SIDE = 8192  # a smaller one leaves an accelerator partly idle
 # of a length limit that a typical prompt or completion uses, before the corpus has been counted
 LENGTH_SHARE = 0.4
 ANCHOR_TOKENS = 64  # of a text that an anchor holds to (grpo/stages/anchor_setup.py)
-EFFICIENCY = 0.5  # of the measured matrix-product rate, what whole steps have reached
 # of the bill, what runs take: other work on the machine, warm-up, padding; and before the corpus has been counted,
 # texts that are much shorter or longer than LENGTH_SHARE of their limits
 SPREAD = (0.5, 2.0)
 UNCOUNTED_SPREAD = (0.25, 3.0)
 # of the evaluation of one model: 5,000 tokens of general texts, 2,000 of the task, 15,000 of questions
 PANEL_TOKENS = 22_000
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Operations a second of a matrix product, measured; and of an accelerator what else counts."""
-
-    product_rate: float
-    format: Format
-    card: Card | None = None
-
-    @classmethod
-    def of(cls, compute: Compute) -> "Machine":
-        rate = matmul_rate(compute)
-        card = None if compute.device.type == "cpu" else measure_card(compute, rate)
-        return cls(rate, compute.format, card)
-
-    def training_seconds(self, flops: float, sizes: ModelSizes, updates: int = 0) -> float:
-        """Of passes over whole texts, `updates` of them updates of the policy."""
-        if self.card is None:
-            return flops / (EFFICIENCY * self.product_rate)
-        return training_seconds(flops, sizes, self.card, updates)
-
-    def decoding_seconds(self, flops: float, sizes: ModelSizes, work: StepWork) -> float:
-        """Of `work.new` tokens for all its rows; `flops`: their operations and those of the prompts."""
-        if self.card is None:
-            return flops / (EFFICIENCY * self.product_rate)
-        return work.new * decode_seconds(sizes, work, self.format, self.card)
 
 
 def stage_seconds(config: Config, folder: Path | None, machine: Machine) -> tuple[float, float]:
@@ -98,7 +65,7 @@ def output_seconds(config: Config, folder: Path | None, machine: Machine) -> flo
     rows = min(items, config.eval.batch_size)
     new = with_numbers(config, known_limits(config)).eval.max_new_tokens
     batch = replace(step_work(config, 0), prompts=rows, group=1, prompt=prompt, new=new)
-    batches = -(-items // rows) if machine.card and rows else 1
+    batches = -(-items // rows) if machine.memory and rows else 1
     return batches * machine.decoding_seconds(flops / batches, model_sizes(config, folder), batch)
 
 
@@ -226,23 +193,6 @@ def is_tied(folder: Path | None) -> bool:
     """Whether the head is the embedding: then no file of the model folder has a head of its own."""
     files = folder.glob("*.safetensors") if folder else ()
     return not any("lm_head" in name for file in files for name in tensor_shapes(file))
-
-
-def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
-    """Floating-point operations a second of a square matrix product, by the fastest of those measured: others wait
-    for other work on the machine.
-    """
-    side = PRODUCT_SIDE if compute.device.type == "cpu" else ACCELERATOR_PRODUCT_SIDE
-    a, b = (torch.randn(side, side, device=compute.device, dtype=compute.format.forward) for _ in range(2))
-    a @ b
-    synchronise(compute)
-    fastest = math.inf
-    end = time.perf_counter() + seconds
-    while (start := time.perf_counter()) < end:
-        a @ b
-        synchronise(compute)
-        fastest = min(fastest, time.perf_counter() - start)
-    return 2 * side**3 / fastest
 
 
 def model_sizes(config: Config, folder: Path | None) -> ModelSizes:

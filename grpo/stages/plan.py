@@ -14,9 +14,7 @@ from eval.run_folder import METHOD_LABELS
 from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.products import Format
 from grpo.runtime.device import Compute
-from grpo.stages.card_bill import Card
 from grpo.stages.duration import (
-    Machine,
     count_parameters,
     evaluation_seconds,
     model_sizes,
@@ -26,6 +24,7 @@ from grpo.stages.duration import (
     step_work,
     typical_lengths,
 )
+from grpo.stages.machine import Machine
 from grpo.stages.memory_bill import (
     FP32_BYTES,
     MemoryBill,
@@ -199,7 +198,7 @@ def make_plan(config: Config, folder: Path | None, compute: Compute, pairs: int 
     pairs = corpus_pairs(config) if pairs is None else pairs
     corpus = OWN_BYTES + pairs * PAIR_BYTES
     machine = Machine.of(compute)
-    card = card_bill(config, folder, machine.card, compute.format, packed) if machine.card else None
+    card = card_bill(config, folder, machine, packed) if machine.memory else None
     training = training_models(config, folder, compute.format) + activation_bytes(config, total - embedding)
     if card is not None:  # the process only reads the model
         training = FP32_BYTES * total
@@ -231,23 +230,24 @@ def training_models(config: Config, folder: Path | None, format: Format) -> floa
 
 @dataclass(frozen=True)
 class CardBill:
-    """An accelerator's memory. `advice` says what would fit where this does not."""
+    """What a run takes of an accelerator's memory of `size` bytes. `advice` says what would fit where this does not."""
 
-    card: Card
+    size: int
     memory: MemoryBill
     advice: str = ""
 
     def lines(self) -> list[str]:
-        return [*self.memory.lines(self.card.memory), *([self.advice] if self.advice else ())]
+        return [*self.memory.lines(self.size), *([self.advice] if self.advice else ())]
 
 
-def card_bill(config: Config, folder: Path | None, card: Card, format: Format, packed: float) -> CardBill:
+def card_bill(config: Config, folder: Path | None, machine: Machine, packed: float) -> CardBill:
     """`packed`: tokens of a step."""
     sizes = model_sizes(config, folder)
     work = step_work(config, packed)
-    memory = memory_bill(sizes, work, format)
-    advice = advice_on(sizes, work, format, card.memory) if memory.peak > card.memory else ""
-    return CardBill(card, memory, advice)
+    memory = memory_bill(sizes, work, machine.format)
+    is_over = memory.peak > machine.memory
+    advice = advice_on(sizes, work, machine.format, machine.memory) if is_over else ""
+    return CardBill(machine.memory, memory, advice)
 
 
 def advice_on(sizes: ModelSizes, work: StepWork, format: Format, memory: int) -> str:

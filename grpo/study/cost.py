@@ -9,11 +9,9 @@ from pathlib import Path
 from eval.report.wording import estimate, estimate_range
 from grpo.config import Config
 from grpo.config_file import load_config
-from grpo.engine.products import Format
 from grpo.runtime.device import Compute
 from grpo.stages.duration import (
     UNCOUNTED_SPREAD,
-    Machine,
     count_parameters,
     model_sizes,
     output_seconds,
@@ -22,6 +20,7 @@ from grpo.stages.duration import (
     stage_seconds,
     step_work,
 )
+from grpo.stages.machine import Machine
 from grpo.stages.memory_bill import FP32_BYTES, memory_bill
 from grpo.stages.plan import packed_tokens
 from grpo.study.checkpoints import has_all_points
@@ -164,7 +163,7 @@ def make_bill(
     base = replace(base, run_dir=count(base))
     transfer = transfer_configs(study, count)
     sequence = sequence_configs(study, count)
-    bills = tuple(arm_bill(study, arm, seeds, folder, machine, compute.format, base.run_dir) for arm in arms)
+    bills = tuple(arm_bill(study, arm, seeds, folder, machine, base.run_dir) for arm in arms)
     size = FP32_BYTES * float(count_parameters(base, folder)[0])
     is_warm = all((study.warm_start_folder(seed) / "warm_start").exists() for seed in seeds)
     references = [
@@ -183,7 +182,7 @@ def make_bill(
         start_seconds=start_seconds(study, bills, len(seeds), machine),
         side_by_side=study.side_by_side,
         spread=spread(base),
-        card_memory=machine.card.memory if machine.card else 0.0,
+        card_memory=machine.memory,
         sequence_seconds=sequence_seconds(study, sequence, len(seeds), folder, machine),
         transfer_spread=widest(transfer),
         sequence_spread=widest(sequence),
@@ -191,13 +190,7 @@ def make_bill(
 
 
 def arm_bill(
-    study: Study,
-    arm: ArmConfig,
-    seeds: Sequence[int],
-    folder: Path | None,
-    machine: Machine,
-    format: Format,
-    counts: str,
+    study: Study, arm: ArmConfig, seeds: Sequence[int], folder: Path | None, machine: Machine, counts: str
 ) -> ArmBill:
     """`counts`: the folder whose corpus.json knows lengths."""
     config = replace(study.arm_config(arm, seeds[0]), run_dir=counts)
@@ -208,9 +201,8 @@ def arm_bill(
     done = is_trained and has_all_points(study, [arm], seeds)
     seconds = stage_seconds(config, folder, machine)[1]
     sizes = model_sizes(config, folder)
-    on_card = (
-        memory_bill(sizes, step_work(config, packed_tokens(config)), format).peak if machine.card else 0.0
-    )
+    work = step_work(config, packed_tokens(config))
+    on_card = memory_bill(sizes, work, machine.format).peak if machine.memory else 0.0
     return ArmBill(arm, seconds, points, steps, config.rollout.num_prompts, done, on_card)
 
 
@@ -275,7 +267,7 @@ def start_seconds(study: Study, bills: Sequence[ArmBill], seeds: int, machine: M
     """Of an accelerator that waits for processes to begin: two for each arm, training and evaluation, and one for each
     warm start. Side by side they begin together, and what the card computes adds up. A CPU is busy meanwhile.
     """
-    if machine.card is None:
+    if not machine.memory:
         return 0.0
     processes = seeds * (1 + 2 * sum(not bill.done for bill in bills))
     return START_SECONDS * processes / study.side_by_side
