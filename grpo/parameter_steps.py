@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 from grpo.config import OptimConfig
 from grpo.eight_bit import adamw_8bit, parts
 from grpo.engine.halves import join, split
+from grpo.engine.sharding import own_share
 
 MakeOptimiser = Callable[[nn.Parameter], torch.optim.Optimizer]
 # changes the exact numbers of a parameter in place behind its step: (its name, numbers, learning rate)
@@ -71,12 +72,12 @@ class ParameterStep:
         self.name = name
         self.protection = protection
         self.share = share
-        self.low = None if low is None else share_of(low)
+        self.low = None if low is None else own_share(low)
         self.exact = nn.Parameter(self._between_steps())
         self.optimiser = make(self.exact)
 
     def _between_steps(self) -> Tensor:
-        own = share_of(self.parameter.detach())
+        own = own_share(self.parameter.detach())
         return own if self.low is None else torch.empty(0, device=own.device)
 
     @torch.no_grad()
@@ -87,9 +88,9 @@ class ParameterStep:
             return
         rate = rate * self.share
         self.parameter.grad = None
-        own = share_of(self.parameter.detach())
+        own = own_share(self.parameter.detach())
         exact = own if self.low is None else join(own, self.low)
-        gradient = share_of(gradient).to(exact.dtype)
+        gradient = own_share(gradient).to(exact.dtype)
         self._step(exact, gradient if scale is None else gradient.mul_(scale), rate)
         self.protection(self.name, exact, rate)
         if self.low is not None:
@@ -117,15 +118,10 @@ class ParameterStep:
         self.optimiser.state.clear()
         if not moments:
             return
-        like = share_of(self.parameter) if self.low is None else self.low.float()
+        like = own_share(self.parameter) if self.low is None else self.low.float()
         self._step(torch.zeros_like(like), torch.zeros_like(like), 0.0)  # makes a state to be written over
         for name, value in self.moments().items():
-            share_of(value).copy_(share_of(moments[name]))
-
-
-def share_of(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor: its share, in the same memory, or all."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+            own_share(value).copy_(own_share(moments[name]))
 
 
 def sharded_like(parameter: Tensor, share: Tensor) -> Tensor:

@@ -72,17 +72,15 @@ def train(run: Run, method: Method, policy: PreTrainedModel, prompt: Prompt) -> 
     optimizer = Optimizer(policy, config.optim, method.num_updates, run.config.engine, protection)
     state = resume(run, STAGE, policy, optimizer)
     with open_log(run, STAGE, state, config.num_steps, method.shown) as log:
-        guard, state = make_tax_guard(
-            run, STAGE, policy, prompt.tokenizer, optimizer, config.num_steps, log, state
-        )
         snapshots = Snapshots(run, policy, prompt, log, method.samples)
         hook = UpdateHook(
             run, STAGE, policy, optimizer, config.num_steps, log, state, method.score, snapshots,
             notes={"cut": f"; a completion ends with {prompt.stops_in_words}"},
         )  # fmt: skip
+        guard, hook.state = make_tax_guard(hook, prompt.tokenizer)
         training = replace(make_training(hook, prompt.tokenizer), after_step=guard)
         with checkpoint_on_failure(hook), state_in_a_checkpoint(hook):
-            state = method.loop(training, state)
+            state = method.loop(training, hook.state)
     return hook, state
 
 

@@ -22,7 +22,7 @@ from grpo.study.__main__ import Work, bill_of, main
 from grpo.study.arms import SAMPLES, share_samples, share_start
 from grpo.study.children import Job, run_child
 from grpo.study.config import ArmConfig, SequenceConfig, Study, TransferConfig, load_study
-from grpo.study.cost import ArmBill, Bill, make_bill, models_on_disk
+from grpo.study.cost import ArmBill, Bill, Time, make_bill, models_on_disk
 from grpo.study.points import interpolate, points_on_front, prune
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -203,7 +203,7 @@ def test_the_bill_comes_first_and_leaves_nothing_behind(
 
 def test_what_is_done_is_not_billed_again(study: Study) -> None:
     arms = [ArmBill(ArmConfig("a"), 100.0, 2, 1, 1, True), ArmBill(ArmConfig("b"), 30.0, 3, 1, 1, False)]
-    bill = Bill(tuple(arms), 2, 0.0, 10.0, 5.0, 1, 2e9, False)
+    bill = Bill(tuple(arms), 2, 0.0, 10.0, Time(5.0), 1, 2e9, False)
     assert bill.points == 1 + 2 * 3 and bill.seconds == 2 * 30 + 7 * 10 + 5
     assert bill.summary().startswith(
         "bill: about 2 min on this machine (training 1 min + 7 points 1 min + transfer 5 s), 2.0 GB"
@@ -213,9 +213,10 @@ def test_what_is_done_is_not_billed_again(study: Study) -> None:
 def test_each_part_of_the_bill_has_the_range_of_its_own_corpus() -> None:
     """20 hours of the study's own, and of transfer 4 whose texts are not counted."""
     arms = (ArmBill(ArmConfig("a"), 72_000.0, 0, 1, 1, False),)
-    bill = Bill(arms, 1, 0.0, 0.0, 4 * 3600.0, 0, 2e9, False, spread=(0.5, 2.0))
+    bill = Bill(arms, 1, 0.0, 0.0, Time(4 * 3600.0), 0, 2e9, False, spread=(0.5, 2.0))
     assert bill.likely_time() == "likely 11.0 to 52.0 hours, of them transfer 60 min to 12.0 hours"
-    both = replace(bill, sequence_seconds=3600.0, sequence_spread=(0.5, 2.0), transfer_spread=(0.5, 2.0))
+    narrow = 0.5, 2.0
+    both = replace(bill, sequence=Time(3600.0, narrow), transfer=Time(4 * 3600.0, narrow))
     assert both.likely_time() == (
         "likely 12.5 to 50.0 hours, of them transfer 2.0 to 8.0 hours and sequence 30 min to 2.0 hours"
     )
@@ -230,10 +231,10 @@ def test_the_lengths_of_another_task_are_counted(study: Study, tmp_path: Path) -
         sequence=SequenceConfig((config,), {"sft": ("train.method=sft",)}),
     )
     counted = bill_of(Work(more, more.arms, (0,), ()))
-    assert (counted.spread, counted.transfer_spread, counted.sequence_spread) == ((0.5, 2.0),) * 3
+    assert (counted.spread, counted.transfer.spread, counted.sequence.spread) == ((0.5, 2.0),) * 3
     compute = device.choose("cpu", "auto")
     uncounted = make_bill(more, more.arms, (0,), None, compute)
-    assert uncounted.transfer_spread == uncounted.sequence_spread == (0.25, 3.0)
+    assert uncounted.transfer.spread == uncounted.sequence.spread == (0.25, 3.0)
 
 
 @pytest.mark.parametrize(
