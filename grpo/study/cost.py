@@ -13,7 +13,6 @@ from grpo.config_file import load_config
 from grpo.runtime.device import Compute
 from grpo.stages.duration import (
     UNCOUNTED_SPREAD,
-    count_parameters,
     model_sizes,
     output_seconds,
     panel_seconds,
@@ -22,7 +21,7 @@ from grpo.stages.duration import (
     step_work,
 )
 from grpo.stages.machine import Machine
-from grpo.stages.memory_bill import FP32_BYTES, memory_bill
+from grpo.stages.memory_bill import FP32_BYTES, ModelSizes, memory_bill
 from grpo.stages.plan import packed_tokens
 from grpo.study.checkpoints import has_all_points
 from grpo.study.config import ArmConfig, Study
@@ -175,7 +174,7 @@ def make_bill(
     base = study.warm_start_config(seeds[0])
     base = replace(base, run_dir=count(base))
     bills = tuple(arm_bill(study, arm, seeds, folder, machine, base.run_dir) for arm in arms)
-    size = FP32_BYTES * float(count_parameters(base, folder)[0])
+    sizes = model_sizes(base, folder)
     is_warm = all((study.warm_start_folder(seed) / "warm_start").exists() for seed in seeds)
     references = [
         study.point_path("untouched", min(study.seeds), 0),
@@ -184,11 +183,11 @@ def make_bill(
     return Bill(
         arms=bills,
         seeds=len(seeds),
-        warm_start_seconds=0.0 if is_warm else stage_seconds(base, folder, machine)[0],
-        point_seconds=point_seconds(base, folder, machine),
+        warm_start_seconds=0.0 if is_warm else stage_seconds(base, sizes, machine)[0],
+        point_seconds=point_seconds(base, sizes, machine),
         transfer=transfer_time(study, count, len(seeds), folder, machine),
         reference_points=sum(not path.exists() for path in references),
-        peak_bytes=size * models_on_disk(study, bills, len(seeds), base),
+        peak_bytes=FP32_BYTES * sizes.parameters * models_on_disk(study, bills, len(seeds), base),
         on_accelerator=compute.device.type != "cpu",
         start_seconds=start_seconds(study, bills, len(seeds), machine),
         side_by_side=study.side_by_side,
@@ -208,18 +207,18 @@ def arm_bill(
     points = len({*range(every, steps + 1, every), steps}) + len(study.interpolate)
     is_trained = all((study.arm_folder(arm.name, seed) / "policy").exists() for seed in seeds)
     done = is_trained and has_all_points(study, [arm], seeds)
-    seconds = stage_seconds(config, folder, machine)[1]
     sizes = model_sizes(config, folder)
+    seconds = stage_seconds(config, sizes, machine)[1]
     work = step_work(config, packed_tokens(config))
     on_card = memory_bill(sizes, work, machine.format).peak if machine.memory else 0.0
     return ArmBill(arm, seconds, points, steps, config.rollout.num_prompts, done, on_card)
 
 
-def point_seconds(config: Config, folder: Path | None, machine: Machine) -> float:
+def point_seconds(config: Config, sizes: ModelSizes, machine: Machine) -> float:
     """To evaluate one checkpoint: greedy outputs on the test set, the tax panel, and what of it the untouched
     model reads.
     """
-    return output_seconds(config, folder, machine) + panel_seconds(config, folder, machine, 1 + BASE_SHARE)
+    return output_seconds(config, sizes, machine) + panel_seconds(sizes, machine, 1 + BASE_SHARE)
 
 
 def other_task(study: Study, path: str, settings: Sequence[str], count: Count) -> Config:
@@ -235,7 +234,8 @@ def transfer_time(study: Study, count: Count, seeds: int, folder: Path | None, m
         return NO_TIME
     config = other_task(study, transfer.config, transfer.settings, count)
     runs = seeds * len(transfer.starts) * len(transfer.examples)
-    each = stage_seconds(config, folder, machine)[0] + output_seconds(config, folder, machine)
+    sizes = model_sizes(config, folder)
+    each = stage_seconds(config, sizes, machine)[0] + output_seconds(config, sizes, machine)
     return Time(runs * each, spread(config))
 
 
@@ -251,8 +251,9 @@ def sequence_time(study: Study, count: Count, seeds: int, folder: Path | None, m
         for settings in sequence.recipes.values()
         for path in sequence.configs
     ]
-    training = sum(sum(stage_seconds(config, folder, machine)) for config in configs)
-    outputs = sum(output_seconds(config, folder, machine) for config in configs)
+    pairs = [(config, model_sizes(config, folder)) for config in configs]
+    training = sum(sum(stage_seconds(*pair, machine)) for pair in pairs)
+    outputs = sum(output_seconds(*pair, machine) for pair in pairs)
     widest = max(map(spread, configs), key=lambda own: own[1])
     return Time(seeds * (training + len(sequence.configs) * outputs), widest)
 
