@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.errors import InputError
 from grpo.anchor import texts_behind
-from grpo.engine.halves import exact_parameters
+from grpo.engine.halves import ExactParameters
 from grpo.engine.likelihood import BATCH_TOKENS, first_ids
 from grpo.engine.packing import Packed, by_budget
 from grpo.parameter_steps import Protection, no_protection
@@ -76,7 +76,7 @@ def make_protection(
         run.say("ewc: the Fisher information of general texts ...")
         texts = own_passes(run, policy, tokenizer, max_tokens=1)
         fisher = unit_mean(all_processes(run, squared_gradients(policy, texts)))
-    exact = exact_parameters(policy)
+    exact = ExactParameters(policy)
     return Pull({name: exact[name].clone() for name in exact}, config.strength, fisher)
 
 
