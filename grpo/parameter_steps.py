@@ -18,7 +18,6 @@ from grpo.eight_bit import adamw_8bit, parts
 from grpo.engine.halves import join, split
 from grpo.engine.sharding import own_share
 
-MakeOptimiser = Callable[[nn.Parameter], torch.optim.Optimizer]
 # changes the exact numbers of a parameter in place behind its step: (its name, numbers, learning rate)
 Protection = Callable[[str, Tensor, float], None]
 
@@ -32,23 +31,19 @@ def decay_of(parameter: Tensor, config: OptimConfig) -> float:
     return config.weight_decay if parameter.dim() >= 2 else 0.0
 
 
-def optimiser_of(parameter: Tensor, config: OptimConfig, moments: str) -> MakeOptimiser:
-    """Makes the torch optimiser of a parameter. Weight decay is torch's own: SGD without momentum subtracts
-    lr x decay x parameter, which is the decoupled decay of AdamW.
+def optimiser_of(
+    exact: nn.Parameter, parameter: Tensor, config: OptimConfig, moments: str
+) -> torch.optim.Optimizer:
+    """The torch optimiser of a parameter, which it knows as `exact`. Weight decay is torch's own: SGD without momentum
+    subtracts lr x decay x parameter, which is the decoupled decay of AdamW.
     """
-    decay = decay_of(parameter, config)
-    settings: dict[str, Any] = {
-        "lr": config.lr,
-        "betas": (config.beta1, config.beta2),
-        "eps": config.epsilon,
-        "weight_decay": decay,
-    }
+    settings: dict[str, Any] = {"lr": config.lr, "weight_decay": decay_of(parameter, config)}
     if config.name == "sgd":
-        return lambda exact: torch.optim.SGD([exact], lr=config.lr, weight_decay=decay, fused=True)
+        return torch.optim.SGD([exact], **settings, fused=True)
+    settings |= {"betas": (config.beta1, config.beta2), "eps": config.epsilon}
     if moments == "8bit":
-        numbers = parameter.numel()
-        return lambda exact: adamw_8bit(exact, numbers, **settings)
-    return lambda exact: torch.optim.AdamW([exact], **settings, fused=True)
+        return adamw_8bit(exact, parameter.numel(), **settings)
+    return torch.optim.AdamW([exact], **settings, fused=True)
 
 
 class ParameterStep:
@@ -61,12 +56,13 @@ class ParameterStep:
 
     def __init__(
         self,
+        name: str,
         parameter: nn.Parameter,
         low: Tensor | None,
-        make: MakeOptimiser,
-        name: str = "",
-        protection: Protection = no_protection,
-        share: float = 1.0,
+        config: OptimConfig,
+        moments: str,
+        protection: Protection,
+        share: float,
     ):
         self.parameter = parameter
         self.name = name
@@ -74,7 +70,7 @@ class ParameterStep:
         self.share = share
         self.low = None if low is None else own_share(low)
         self.exact = nn.Parameter(self._between_steps())
-        self.optimiser = make(self.exact)
+        self.optimiser = optimiser_of(self.exact, parameter, config, moments)
 
     def _between_steps(self) -> Tensor:
         own = own_share(self.parameter.detach())

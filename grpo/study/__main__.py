@@ -97,8 +97,7 @@ def chosen_parts(text: str) -> list[str]:
 
 def bill_of(work: Work) -> "Bill":
     """The bill by the lengths of each corpus that is prepared or a file of the user's. Raises InputError."""
-    from grpo.stages.counted import counted_config
-    from grpo.stages.dry_run import Inputs, prepared_corpus
+    from grpo.stages.dry_run import Inputs, counted_config, prepared_corpus
     from grpo.stages.plan import known_model
     from grpo.study.cost import make_bill
 

@@ -12,8 +12,7 @@ from grpo.config_file import load_config
 from grpo.run import main
 from grpo.runtime import device
 from grpo.stages import machine
-from grpo.stages.counted import counted_config
-from grpo.stages.dry_run import Inputs, open_inputs
+from grpo.stages.dry_run import Inputs, counted_config, open_inputs
 from grpo.stages.duration import SPREAD, UNCOUNTED_SPREAD, spread, typical_lengths
 from grpo.stages.plan import corpus_pairs
 from grpo.stages.token_limits import known_limits
