@@ -25,6 +25,11 @@ RewardFunction = Callable[
     [Sequence[str], Sequence[str], Sequence[Sequence[str]], int], tuple[Tensor, dict[str, Tensor]]
 ]
 Rewards = Mapping[str, RewardFunction]  # by target language
+AfterStep = Callable[[LoopState], LoopState]
+
+
+def same_state(state: LoopState) -> LoopState:
+    return state
 
 
 class PromptSource(Protocol):
@@ -56,7 +61,7 @@ class Training:
     token_loss: TokenLoss = nll
     replay: Replay = no_replay
     after_update: Callable[[LoopState], bool] = lambda _: False
-    after_step: Callable[[LoopState], LoopState] = lambda state: state
+    after_step: AfterStep = same_state
 
     def backward(self, loss: Tensor, is_last: bool, beside: TextsBeside | None = None) -> None:
         """Add the gradient of a micro-batch, the last one or not of its update. The anchor's come after it, unless its

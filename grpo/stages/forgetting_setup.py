@@ -18,17 +18,17 @@ from grpo.stages.anchor_setup import anchor_ids, make_anchor
 from grpo.stages.context import Run, frozen_model, untouched_model
 from grpo.stages.hooks import Stage, UpdateHook
 from grpo.token_loss import Asft, TokenLoss, dft, nll
-from grpo.training import Training
+from grpo.training import AfterStep, Training
 
 
-def make_training(hook: UpdateHook, tokenizer: PreTrainedTokenizerBase) -> Training:
+def make_training(hook: UpdateHook, tokenizer: PreTrainedTokenizerBase, guard: AfterStep) -> Training:
     """What the loop of the hook's stage is given, with its anchor, token loss and replay."""
     run, stage = hook.run, hook.stage
     max_tokens = getattr(run.config, stage).max_tokens_per_pass
     anchor = make_anchor(run, tokenizer, getattr(run.config.anchor, stage), max_tokens)
     return Training(
         hook.model, hook.optimizer, hook.log, run.compute, anchor, run.world, make_token_loss(run, stage),
-        make_replay(run, stage, tokenizer), after_update=hook,
+        make_replay(run, stage, tokenizer), hook, guard,
     )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, load_model, untouched_model
 from grpo.stages.hooks import UpdateHook
 from grpo.stages.tax_controller import SafeState, after_measurement, next_coefficient
+from grpo.training import AfterStep, same_state
 
 MAX_TOKENS = 96  # of a text: with 32 texts a measurement costs less than 3,100 tokens forward
 FACTS = "tax.json"
@@ -38,9 +39,7 @@ FACTS = "tax.json"
 Ids = list[list[int]]  # of each text
 
 
-def make_tax_guard(
-    hook: UpdateHook, tokenizer: PreTrainedTokenizerBase
-) -> tuple[Callable[[LoopState], LoopState], LoopState]:
+def make_tax_guard(hook: UpdateHook, tokenizer: PreTrainedTokenizerBase) -> tuple[AfterStep, LoopState]:
     """The guard of a hook's stage, to be called after each step, and the state to begin from. Without a tax.budget
     nothing is guarded.
 
@@ -48,7 +47,7 @@ def make_tax_guard(
     """
     run = hook.run
     if not run.config.tax.budget:
-        return (lambda state: state), hook.state
+        return same_state, hook.state
     start = first_ids(tokenizer)
     texts = [text_ids(tokenizer, text)[:MAX_TOKENS] for text in texts_of(run)]
     folder = run.checkpoints(hook.stage) / "within_budget"
