@@ -165,10 +165,7 @@ class Measures:
     def outputs(self, model: PreTrainedModel, folder: Path | ModelSource) -> dict[str, list[str]]:
         """The model's greedy outputs on each test set."""
         prompt = load_prompt(self.run, folder)
-        return {
-            test: greedy_texts(self.run, model, prompt, items, self.run.world)
-            for test, items in self.sets.items()
-        }
+        return {test: greedy_texts(self.run, model, prompt, items) for test, items in self.sets.items()}
 
     def results(self, name: str, outputs: Mapping[str, list[str]]) -> dict[str, dict[str, Any]]:
         """The result of a system on each test set."""

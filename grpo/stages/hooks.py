@@ -194,7 +194,7 @@ def dev_score(
     metric = dev_metric(run)
 
     def score() -> Scores:
-        outputs = greedy_texts(run, policy, prompt, examples, run.world)
+        outputs = greedy_texts(run, policy, prompt, examples)
         rewards, terms = reward_examples(reward, examples, outputs, 1)
         own: Scores = {} if metric is None else {config.best_by: metric(examples, outputs)}
         return {

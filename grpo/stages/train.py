@@ -17,7 +17,7 @@ from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.parallel import FailedElsewhere
-from grpo.stages.context import Run, corpus_of, load_prompt, show_prompt, trainable, within_limit
+from grpo.stages.context import Run, corpus_of, load_prompt, trainable, within_limit
 from grpo.stages.forgetting_setup import make_protection, make_training
 from grpo.stages.hooks import Stage, UpdateHook, check_end, export_best, finish, open_log, resume
 from grpo.stages.imitation import best_of_group_method, sft_method
@@ -56,7 +56,7 @@ def train_stage(run: Run) -> None:
     policy = trainable(run, run.warm_start)
     run = with_pass_size(run, "train", policy)
     prompts = within_limit(corpus_of(run).train, prompt, run.config.model.max_prompt_tokens)
-    show_prompt(run, prompt, prompts[0])
+    run.say("\n".join(prompt.lines(prompts[0])))
     method = METHODS[run.config.train.method](run, policy, prompt, prompts)
     hook, state = train(run, STAGE, method, policy, prompt)
     method.check()

@@ -9,7 +9,7 @@ from data.records import Mapped
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.sft import SHOWN_SFT, train_sft
-from grpo.stages.context import Run, corpus_of, load_prompt, show_prompt, trainable, untouched_model
+from grpo.stages.context import Run, corpus_of, load_prompt, trainable, untouched_model
 from grpo.stages.hooks import check_end, finish
 from grpo.stages.lengths import fit, pair_limits
 from grpo.stages.method import Method
@@ -70,7 +70,7 @@ def examples_of(run: Run, prompt: Prompt) -> Sequence[Example]:
     run.say(
         f"warm start on {len(examples):,} pairs ({len(available) - len(examples):,} are over a length limit)"
     )
-    show_prompt(run, prompt, examples[0])
+    run.say("\n".join(prompt.lines(examples[0])))
     most = run.config.sft.max_pairs
     if 0 < most < len(examples):
         examples = examples[:most]
