@@ -162,7 +162,7 @@ def last_sentence(output: Output | Stream, place: str) -> str:
     counts = output.counts
     reasons = [f"{count:,} {reason} (line {line})" for reason, (count, line) in counts.problems.items()]
     reasons += [f"{counts.without_text:,} without an answer of the model"] if counts.without_text else []
-    empty = counts.left_empty + counts.without_text
+    empty = sum(count for count, _ in counts.problems.values()) + counts.without_text
     parts = [f"{output.lines:,} lines in, {output.lines:,} lines out{place}"]
     parts += [f"{empty:,} of them left empty: {', '.join(reasons)}"] if empty else []
     parts += [f"{counts.cut:,} cut at the length limit (--max-new-tokens)"] if counts.cut else []

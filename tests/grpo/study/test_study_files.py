@@ -15,10 +15,10 @@ from grpo.config_file import load_config
 from grpo.run import arguments
 from grpo.runtime.run_folder import claim_folder
 from grpo.study.__main__ import main
+from grpo.study.arms import has_warm_start
 from grpo.study.children import Job
 from grpo.study.config import Study, load_study
 from grpo.study.files import check_base, keep_files
-from grpo.study.points import check_warm_starts
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 CLIP = "loss.clip_low"
@@ -156,7 +156,7 @@ def test_points_are_not_measured_by_other_settings_than_the_warm_start_was_made_
     folder = study.warm_start_folder(0)
     (folder / "warm_start").mkdir(parents=True)
     claim_folder(study.warm_start_config(0), folder)
-    check_warm_starts(study, [0])
+    assert has_warm_start(study, 0)
     settings = [*study.settings, "eval.max_new_tokens=7"]
     with pytest.raises(InputError, match=r"this run was made with eval\.max_new_tokens = \d+, not 7"):
-        check_warm_starts(load_study(argv[1], [f"settings={settings}"]), [0])
+        has_warm_start(load_study(argv[1], [f"settings={settings}"]), 0)
