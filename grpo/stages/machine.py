@@ -72,7 +72,7 @@ class Machine:
         return bytes_read / self.copy_rate + sizes.layers * DECODE_LAYER_SECONDS
 
 
-def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
+def matmul_rate(compute: Compute) -> float:
     """Floating-point operations a second of a square matrix product, by the fastest of those measured: others wait
     for other work on the machine.
     """
@@ -81,7 +81,7 @@ def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
     a @ b
     synchronise(compute)
     fastest = math.inf
-    end = time.perf_counter() + seconds
+    end = time.perf_counter() + 0.5
     while (start := time.perf_counter()) < end:
         a @ b
         synchronise(compute)

@@ -194,7 +194,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     return replace(study, arms=tuple(resolve_arm(study, arm, str(path)) for arm in study.arms))
 
 
-def read_arms(values: Any, path: str, rates: Sequence[float] = ()) -> tuple[ArmConfig, ...]:
+def read_arms(values: Any, path: str, rates: Sequence[float]) -> tuple[ArmConfig, ...]:
     """The arms of a file, each with every learning rate of its own or of the study."""
     if not isinstance(values, dict) or not values:
         raise InputError(
