@@ -28,9 +28,8 @@ from grpo.runtime.device import choose
 from grpo.stages.machine import matmul_rate
 from reward.encoders.use import load_use
 
-PIECE_FLOPS = 2 * (
-    512 * 768 + 2 * 10 * 256 * 256
-)  # the package's, in matrix products: projection, two convolutions of 2 + 3 + 5 slots
+# the package's, in matrix products: projection, two convolutions of 2 + 3 + 5 slots
+PIECE_FLOPS = 2 * (512 * 768 + 2 * 10 * 256 * 256)
 TEXT_FLOPS = 2 * (1280 * 512 + 2 * 512 * 320 + 320 * 320 + 2 * 320 * 512 + 512 * 512)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -73,15 +72,15 @@ def references() -> list[str]:
 
 def variants(text: str, count: int, texts: Sequence[str], draw: random.Random) -> list[str]:
     """`count` distinct texts one or two characters away from `text`: replaced, left out, put in."""
-    found: set[str] = set()
-    while len(found) < count:
+    results: set[str] = set()
+    while len(results) < count:
         characters = list(text)
         for _ in range(draw.choice([1, 2])):
             place = draw.randrange(len(characters))
             other = draw.choice(draw.choice(texts))
             characters[place : place + draw.choice([0, 1])] = draw.choice([[other], [other], []])
-        found.add("".join(characters) or text)
-    return sorted(found)
+        results.add("".join(characters) or text)
+    return sorted(results)
 
 
 def workloads(texts: Sequence[str]) -> Iterator[tuple[str, list[list[str]]]]:
@@ -137,15 +136,15 @@ def _row(name: str, batches: Sequence[list[str]], package: Encoder, threads: int
 
 def rows() -> list[Row]:
     """Every workload with one thread and with all."""
-    found = []
+    table = []
     for threads in sorted({1, os.cpu_count() or 1}):
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
         command = [sys.executable, "-m", "benchmarks.encoder", str(threads)]
-        printed = subprocess.run(
+        output = subprocess.run(
             command, env=environment, check=True, stdout=subprocess.PIPE, text=True
         ).stdout
-        found += [Row(**record) for record in json.loads(printed)]
-    return found
+        table += [Row(**record) for record in json.loads(output)]
+    return table
 
 
 def main() -> None:

@@ -93,9 +93,9 @@ class Bench:
         if job.bytes > ROOM * memory:
             return f"left out: {job.name} needs about {job.bytes / 1e9:.0f} GB of {memory / 1e9:.0f} GB"
         seconds = self.deadline - time.perf_counter()
-        needed = job.seconds * job.times
-        if needed > seconds:
-            return f"left out: {job.name} takes about {needed:.0f} s, and {max(0.0, seconds):.0f} s are left (--seconds)"
+        expected_seconds = job.seconds * job.times
+        if expected_seconds > seconds:
+            return f"left out: {job.name} takes about {expected_seconds:.0f} s, and {max(0.0, seconds):.0f} s are left (--seconds)"
         return None
 
     def measure(self, job: Job) -> None:
@@ -264,7 +264,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def record(bench: Bench, started: float) -> dict[str, Any]:
+def record(bench: Bench, start: float) -> dict[str, Any]:
     """What gpu.json holds."""
     rows = [
         {**asdict(replace(result, points=())), "bill": bill}
@@ -287,7 +287,7 @@ def record(bench: Bench, started: float) -> dict[str, Any]:
             }
             for point in points
         ],
-        "seconds": time.perf_counter() - started,
+        "seconds": time.perf_counter() - start,
     }
 
 
@@ -305,7 +305,7 @@ def draw_roofline(bench: Bench, path: Path) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    started = time.perf_counter()
+    start = time.perf_counter()
     compute = device.choose(number_format=options.format)
     is_tiny = options.size == [TINY_SIZE.name]
     if compute.device.type == "cpu" and not is_tiny:
@@ -318,10 +318,10 @@ def run(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
 
     def save() -> None:
-        text = json.dumps(record(bench, started), indent=1)
+        text = json.dumps(record(bench, start), indent=1)
         (options.out / "gpu.json").write_text(text, encoding="utf-8")
 
-    bench = Bench(compute, ceilings, started + options.seconds, save)
+    bench = Bench(compute, ceilings, start + options.seconds, save)
     print(json.dumps(device.describe(compute)))
     rates = ", ".join(f"{name} {rate / 1e12:.2f} TB/s" for name, rate in ceilings.bandwidths.items())
     print(f"ceilings: {side}-square product {ceilings.product_rate / 1e12:.1f} TFLOP/s, {rates}")

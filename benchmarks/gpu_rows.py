@@ -17,7 +17,7 @@ from benchmarks.ceilings import Ceilings
 from benchmarks.counts import ModelShape, uniform
 from benchmarks.gpu_sizes import DecodeSize
 from benchmarks.step import Stepper, StepSize
-from benchmarks.subject import Subject, prompts
+from benchmarks.subject import Subject, pairs, prompts
 from benchmarks.timing import Row
 from data.stream import PromptStream
 from grpo.anchor import Anchor, AnchorFunction, no_anchor
@@ -64,8 +64,8 @@ def number_bytes(subject: Subject) -> int:
     return subject.compute.format.forward.itemsize
 
 
-def point(name: str, seconds: float, flops: float, moved: float) -> Row:
-    return Row(name, seconds, 0.0, flops, moved, "copy", 0.0)
+def point(name: str, seconds: float, flops: float, num_bytes: float) -> Row:
+    return Row(name, seconds, 0.0, flops, num_bytes, "copy", 0.0)
 
 
 def step_result(stepper: Stepper, size: StepSize, model: str, ceilings: Ceilings) -> Result:
@@ -83,9 +83,9 @@ def step_result(stepper: Stepper, size: StepSize, model: str, ceilings: Ceilings
     passes = math.ceil(size.lengths.unique / size.max_tokens)
     reading = passes * counts.weight_bytes(shape, number_bytes(subject))
     shown = f"{size.prompts}x{size.group}x{size.new}, prompts of {size.prompt}"
-    moved = {"score": reading, "update": 3 * reading + counts.optimiser_bytes(shape)}
+    num_bytes = {"score": reading, "update": 3 * reading + counts.optimiser_bytes(shape)}
     points = tuple(
-        point(f"{model} {name} {shown}", seconds[name], flops[name], moved[name]) for name in moved
+        point(f"{model} {name} {shown}", seconds[name], flops[name], num_bytes[name]) for name in num_bytes
     )
     return Result("step", model, shown, seconds, shares, gaps, peak_memory_bytes(subject.compute), points)
 
@@ -112,8 +112,8 @@ def decode_result(subject: Subject, size: DecodeSize, rows: int, model: str, cei
     long, short = (seconds_of(partial(rollout, new), subject) for new in (size.long, size.short))
     step = max((long - short) / (size.long - size.short), 1e-9)
     shape = counts.shape_of(subject.policy)
-    moved = decode_bytes(subject, shape, [len(ids) for ids in batch], size)
-    bound = moved / ceilings.bandwidths["copy"]
+    num_bytes = decode_bytes(subject, shape, [len(ids) for ids in batch], size)
+    bound = num_bytes / ceilings.bandwidths["copy"]
     flops = counts.decode_flops(shape, [len(ids) for ids in batch], size.group, size.place)
     return Result(
         "decode",
@@ -123,22 +123,12 @@ def decode_result(subject: Subject, size: DecodeSize, rows: int, model: str, cei
         {"bytes": bound / step},
         {"tokens_per_second": rows / step},
         peak_memory_bytes(subject.compute),
-        (point(f"{model} decode {rows} rows", step, flops, moved),),
+        (point(f"{model} decode {rows} rows", step, flops, num_bytes),),
     )
 
 
 def decode_bytes(subject: Subject, shape: ModelShape, lengths: list[int], size: DecodeSize) -> int:
     return counts.decode_bytes(shape, lengths, size.group, size.place, number_bytes(subject))
-
-
-@dataclass(frozen=True)
-class SamePairs:
-    """The same pairs at every step."""
-
-    pairs: list[tuple[list[int], list[int]]]
-
-    def at(self, step: int) -> list[tuple[list[int], list[int]]]:
-        return self.pairs
 
 
 def warm_start_result(stepper: Stepper, max_tokens: int, model: str) -> Result:
@@ -162,30 +152,21 @@ def warm_start_result(stepper: Stepper, max_tokens: int, model: str) -> Result:
 
 def warm_start_flops(shape: ModelShape) -> float:
     """Operations of an update with its anchor: the policy forward and backward, the untouched model forward."""
-    pairs = counts.TRAINING * counts.forward_flops(shape, uniform(PAIRS, PAIR_PROMPT, 1, PAIR_COMPLETION))
+    own = counts.TRAINING * counts.forward_flops(shape, uniform(PAIRS, PAIR_PROMPT, 1, PAIR_COMPLETION))
     anchor = uniform(ANCHOR_TEXTS, 1, 1, ANCHOR_TOKENS)
-    return pairs + (counts.TRAINING + 1) * counts.forward_flops(shape, anchor)
-
-
-def sft_log(folder: Path, num_steps: int) -> RunLog:
-    return RunLog(folder, "sft", 0, num_steps, {}, quiet=True)
+    return own + (counts.TRAINING + 1) * counts.forward_flops(shape, anchor)
 
 
 def sft_seconds(stepper: Stepper, max_tokens: int, anchor: AnchorFunction) -> float:
     """The median update of the real loop of the warm start."""
     subject = stepper.subject
-    pairs = SamePairs(
-        list(
-            zip(
-                prompts(subject, PAIRS, PAIR_PROMPT),
-                prompts(subject, PAIRS, PAIR_COMPLETION, seed=2),
-                strict=True,
-            )
-        )
-    )
-    num_steps = 1 + 2 * REPEATS
+    batch = pairs(subject, PAIRS, PAIR_PROMPT, PAIR_COMPLETION)
+    steps = 1 + 2 * REPEATS
     times = []
-    with tempfile.TemporaryDirectory() as folder, sft_log(Path(folder), num_steps) as log:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        RunLog(Path(folder), "sft", 0, steps, {}, quiet=True) as log,
+    ):
 
         def note(_state: LoopState) -> bool:
             synchronise(subject.compute)
@@ -195,6 +176,6 @@ def sft_seconds(stepper: Stepper, max_tokens: int, anchor: AnchorFunction) -> fl
         training = Training(
             subject.policy, stepper.optimizer, log, subject.compute, anchor, after_update=note
         )
-        config = SFTConfig(num_steps=num_steps, max_tokens_per_pass=max_tokens)
-        train_sft(config, training, pairs, LoopState())
+        config = SFTConfig(num_steps=steps, max_tokens_per_pass=max_tokens)
+        train_sft(config, training, batch, LoopState())
     return statistics.median(after - before for before, after in pairwise(times))

@@ -79,12 +79,12 @@ def run(options: argparse.Namespace) -> int:
         metrics = named_metrics(options.real) or {
             name: write_checkpoint(name, work / name, work / "bases") for name in NAMES
         }
-        found = gaps(metrics, segments(options.segments), Path(options.peers), work)
-    worst = max(found, key=lambda name: found[name])
+        differences = gaps(metrics, segments(options.segments), Path(options.peers), work)
+    worst = max(differences, key=lambda name: differences[name])
     print(
-        f"{len(found)} comparisons over {options.segments} segments; the largest difference is {found[worst]:.1e} ({worst})"
+        f"{len(differences)} comparisons over {options.segments} segments; the largest difference is {differences[worst]:.1e} ({worst})"
     )
-    return int(found[worst] > LARGEST_GAP)
+    return int(differences[worst] > LARGEST_GAP)
 
 
 def main(argv: list[str] | None = None) -> int:

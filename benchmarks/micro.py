@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks import counts
 from benchmarks.counts import TRAINING, Lengths, forward_flops, shape_of, uniform, weight_bytes
 from benchmarks.step import Stepper, StepSize
-from benchmarks.subject import Subject, prompts
+from benchmarks.subject import Subject, pairs, prompts
 from benchmarks.timing import Row, Work, difference
 from grpo.config import SFTConfig
 from grpo.engine.chunked_head import CHUNK
@@ -154,39 +154,22 @@ def optimiser(stepper: Stepper) -> Work:
     return Work("optimiser", call, 0, counts.optimiser_bytes(shape), "copy")
 
 
-class Pairs:
-    """The same pairs at every step."""
-
-    def __init__(self, subject: Subject):
-        completions = prompts(subject, SFT_PAIRS, SFT_COMPLETION, seed=2)
-        self.batch = list(zip(prompts(subject, SFT_PAIRS, SFT_PROMPT), completions, strict=True))
-
-    def at(self, step: int) -> list:
-        return self.batch
-
-
 def warm_start(stepper: Stepper, size: StepSize, timed: Timed) -> Row:
     """One step of the real warm start, its optimiser included."""
     subject = stepper.subject
     shape = shape_of(stepper.subject.policy)
-    pairs = Pairs(subject)
+    batch = pairs(subject, SFT_PAIRS, SFT_PROMPT, SFT_COMPLETION)
     lengths = uniform(SFT_PAIRS, SFT_PROMPT, 1, SFT_COMPLETION)
+    name = f"warm-start step, {lengths.unique} tokens"
     with tempfile.TemporaryDirectory() as folder, RunLog(Path(folder), "sft", 0, 1, {}, quiet=True) as log:
 
         def call() -> None:
             training = Training(subject.policy, stepper.optimizer, log, subject.compute)
             config = SFTConfig(num_steps=1, max_tokens_per_pass=size.max_tokens)
-            train_sft(config, training, pairs, LoopState())
+            train_sft(config, training, batch, LoopState())
 
-        moved = 3 * weight_bytes(shape) + counts.optimiser_bytes(shape)
-        return timed(
-            Work(
-                f"warm-start step, {lengths.unique} tokens",
-                call,
-                TRAINING * forward_flops(shape, lengths),
-                moved,
-            )
-        )
+        num_bytes = 3 * weight_bytes(shape) + counts.optimiser_bytes(shape)
+        return timed(Work(name, call, TRAINING * forward_flops(shape, lengths), num_bytes))
 
 
 def model_rows(stepper: Stepper, size: StepSize, timed: Timed) -> list[Row]:

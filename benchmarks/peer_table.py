@@ -46,9 +46,9 @@ def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
 
 def phase_seconds(turns: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     """Each phase's seconds in each turn; `update` is whatever the other phases leave of the turn."""
-    named = {phase: [turn["phases"][phase] for turn in turns] for phase in PHASES[:-1]}
-    rest = [turn["seconds"] - sum(parts) for turn, *parts in zip(turns, *named.values(), strict=True)]
-    return {**named, "update": rest}
+    seconds = {phase: [turn["phases"][phase] for turn in turns] for phase in PHASES[:-1]}
+    rest = [turn["seconds"] - sum(parts) for turn, *parts in zip(turns, *seconds.values(), strict=True)]
+    return {**seconds, "update": rest}
 
 
 def lines_of(result: Result) -> list[str]:

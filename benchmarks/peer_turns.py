@@ -10,20 +10,15 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import torch
-
-from data.cache import cache_dir
 from data.examples import Example
-from data.script import known_script
 from grpo.config import Config
 from grpo.config_file import load_config
-from reward.combine import Reward, make_reward
-from reward.embedding import EmbeddingStore
-from reward.encoder import load_encoder
+from reward.combine import Reward
+from reward.semantic import OF_A_RUN, SemanticReward
 
 Item = TypeVar("Item")
 GO = "go"
@@ -111,14 +106,6 @@ def semantic_reward(config: Config, examples: Sequence[Example]) -> Reward:
     """The reward of `config`, judged by the multilingual encoder, without what is computed for the log only;
     both sides call it.
     """
-    store = EmbeddingStore(load_encoder("use", cache_dir(), torch.device("cpu")), None)
-    store.remember([text for example in examples for text in example.references])
-    language = config.data.completion_language
-    resources = {
-        "vectors": lambda: store,
-        "target_language": lambda: language,
-        "target_script": lambda: known_script(language),
-        "threshold": lambda: config.reward.threshold,
-        "min_share": lambda: config.reward.min_share,
-    }
-    return make_reward(replace(config.reward, shown=()), resources)
+    settings = {name: value for name, value in vars(config.reward).items() if name not in OF_A_RUN}
+    texts = [text for example in examples for text in example.references]
+    return SemanticReward(config.data.completion_language, texts=texts, **settings | {"shown": ()}).function

@@ -41,9 +41,7 @@ LONG_PROMPT = (280, 330)  # of "headline"
 
 @dataclass(frozen=True)
 class Comparison:
-    """`peer` runs benchmarks/`module`; a step has `prompts` x `group` completions of `new` tokens (GRPO
-    only).
-    """
+    """`peer` runs benchmarks/`module`; a step has `prompts` x `group` completions of `new` tokens (GRPO only)."""
 
     task: str
     peer: str
@@ -178,16 +176,16 @@ def join_examples(
     return made
 
 
-def examples_of(name: str, corpus: Corpus, tokens: Callable[[Example], int], needed: int) -> list[Example]:
-    """The texts of a comparison, `needed` of them, those of the corpus again where it has too few."""
+def examples_of(name: str, corpus: Corpus, tokens: Callable[[Example], int], count: int) -> list[Example]:
+    """The texts of a comparison, `count` of them, those of the corpus again where it has too few."""
     kinds: dict[str, Callable[[], Sequence[Example]]] = {
         "mt": lambda: [e for e in corpus.train if SHORT_PROMPT[0] <= tokens(e) <= SHORT_PROMPT[1]],
         "headline": lambda: join_examples(corpus.train, tokens, LONG_PROMPT),
         "warm-start": lambda: corpus.warm_start,
         "decoding": lambda: [*corpus.dev, *corpus.test],
     }
-    found = kinds[name]()
-    return [found[i % len(found)] for i in range(needed)]
+    examples = kinds[name]()
+    return [examples[i % len(examples)] for i in range(count)]
 
 
 def request_for(

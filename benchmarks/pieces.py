@@ -52,13 +52,13 @@ def cosine_kernel(cached: int, completions: int) -> Work:
     own = matrix[:completions].clone()
     offsets = torch.arange(completions + 1)
     rows = cycle([torch.randint(cached, (completions,)) for _ in range(TURNS)])
-    moved = completions * (2 * NUMBER * FakeEncoder.dim + 8 + NUMBER)
+    num_bytes = completions * (2 * NUMBER * FakeEncoder.dim + 8 + NUMBER)
     name = f"cosine kernel, {completions:,} of {cached:,}"
     return Work(
         name,
         lambda: ragged_cosines(own, matrix, next(rows), offsets),
         2 * FakeEncoder.dim * completions,
-        moved,
+        num_bytes,
         "gather",
     )
 
@@ -79,8 +79,10 @@ def embedding_cache(cached: int, asked: int) -> Iterator[Work]:
         size + 8 * asked,
         "gather",
     )
-    moved = size + 2 * NUMBER * FakeEncoder.dim * asked
-    yield Work(f"embedding cache embeds {asked:,}", lambda: store.embed(next(questions)), 0, moved, "gather")
+    num_bytes = size + 2 * NUMBER * FakeEncoder.dim * asked
+    yield Work(
+        f"embedding cache embeds {asked:,}", lambda: store.embed(next(questions)), 0, num_bytes, "gather"
+    )
 
 
 def piece_works(size: StepSize, cached: int, asked: int) -> Iterator[Work]:

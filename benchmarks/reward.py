@@ -108,9 +108,9 @@ def _cache_row(records: int, folder: Path) -> CacheRow:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
+    start = time.perf_counter()
     work()
-    return time.perf_counter() - started
+    return time.perf_counter() - start
 
 
 def print_kernel(rows: Sequence[KernelRow]) -> None:

@@ -25,6 +25,7 @@ from data.examples import Example
 from data.stream import PromptStream
 from grpo.config_file import load_config
 from grpo.engine.logprob import completion_logps
+from grpo.kl import kl_k3
 from grpo.minibatch import micro_batches
 from grpo.records import Rollout
 from grpo.runtime.device import choose, configure
@@ -50,14 +51,6 @@ class Outcome:
     entropy: float
 
 
-def kl_k3(policy: Tensor, start: Tensor) -> Tensor:
-    """r - 1 - log r of each token, with r = p_start / p_policy: its mean over the policy's samples is the KL, without
-    bias and never below 0.
-    """
-    log_ratio = start.double() - policy.double()
-    return log_ratio.exp() - 1 - log_ratio
-
-
 def gain(after: Tensor, before: Tensor) -> tuple[float, float]:
     """The mean difference over prompts (P,) and its standard error."""
     difference = (after - before).double()
@@ -72,9 +65,9 @@ def of_sampled_tokens(
     with torch.no_grad():
         for rows_of_pass, packed in micro_batches(rollout, torch.arange(prompts), budget):
             mask = rollout.completion_mask[rows_of_pass]
-            found = completion_logps(model, packed)
-            logps.append(found.logps[mask])
-            entropies.append(found.entropy[mask])
+            scores = completion_logps(model, packed)
+            logps.append(scores.logps[mask])
+            entropies.append(scores.entropy[mask])
     return torch.cat(logps), torch.cat(entropies)
 
 
@@ -91,7 +84,7 @@ def measure(run: Run, task: Task, policy: PreTrainedModel, examples: Sequence[Ex
     return Outcome(
         {name: value.mean(1) for name, value in values.items()},
         {name: terms[name][:, 0] for name in GREEDY},
-        float(kl_k3(own, start).mean()),
+        float(kl_k3(own.double() - start.double()).mean()),
         float(entropy.mean()),
     )
 

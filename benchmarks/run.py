@@ -113,11 +113,11 @@ def print_rows(rows: Sequence[Row], ceilings: Ceilings) -> None:
     )
     for row in rows:
         flops = f"{row.flops / 1e9:.2f}" if row.flops else "-"
-        moved = f"{row.bytes / 1e6:.2f}" if row.bytes else "-"
+        megabytes = f"{row.bytes / 1e6:.2f}" if row.bytes else "-"
         intensity = f"{row.flops / row.bytes:.1f}" if row.flops and row.bytes else "-"
         share = f"{row.of_product_rate(ceilings):.0%}" if row.flops else "-"
         bound = f"{row.of_bound(ceilings):.0%}" if row.bytes else "-"
-        numbers = f"{1000 * row.seconds:>11.3f}{row.spread:>6.0%}{flops:>10}{moved:>9}{intensity:>8}{row.page_faults:>9,.0f}"
+        numbers = f"{1000 * row.seconds:>11.3f}{row.spread:>6.0%}{flops:>10}{megabytes:>9}{intensity:>8}{row.page_faults:>9,.0f}"
         print(f"{row.name:44}{numbers}{share:>12}{bound:>10}")
 
 

@@ -50,7 +50,7 @@ def measure_slopes(
     """All sizes once a round, largest first so that memory grows once; the quickest of the rounds counts."""
     sizes = grid(base)
     distinct = sorted(
-        {size for found in sizes.values() for size in found}, key=lambda s: -s.prompts * s.group * s.new
+        {size for row in sizes.values() for size in row}, key=lambda s: -s.prompts * s.group * s.new
     )
     stepper.run(base, 1)
     times: dict[StepSize, list[dict[str, float]]] = {size: [] for size in distinct}
@@ -58,14 +58,14 @@ def measure_slopes(
         for size in distinct:
             times[size] += stepper.run(size, 1)[0]
             say(f"  round {number + 1}: {size}: {times[size][-1]['step']:.2f} s")
-    return [_slope(name, found, times) for name, found in sizes.items()]
+    return [_slope(name, row, times) for name, row in sizes.items()]
 
 
 def _slope(
-    dimension: str, found: Sequence[StepSize], times: Mapping[StepSize, Sequence[Mapping[str, float]]]
+    dimension: str, steps: Sequence[StepSize], times: Mapping[StepSize, Sequence[Mapping[str, float]]]
 ) -> Slope:
-    sizes = [getattr(size, dimension) for size in found]
-    seconds = {phase: [min(step[phase] for step in times[size]) for size in found] for phase in PHASES}
+    sizes = [getattr(size, dimension) for size in steps]
+    seconds = {phase: [min(step[phase] for step in times[size]) for size in steps] for phase in PHASES}
     return Slope(dimension, sizes, seconds, {phase: log_log_slope(sizes, seconds[phase]) for phase in PHASES})
 
 

@@ -3,15 +3,14 @@
 import statistics
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.counts import Lengths, shape_of, step_flops, uniform
-from benchmarks.subject import Subject, example, prompts
+from benchmarks.subject import OneBatch, Subject, example, prompts
 from benchmarks.timing import Row, minor_faults
-from data.examples import Example
 from grpo.config import Config, OptimConfig, RolloutConfig, TrainConfig
 from grpo.engine.model import frozen_copy
 from grpo.loop import train_grpo
@@ -45,16 +44,6 @@ class StepSize:
         return (
             f"{self.prompts} prompts of {self.prompt} tokens x {self.group} completions x {self.new} tokens"
         )
-
-
-@dataclass(frozen=True)
-class OneBatch:
-    """The same prompts at every step."""
-
-    examples: Sequence[Example]
-
-    def at(self, step: int) -> Sequence[Example]:
-        return self.examples
 
 
 class FaultLog(RunLog):

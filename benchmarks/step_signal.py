@@ -92,12 +92,12 @@ def parts(model: PreTrainedModel) -> dict[str, list[str]]:
     names = [name for name, _ in model.named_parameters()]
     layers = {name: int(number) for name in names for number in name.split(".") if number.isdigit()}
     depth = 1 + max(layers.values(), default=0)
-    found: dict[str, list[str]] = {"all": names, "embeddings": [name for name in names if "embed" in name]}
+    by_part: dict[str, list[str]] = {"all": names, "embeddings": [name for name in names if "embed" in name]}
     for name, layer in layers.items():
         kind = "attention" if "attn" in name else "feed-forward" if "mlp" in name else "norms"
         third = ("lower", "middle", "upper")[3 * layer // depth]
-        found.setdefault(f"{kind}, {third}", []).append(name)
-    return {part: chosen for part, chosen in found.items() if chosen}
+        by_part.setdefault(f"{kind}, {third}", []).append(name)
+    return {part: members for part, members in by_part.items() if members}
 
 
 def take_gradient(policy: PreTrainedModel) -> Gradient:
@@ -133,15 +133,17 @@ def sft_gradient(config: Config, policy: PreTrainedModel, task: Task, batch: lis
     return take_gradient(policy)
 
 
-def lines(kinds: dict[str, Sums], same: Products, named: dict[str, list[str]], prompts: int) -> Iterator[str]:
+def lines(
+    kinds: dict[str, Sums], same: Products, names_of: dict[str, list[str]], prompts: int
+) -> Iterator[str]:
     """The table, one row a part and kind of gradient."""
     yield f"| part | gradient | norm | share of signal at {prompts} prompts | prompts for half |"
     yield "|---|---|---|---|---|"
-    for part, names in named.items():
+    for part, names in names_of.items():
         for kind, sums in kinds.items():
-            found, square = signal(sums, names)
-            half = f"{prompts * (square - found) / found:,.0f}" if found > 0 else "-"
-            yield f"| {part} | {kind} | {square**0.5:.3g} | {found / square:+.4f} | {half} |"
+            strength, square = signal(sums, names)
+            half = f"{prompts * (square - strength) / strength:,.0f}" if strength > 0 else "-"
+            yield f"| {part} | {kind} | {square**0.5:.3g} | {strength / square:+.4f} | {half} |"
         cosine = direction_cosine(kinds["grpo"], kinds["sft"], same, names)
         yield f"| {part} | cosine of the directions of grpo and sft | | {cosine:+.3f} | |"
 

@@ -16,11 +16,10 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel, Q
 from data.cache import cache_dir
 from data.examples import Example
 from data.prompt import Prompt
-from data.script import known_script
 from grpo.engine.model import as_policy, load_policy, load_tokenizer
 from grpo.runtime.device import Compute
 from grpo.training import RewardFunction
-from reward.combine import RewardConfig, make_reward
+from reward.combine import RewardConfig
 
 FIRST_ORDINARY = 4  # below are padding, end, start and unknown
 COMMON: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 1}
@@ -137,27 +136,32 @@ def trivial_reward(
 
 def default_reward(compute: Compute) -> RewardFunction:
     """Section [reward] as it comes, without the encoder that is only watched; nothing is kept on disk."""
-    from reward.embedding import EmbeddingStore  # benchmarks.gpu runs without an encoder's packages
-    from reward.encoder import load_encoder
+    from reward.semantic import SemanticReward  # benchmarks.gpu runs without an encoder's packages
 
-    store = EmbeddingStore(load_encoder("use", cache_dir(), compute.device), None)
-    store.remember([REFERENCE])
-    defaults = RewardConfig()
-    config = RewardConfig(shown=tuple(name for name in defaults.shown if name != "cosine_held_out"))
-    resources = {
-        "vectors": lambda: store,
-        "target_language": lambda: "zh",
-        "target_script": lambda: known_script("zh"),
-        "threshold": lambda: 0.1,
-        "min_share": lambda: defaults.min_share,
-    }
-    return make_reward(config, resources)
+    shown = tuple(name for name in RewardConfig().shown if name != "cosine_held_out")
+    return SemanticReward("zh", texts=[REFERENCE], shown=shown, device=str(compute.device)).function
 
 
 def prompts(subject: Subject, count: int, length: int, seed: int = 0) -> list[list[int]]:
     """Random ordinary tokens."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(FIRST_ORDINARY, subject.vocabulary, (count, length), generator=generator).tolist()
+
+
+@dataclass(frozen=True)
+class OneBatch:
+    """The same batch at every step."""
+
+    batch: Sequence[Any]
+
+    def at(self, step: int) -> Sequence[Any]:
+        return self.batch
+
+
+def pairs(subject: Subject, count: int, prompt: int, completion: int) -> OneBatch:
+    """Pairs of a prompt and a completion of so many tokens each, for the warm start."""
+    completions = prompts(subject, count, completion, seed=2)
+    return OneBatch([*zip(prompts(subject, count, prompt), completions, strict=True)])
 
 
 def example(ids: Sequence[int]) -> Example:

@@ -45,9 +45,7 @@ class Row:
         return self.flops / self.seconds / ceilings.product_rate
 
     def of_bound(self, ceilings: Ceilings) -> float:
-        """The least time that the ceilings allow (products or memory, whatever takes longer) / the time it
-        took.
-        """
+        """The least time that the ceilings allow (products or memory, whatever takes longer) / the time it took."""
         least = max(self.flops / ceilings.product_rate, self.bytes / ceilings.bandwidths[self.traffic])
         return least / self.seconds
 
@@ -82,7 +80,7 @@ def measure(work: Work, compute: Compute, seconds: float) -> Row:
     )
 
 
-def difference(name: str, long: Row, short: Row, parts: int, flops: float, moved: float) -> Row:
+def difference(name: str, long: Row, short: Row, parts: int, flops: float, num_bytes: float) -> Row:
     """What each of `parts` equal parts takes that `long` does after `short`."""
     seconds = max((long.seconds - short.seconds) / parts, 1e-9)
     spread = (long.spread * long.seconds + short.spread * short.seconds) / parts / seconds
@@ -91,7 +89,7 @@ def difference(name: str, long: Row, short: Row, parts: int, flops: float, moved
         seconds,
         spread,
         flops,
-        moved,
+        num_bytes,
         long.traffic,
         max(0.0, long.page_faults - short.page_faults) / parts,
     )

@@ -143,9 +143,8 @@ def _length_ratios(sources: Floats, references: Floats) -> tuple[dict[int, Float
         [np.nanmean(part) for part in np.array_split(sources * other, _num_parts(len(sources)))]
         for other in references_at.values()
     ]
-    rho = min(
-        MAX_CORRELATION, max(0.0, float(np.max(parts, axis=0).mean()))
-    )  # of the best shift in each part
+    # of the best shift in each part
+    rho = min(MAX_CORRELATION, max(0.0, float(np.max(parts, axis=0).mean())))
     rest = 1 - rho**2
     ratios = {
         shift: -0.5 * np.log(rest)
@@ -156,9 +155,7 @@ def _length_ratios(sources: Floats, references: Floats) -> tuple[dict[int, Float
 
 
 def _token_ratios(sources: Sequence[str], references: Sequence[str]) -> dict[int, Floats]:
-    """The log-likelihood ratio of each line for each shift, by which of the source's tokens the reference
-    text has.
-    """
+    """The log-likelihood ratio of each line for each shift, by which of the source's tokens the reference text has."""
     count = len(sources)
     numbers = dict[str, int]()
     tokens, lines = _occurrences(sources, numbers)

@@ -25,11 +25,8 @@ LOCK = "lock"
 NEW = "new"
 OLD = "old"
 GONE = "gone"
-FULL = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-)  # no room on the disk, in the user's share of it, for a file of this size
+# no room on the disk, in the user's share of it, for a file of this size
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def cache_dir() -> Path:
@@ -121,9 +118,7 @@ def set_aside(path: Path) -> Path:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove the scratch folders of processes that were killed while they wrote into `folder`; those in use
-    stay.
-    """
+    """Remove the scratch folders of processes that were killed while they wrote into `folder`; those in use stay."""
     for scratch in folder.glob(f"{UNFINISHED}*"):
         descriptor = _lock(scratch)
         if descriptor is not None:

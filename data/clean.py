@@ -20,9 +20,8 @@ from data.script import count_units, isolate, script_name, script_of, script_sha
 MIN_SOURCE_SHARE = 0.5  # a target has more numbers, names and commands of the original
 MIN_TARGET_SHARE = 0.3
 
-DAMAGED = re.compile(
-    "[\ud800-\udfff\ufffd]"
-)  # half a surrogate pair, and U+FFFD, a converter's mark for unreadable bytes
+# half a surrogate pair, and U+FFFD, a converter's mark for unreadable bytes
+DAMAGED = re.compile("[\ud800-\udfff\ufffd]")
 # combining marks in a row (as in the stream-safe text of UAX 15), and a text too short to check for it
 MAX_MARKS = 30
 SHORT = 1000

@@ -108,9 +108,7 @@ def ngram_size(language: str) -> int:
 
 
 class Side:
-    """The texts of one side of the examples in order; an example has one source and any number of reference
-    texts.
-    """
+    """The texts of one side of the examples in order; an example has one source and any number of reference texts."""
 
     def __init__(self, examples: Sequence[Example], is_reference: bool) -> None:
         self.examples = examples

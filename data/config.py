@@ -25,9 +25,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Section [data]. Units are syllables for Tibetan script, characters for Han, words for scripts with
-    spaces.
-    """
+    """Section [data]. Units are syllables for Tibetan script, characters for Han, words for scripts with spaces."""
 
     corpus: str = BUILT_IN  # a built-in corpus, or a path (docs/corpus.md)
     train: str = ""  # another name of `corpus` for a file of one's own

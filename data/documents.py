@@ -141,8 +141,7 @@ def parse_object(place: object, document: Any) -> dict[str, Any]:
     """Return `document` if it is an object. Raises InputError."""
     if not isinstance(document, dict):
         raise InputError(
-            f"{place}: must hold a JSON object {{...}}, not {type(document).__name__}; restore the file or "
-            "remove it"
+            f"{place}: must hold a JSON object {{...}}, not {type(document).__name__}; restore the file or remove it"
         )
     return document
 

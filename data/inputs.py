@@ -126,8 +126,7 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
     for language in config.column_languages:
         if script_of(language) is None:
             say(
-                f"data: the script of language {language!r} is not known here, so lines are not checked for "
-                "it"
+                f"data: the script of language {language!r} is not known here, so lines are not checked for it"
             )
     hashes = hashes_of(corpus)
     facts = {"tier": "user", "tier_means": "your own file", "files": hashes}

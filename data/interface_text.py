@@ -29,9 +29,7 @@ def without_accelerators(text: str) -> str:
 
 
 def interface_problem(example: Example) -> str:
-    """Why a clean pair of a catalogue or a help page is dropped, or ""; a headline need not repeat
-    placeholders.
-    """
+    """Why a clean pair of a catalogue or a help page is dropped, or ""; a headline need not repeat placeholders."""
     if WIKITEXT.search(example.source) or WIKITEXT.search(example.reference):
         return "wiki markup"
     if example.task == "mt" and placeholders(example.source) != placeholders(example.reference):

@@ -74,8 +74,7 @@ def limit_remarks(tally: Tally, limits: Limits) -> list[str]:
             word = "fewer" if sign < 0 else "more"
             share_kept = "all" if enough == sign * max(outside) else f"{TO_KEEP:.0%}"
             remarks.append(
-                f"data.{name}_units={limit}: {share:.0%} of the pairs have {word} units; {enough} would "
-                f"keep {share_kept}"
+                f"data.{name}_units={limit}: {share:.0%} of the pairs have {word} units; {enough} would keep {share_kept}"
             )
     return remarks
 

@@ -1,6 +1,4 @@
-"""Builds the manifest of a corpus: counts at every stage, clusters, parts, hashes. Plain dicts, ready for
-JSON.
-"""
+"""Builds the manifest of a corpus: counts at every stage, clusters, parts, hashes. Plain dicts, ready for JSON."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -36,9 +36,8 @@ def elements(page: str, names: str) -> Iterator[tuple[str, str, str]]:
 
 def without_tags(text: str) -> str:
     """`text` without anything between `<` and `>`."""
-    end = (
-        text.rfind(">") + 1
-    )  # a `<` behind the last `>` opens nothing, and looking for its end each time is quadratic
+    # a `<` behind the last `>` opens nothing, and looking for its end each time is quadratic
+    end = text.rfind(">") + 1
     return TAG.sub("", text[:end]) + text[end:]
 
 

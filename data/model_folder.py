@@ -121,16 +121,13 @@ UNREADABLE = (  # all have been raised for damaged safetensors files
 
 
 def require_weights(folder: Path) -> None:
-    """Raises InputError unless `folder` has safetensors. Pickled weights are never read, since they can run
-    code.
-    """
+    """Raises InputError unless `folder` has safetensors. Pickled weights are never read, since they can run code."""
     if any(folder.glob("*.safetensors")):
         return
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if pickles:
         raise InputError(
-            f"{folder}: its weights are only a pickle ({pickles[0]}), which can run code when read; save "
-            "them as safetensors"
+            f"{folder}: its weights are only a pickle ({pickles[0]}), which can run code when read; save them as safetensors"
         )
     raise InputError(f"{folder}: no weights (*.safetensors); copy them into it, or download the model again")
 

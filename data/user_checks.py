@@ -85,8 +85,7 @@ def _quotes_remark(quoted: Count, total: int, is_csv: bool) -> str:
     if quoted.first is None or (quoted.number <= MANY_QUOTED * total and not is_csv):
         return ""
     return (
-        f"{quoted.number:,} of {total:,} pairs have a text in quotes, which stay part of it, "
-        f"e.g. {describe_pair(quoted.first)}; "
+        f"{quoted.number:,} of {total:,} pairs have a text in quotes, which stay part of it, e.g. {describe_pair(quoted.first)}; "
         "if they are those of an export, put every text in quotes, or none"
     )
 
@@ -95,8 +94,7 @@ def _wrapping_remark(wrapped: Count, total: int) -> str:
     if wrapped.first is None or wrapped.number <= MOST * total:
         return ""
     return (
-        f"{wrapped.number:,} of {total:,} pairs have a text in curly, single or angle quotes, "
-        "which stay part of it, e.g. "
+        f"{wrapped.number:,} of {total:,} pairs have a text in curly, single or angle quotes, which stay part of it, e.g. "
         f"{describe_pair(wrapped.first)}; take them off the file if they are no speech"
     )
 
@@ -129,8 +127,7 @@ def alignment_remark(examples: Sequence[Example], max_bad_share: float) -> str:
     sentence = _shift_sentence(facts, examples)
     if facts.evidence >= CERTAIN and facts.share > max_bad_share:
         raise InputError(
-            f"{sentence}, more than data.max_bad_share={max_bad_share}; a line is missing or too many "
-            "there: align them again"
+            f"{sentence}, more than data.max_bad_share={max_bad_share}; a line is missing or too many there: align them again"
         )
     return f"{sentence}; see whether a line is missing or too many there"
 

@@ -24,6 +24,7 @@ LOW = 0.05  # of a term of the reward that lies in [0, 1]
 FALLEN = 0.1  # of the reward at the start
 RISE = 0.2  # of the loss at the start; batches differ by less
 PATIENCE = 5  # windows in which the loss of a warm start must have fallen
+# terms of the reward by which all of it can be 0
 CAUSES = {
     "script": "hardly a completion is in the target script",
     "cosine": "hardly a completion is nearer its reference text than reward.threshold",
@@ -31,7 +32,7 @@ CAUSES = {
     "unrepeated": "the completions repeat themselves",
     "uncopied": "the completions copy their source",
     "nonempty": "hardly a completion says anything",
-}  # terms of the reward by which all of it can be 0
+}
 GENTLER = "lower train.optim.lr or raise loss.kl_coef"
 
 
@@ -49,8 +50,7 @@ class Alarm:
 
     @property
     def place(self) -> str:
-        """'step 3', or 'steps 3 to 20'."""
-        return f"step {self.first}" if self.first == self.last else f"steps {self.first} to {self.last}"
+        return step_words(self.first, self.last)
 
     def line(self) -> str:
         """The alarm for a reader after the run."""
@@ -112,8 +112,8 @@ def values(rows: Rows, name: str) -> list[float]:
 
 def average(rows: Rows, name: str) -> float:
     """Mean of the finite values of a metric; NaN, which is beyond no limit, where there are none."""
-    found = values(rows, name)
-    return fmean(found) if found else math.nan
+    numbers = values(rows, name)
+    return fmean(numbers) if numbers else math.nan
 
 
 def number(row: Mapping[str, Any]) -> int:
@@ -121,11 +121,13 @@ def number(row: Mapping[str, Any]) -> int:
     return int(row["step"]) + 1
 
 
-def steps(rows: Rows) -> str:
+def step_words(first: int, last: int) -> str:
     """'step 3', or 'steps 3 to 12'."""
-    first = number(rows[0])
-    last = number(rows[-1])
     return f"step {first}" if first == last else f"steps {first} to {last}"
+
+
+def steps(rows: Rows) -> str:
+    return step_words(number(rows[0]), number(rows[-1]))
 
 
 def no_spread(rows: Rows) -> str:
@@ -197,10 +199,10 @@ def most_completions(rows: Rows, metric: str, sentence: str) -> str:
 
 def far(rows: Rows) -> str:
     """The policy has left its warm start. The median, for the mean of k3 follows single tokens."""
-    found = values(recent(rows), "kl_mean")
-    if not found or median(found) <= FAR:
+    numbers = values(recent(rows), "kl_mean")
+    if not numbers or median(numbers) <= FAR:
         return ""
-    return f"the policy is {median(found):.1f} nats per token from the warm start, its language is probably lost: {GENTLER}"
+    return f"the policy is {median(numbers):.1f} nats per token from the warm start, its language is probably lost: {GENTLER}"
 
 
 def certain(rows: Rows) -> str:
@@ -227,11 +229,11 @@ def reward_fall(rows: Rows) -> str:
 
 def skipped_updates(rows: Rows) -> str:
     """Updates were left out."""
-    judged = recent(rows)
-    before = values(rows[: -len(judged)], "skipped_updates")[-1:] or [0.0]
+    window = recent(rows)
+    before = values(rows[: -len(window)], "skipped_updates")[-1:] or [0.0]
     count = sum(values(rows[-1:], "skipped_updates")) - before[0]
     return (
-        f"{count:.0f} updates in {steps(judged)} were skipped: their gradient was not finite"
+        f"{count:.0f} updates in {steps(window)} were skipped: their gradient was not finite"
         if count > 0
         else ""
     )
@@ -261,9 +263,7 @@ def loss_stays(rows: Rows) -> str:
 
 
 def loss_change(losses: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of the first and of the last window, and their difference in standard errors; zeros before there
-    are two.
-    """
+    """Mean of the first and of the last window, and their difference in standard errors; zeros before there are two."""
     finite = [loss for loss in losses if math.isfinite(loss)]
     if len(finite) < 2 * ALARM_WINDOW:
         return 0.0, 0.0, 0.0

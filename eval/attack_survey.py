@@ -120,8 +120,8 @@ def values_of(
     resources: dict[str, Callable[[], object]] = {
         name: partial(lambda one: one, one) for name, one in lent.items()
     }
-    shown = (*FORM, *MEANING, *GUARDS, *COMPOSITE, *metrics.folders)
-    config = RewardConfig(weights={}, gates=(), shown=shown, metrics=dict(metrics.folders))
+    terms = (*FORM, *MEANING, *GUARDS, *COMPOSITE, *metrics.folders)
+    config = RewardConfig(weights={}, gates=(), shown=terms, metrics=dict(metrics.folders))
     strict = partial(length_fit, **COMPOSITE_SETTINGS["length_fit"])
     reward = make_reward(config, resources, {STRICT: strict})
     return {name: measure(pairs, items, reward) for name, pairs in texts.items()}

@@ -12,7 +12,7 @@ import json
 import random
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -30,12 +30,11 @@ from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime import device
 from reward.attacks import ATTACKS, Item, attack_text
-from reward.combine import Reward, RewardConfig, combine, language_gate, make_reward
+from reward.combine import Reward, RewardConfig, combine, fitted_gate, make_reward
 from reward.cosine import Vectors
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
 from reward.hubness import build_bank
-from reward.language import LanguageGate, measure_fit
 from reward.learned.scores import Metrics
 from reward.source_length import measure_bounds
 from reward.units import units
@@ -204,8 +203,8 @@ def attack_rows(
 ) -> list[Row]:
     """A row for the reference text, for other valid ones, and for each attack that applies to any example."""
     script = known_script(language)
-    bank_texts = sorted({text for example in examples for text in example.references})
-    bank = build_bank(vectors, bank_texts)
+    known = [text for example in examples for text in example.references]
+    bank = build_bank(vectors, sorted(set(known)))
     metrics = Metrics(config.metrics, torch.device("cpu"), config.one_metric_at_a_time, config.metric_format)
     resources = {
         "vectors": lambda: vectors,
@@ -217,7 +216,7 @@ def attack_rows(
         "length_bounds": lambda: measure_bounds(
             (one.source, text) for one in examples for text in one.references
         ),
-        "language_gate": lambda: fitted_gate(config, language, examples),
+        "language_gate": lambda: fitted_gate(config, language, known),
         "metrics": lambda: metrics,
     }
     columns = columns_of(config)
@@ -235,19 +234,9 @@ def attack_rows(
     for column, rewards in best.items():
         if not (rewards > 0).all():
             raise InputError(
-                f"reward of column {column!r} pays nothing for a reference text itself: no margin can be "
-                "measured"
+                f"reward of column {column!r} pays nothing for a reference text itself: no margin can be measured"
             )
     return [row_of(name, [place for place, _ in texts[name]], terms[name], best, columns) for name in texts]
-
-
-def fitted_gate(config: RewardConfig, language: str, examples: Sequence[Example]) -> LanguageGate | None:
-    """The gate on the language with a threshold for these examples; None without an identifier or for too few."""
-    gate = language_gate(config, language)
-    fit = (
-        measure_fit(gate, [text for example in examples for text in example.references], []) if gate else None
-    )
-    return replace(gate, threshold=fit.threshold) if gate and fit else gate
 
 
 def tables(rows: Sequence[Row], what: str) -> list[Table]:
@@ -285,8 +274,7 @@ def run(options: argparse.Namespace) -> None:
     config = load_config(options.config, options.overrides)
     if isinstance(config.reward.threshold, str):
         raise InputError(
-            f"reward.threshold = {config.reward.threshold!r} needs a warm start; give a number: "
-            "reward.threshold=0.3"
+            f"reward.threshold = {config.reward.threshold!r} needs a warm start; give a number: reward.threshold=0.3"
         )
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads, config.engine.deterministic)
@@ -299,8 +287,7 @@ def run(options: argparse.Namespace) -> None:
     rows = attack_rows(examples, config.reward, language, store, config.seed)
     parts = tables(
         rows,
-        f"{len(examples)} {language} reference texts, encoder {config.reward.encoder}, tau "
-        f"{config.reward.threshold}",
+        f"{len(examples)} {language} reference texts, encoder {config.reward.encoder}, tau {config.reward.threshold}",
     )
     print("\n\n".join(map(plain_text, parts)))
     if options.out:

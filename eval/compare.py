@@ -51,18 +51,13 @@ def why_nothing(run: RunFolder) -> str:
 def common_tests(runs: Sequence[RunFolder], system: str) -> list[str]:
     """The test sets on which all runs have results, the own one ("") first. Raises InputError where there is none."""
     by_run = [
-        {test for test, view in views_of(run).items() if compared_name(run, system) in view.systems}
+        {test for test, view in run.views.items() if compared_name(run, system) in view.systems}
         for run in runs
     ]
-    common = [test for test in views_of(runs[0]) if all(test in tests for tests in by_run)]
+    common = [test for test in runs[0].views if all(test in tests for tests in by_run)]
     if not common:
         raise InputError(f"{names_of(runs)}: no test set has results of all; compare runs on the same one")
     return common
-
-
-def views_of(run: RunFolder) -> dict[str, RunFolder]:
-    """The run on each of its test sets."""
-    return {"": run, **run.tests}
 
 
 def names_of(runs: Sequence[RunFolder]) -> str:
@@ -116,7 +111,7 @@ def compare_on(
     runs: Sequence[RunFolder], names: Sequence[str], test: str, system: str, resamples: int, by_document: bool
 ) -> list[ComparedSystem]:
     """Each run on the shared items of a test set, with its change against the first, and its rank by each metric."""
-    views = [views_of(run)[test] for run in runs]
+    views = [run.views[test] for run in runs]
     systems = [view.systems[compared_name(run, system)] for run, view in zip(runs, views, strict=True)]
     try:
         ids = shared_items(runs, systems, test)

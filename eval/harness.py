@@ -77,13 +77,11 @@ def check_task(task: str, task_names: list[str]) -> None:
     if task.endswith((".yaml", ".yml")):
         if not Path(task).is_file():
             raise InputError(
-                f"--tasks {task}: no such file; give a task file of lm-evaluation-harness or the name of one "
-                "of its tasks"
+                f"--tasks {task}: no such file; give a task file of lm-evaluation-harness or the name of one of its tasks"
             )
     elif task not in task_names:
         raise InputError(
-            f"--tasks {task}: not a task of lm-evaluation-harness; `lm-eval ls tasks` lists them, or give a "
-            "YAML file"
+            f"--tasks {task}: not a task of lm-evaluation-harness; `lm-eval ls tasks` lists them, or give a YAML file"
         )
 
 

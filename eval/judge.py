@@ -113,8 +113,7 @@ def judge_of(text: str, key_variable: str | None, max_tokens: int, timeout: floa
     url, _, model = rest.partition("#")
     if kind != "openai" or not model:
         raise InputError(
-            f"--judge {text}: write openai:URL#MODEL, such as openai:http://127.0.0.1:8000/v1#name, or "
-            "local:FOLDER"
+            f"--judge {text}: write openai:URL#MODEL, such as openai:http://127.0.0.1:8000/v1#name, or local:FOLDER"
         )
     return Endpoint(checked_url(url), model, secret(key_variable), max_tokens, timeout)
 
@@ -137,8 +136,7 @@ def checked_url(url: str) -> str:
         )
     if parts.username or parts.password or "?" in url:
         raise InputError(
-            "--judge openai: the address holds a user, a password or a query; name the key's variable with "
-            "--key-variable"
+            "--judge openai: the address holds a user, a password or a query; name the key's variable with --key-variable"
         )
     return url.rstrip("/")
 
@@ -153,8 +151,7 @@ def secret(variable: str | None) -> str | None:
     key = os.environ.get(variable, "").strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise InputError(
-            f"--key-variable {variable}: this environment variable holds no key; export it, or leave the "
-            "option out"
+            f"--key-variable {variable}: this environment variable holds no key; export it, or leave the option out"
         )
     return key
 

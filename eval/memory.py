@@ -41,9 +41,7 @@ def factors_of(counts: Ints) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Block:
-    """An inverted index of n texts: the rows starts[b] to starts[b + 1] hit bucket b, each with its
-    factor.
-    """
+    """An inverted index of n texts: the rows starts[b] to starts[b + 1] hit bucket b, each with its factor."""
 
     starts: NDArray[np.int64]
     rows: NDArray[np.uint16]

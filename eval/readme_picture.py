@@ -15,14 +15,12 @@ from html import escape
 from pathlib import Path
 
 from data.arguments import ArgumentParser
-from data.cache import atomic_write_text
-from data.documents import read_object
-from data.errors import InputError, run_command
-from eval.readme_table import METHODS, read_readme, replace_between
+from data.errors import run_command
+from eval.readme_table import METHODS, made_of, read_readme, replace_between, write_or_check
 from eval.report.page_files import CSS
 from eval.report.scatter import HEIGHT, WIDTH, Line, drawing_svg, key_shapes
 from eval.report.verdict import capital
-from eval.run_folder import DAMAGE, SYSTEM_LABELS, Json
+from eval.run_folder import SYSTEM_LABELS, Json
 from eval.study.plots import bend_of, pareto_lines, tax_across
 from eval.study.points import WARM_START
 from eval.study.roles import RIVALS
@@ -114,29 +112,13 @@ def legend_name(name: str, kinds: dict[str, str]) -> str:
 def run(source: Path, readme: Path, svg: Path, check: bool) -> int:
     """Write the picture and its place in the README, or only say whether one is stale: 0 or 1."""
     path = source / "summary.json" if source.is_dir() else source
-    summary = read_object(path)
-    try:
-        drawing, words = picture(summary)
-    except DAMAGE as error:
-        problem = f"{type(error).__name__}: {error}"
-        raise InputError(
-            f"{path}: no summary of a study ({problem}); give a study's folder or its summary.json"
-        ) from error
+    drawing, words = made_of(path, picture)
     place = Path(os.path.relpath(svg.resolve(), readme.resolve().parent)).as_posix()
     title = words.partition(",")[0]
     text = f"![{title}]({place})"
     old = read_readme(readme, MARKS)
     new = {svg: drawing, readme: replace_between(old, MARKS, text, readme)}
-    stale = [one for one, content in new.items() if not one.is_file() or one.read_text("utf-8") != content]
-    for one in stale:
-        if check:
-            print(
-                f"{one}: is not that of {path}; run python -m eval.readme_picture {path} {readme}",
-                file=sys.stderr,
-            )
-        else:
-            atomic_write_text(one, new[one])
-    return int(check and bool(stale))
+    return write_or_check(new, path, f"python -m eval.readme_picture {path} {readme}", check)
 
 
 def main(argv: list[str] | None = None) -> int:

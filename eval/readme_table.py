@@ -6,10 +6,10 @@ the summary says. `--rows methods` shows the study's main table in place of ever
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import TypeVar
 
 from data.arguments import ArgumentParser
 from data.cache import atomic_write_text
@@ -23,13 +23,11 @@ from eval.study.points import WARM_START
 from eval.study.roles import RIVALS, as_keys
 from eval.study.sentences import METRIC, TAX, metric_name
 
+Made = TypeVar("Made")
 OPEN = "<!-- results -->"
 CLOSE = "<!-- /results -->"
 TABLE_ROLES = ("main", "start", *RIVALS, "budget")  # ablations and controls are in the report
-SCORES = (
-    "cosine_held_out",
-    "chrf",
-)  # what no reward was made of; the report has the other scores and the probes
+SCORES = ("cosine_held_out", "chrf")  # what no reward was made of; the report has the others and the probes
 METHODS = {
     "grpo": "GRPO",
     "sft": "SFT on the reference texts",
@@ -152,8 +150,7 @@ def note(summary: Json) -> str:
         if key in summary["signatures"]
     )
     text = (
-        f"{summary['n']} test items, seeds {', '.join(map(str, summary['seeds']))}. First row: scores; other "
-        "rows: gains over it. "
+        f"{summary['n']} test items, seeds {', '.join(map(str, summary['seeds']))}. First row: scores; other rows: gains over it. "
         f"Tax: against the untouched model. Checkpoints chosen by {metric_name(METRIC[summary['target']])}. "
         f"Brackets: {summary['intervals']}. {signatures + '.' if signatures else ''}"
     ).rstrip()
@@ -174,45 +171,44 @@ def read_readme(path: Path, marks: tuple[str, str]) -> str:
 
 
 def replace_between(readme: str, marks: tuple[str, str], text: str, place: Path) -> str:
-    """`readme` with `text` between the markers. Raises InputError unless each marker is there once, in
-    order.
-    """
+    """`readme` with `text` between the markers. Raises InputError unless each marker is there once, in order."""
     start, end = map(readme.find, marks)
     if any(readme.count(mark) != 1 for mark in marks) or end < start:
         raise InputError(
-            f"{place}: the lines {' and '.join(marks)} must each be there once, in this order; write them "
-            "where the result is to be"
+            f"{place}: the lines {' and '.join(marks)} must each be there once, in this order; write them where the result is to be"
         )
     return f"{readme[: start + len(marks[0])]}\n{text}\n{readme[end:]}"
 
 
-def summary_table(path: Path, rows: str) -> str:
-    """The table of a summary file. Raises InputError where it is none."""
-    summary: dict[str, Any] = read_object(path)
+def made_of(path: Path, make: Callable[[Json], Made]) -> Made:
+    """What `make` makes of a summary file. Raises InputError where it is none."""
+    summary = read_object(path)
     try:
-        return ROWS[rows](summary)
+        return make(summary)
     except DAMAGE as error:
         problem = f"{type(error).__name__}: {error}"
         raise InputError(
-            f"{path}: no summary of a study ({problem}); give the summary.json that the report of a study "
-            "wrote"
+            f"{path}: no summary of a study ({problem}); give the summary.json that the report of a study wrote"
         ) from error
+
+
+def write_or_check(texts: Mapping[Path, str], source: Path, command: str, check: bool) -> int:
+    """Write the files that are not yet as in `texts`; with `check` only say which: 0 or 1."""
+    stale = [one for one, text in texts.items() if not one.is_file() or one.read_text("utf-8") != text]
+    for one in stale:
+        if check:
+            print(f"{one}: is not that of {source}; run {command}", file=sys.stderr)
+        else:
+            atomic_write_text(one, texts[one])
+    return int(check and bool(stale))
 
 
 def run(summary: Path, readme: Path, rows: str, check: bool) -> int:
     """Rewrite the README, or only say whether it is stale: 0 or 1."""
     old = read_readme(readme, (OPEN, CLOSE))
-    new = replace_between(old, (OPEN, CLOSE), summary_table(summary, rows), readme)
-    if check and new != old:
-        print(
-            f"{readme}: its table is not that of {summary}; run python -m eval.readme_table {summary} "
-            f"{readme} --rows {rows}",
-            file=sys.stderr,
-        )
-        return 1
-    if new != old:
-        atomic_write_text(readme, new)
-    return 0
+    new = replace_between(old, (OPEN, CLOSE), made_of(summary, ROWS[rows]), readme)
+    command = f"python -m eval.readme_table {summary} {readme} --rows {rows}"
+    return write_or_check({readme: new}, summary, command, check)
 
 
 def main(argv: list[str] | None = None) -> int:

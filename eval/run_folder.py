@@ -44,9 +44,14 @@ class RunFolder:
     tests: Mapping[str, "RunFolder"] = field(default_factory=dict)  # this run on each further test set
 
     @property
+    def views(self) -> dict[str, "RunFolder"]:
+        """The run on each of its test sets by name; "" is its own one."""
+        return {"": self, **self.tests}
+
+    @property
     def main(self) -> "RunFolder":
         """This run on its own test set; where it has none, on the further one that the probes are with."""
-        views = (self, *self.tests.values())
+        views = [*self.views.values()]
         with_probes = (view for view in views if any("probes" in one for one in view.systems.values()))
         return self if self.systems else next(with_probes, views[-1])
 
@@ -204,9 +209,7 @@ def questions_of(probes: Json) -> list[str]:
 
 
 def read_metrics(path: Path) -> list[Json]:
-    """The rows of metrics.jsonl in order of step; of a step that a resumed run wrote again the last row
-    counts.
-    """
+    """The rows of metrics.jsonl in order of step; of a step that a resumed run wrote again the last row counts."""
     if not path.exists():
         return []
     rows: dict[tuple[str, int], Json] = {}
@@ -217,11 +220,12 @@ def read_metrics(path: Path) -> list[Json]:
     return [rows[key] for key in sorted(rows)]
 
 
+# of those that no method trained
 SYSTEM_LABELS = {
     "untouched": "Untouched model",
     "translation_memory": "Translation memory",
     "warm_start": "Warm start (SFT)",
-}  # of those that no method trained
+}
 
 
 METHOD_LABELS = {  # train.method

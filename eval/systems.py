@@ -184,7 +184,7 @@ def statistics(items: Items, language: str) -> dict[str, Array]:
     """
     sources, outputs = ([item[key] for item in items] for key in ("source", "output"))
     references = [references_of(item) for item in items]
-    learned = set.intersection(*(set(item.get("learned", {})) for item in items)) if items else set()
+    metric_names = set.intersection(*(set(item.get("learned", {})) for item in items)) if items else set()
     return {
         "cosine": mean_statistics([item["cosine"] for item in items]),
         "cosine_held_out": mean_statistics([item["cosine_held_out"] for item in items]),
@@ -195,14 +195,12 @@ def statistics(items: Items, language: str) -> dict[str, Array]:
         "length_ratio": overlap.length_statistics(outputs, references, language),
         "empty_share": mean_statistics([not output.strip() for output in outputs]),
         "copied_share": mean_statistics(rouge.copies(sources, outputs, references, language)),
-        **{name: mean_statistics([item["learned"][name] for item in items]) for name in sorted(learned)},
+        **{name: mean_statistics([item["learned"][name] for item in items]) for name in sorted(metric_names)},
     }
 
 
 def metrics(items: Items, language: str) -> dict[str, float]:
-    """n and every metric over all items together: corpus chrF and BLEU, ratio of total lengths, mean of the
-    rest.
-    """
+    """n and every metric over all items together: corpus chrF and BLEU, ratio of total lengths, mean of the rest."""
     rows = statistics(items, language)
     return {"n": len(items), **{name: float(score_of(name)(one.sum(axis=0))) for name, one in rows.items()}}
 
@@ -243,8 +241,7 @@ def compare_systems(
     same = [[(item["id"], references_of(item)) for item in system["items"]] for system in (before, after)]
     if same[0] != same[1]:
         raise ValueError(
-            f"{before['system']} and {after['system']} were evaluated on different test items; evaluate both "
-            "again"
+            f"{before['system']} and {after['system']} were evaluated on different test items; evaluate both again"
         )
     first, second = (statistics(system["items"], system["target_language"]) for system in (before, after))
     differences: dict[str, dict[str, Any]] = {}
@@ -358,13 +355,13 @@ def comparison_of(
     """The comparison of those `pairs` of which both are there, and the ranks of all in them; `folder` is named where one
     is damaged.
     """
-    known = [(before, after) for before, after in pairs if before in systems and after in systems]
-    compared = []
-    for pair in known:
+    full_pairs = [(before, after) for before, after in pairs if before in systems and after in systems]
+    comparisons = []
+    for pair in full_pairs:
         with named_damage(folder, pair):
             before, after = (systems[name] for name in pair)
-            compared.append(compare_systems(before, after, seed, resamples, by_document=by_document))
-    names = [name for name in systems if any(name in pair for pair in known)]
+            comparisons.append(compare_systems(before, after, seed, resamples, by_document=by_document))
+    names = [name for name in systems if any(name in pair for pair in full_pairs)]
     with named_damage(folder, names):
         known_systems = [systems[name] for name in names]
         ranking = rank_systems(known_systems, seed, resamples, by_document=by_document) if names else {}
@@ -373,7 +370,7 @@ def comparison_of(
         "by": "document" if by_document else "item",
         "resamples": resamples,
         "seed": seed,
-        "pairs": compared,
+        "pairs": comparisons,
         "ranks": ranking,
     }
 

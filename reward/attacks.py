@@ -53,9 +53,7 @@ Attack = Callable[[Item, random.Random], str | None]
 
 
 def pieces(text: str, script: str) -> list[str]:
-    """Split a text into characters, Tibetan syllables without their tsheg, or words; `join_pieces` joins them
-    again.
-    """
+    """Split a text into characters, Tibetan syllables without their tsheg, or words; `join_pieces` joins them again."""
     if script == "Tibt":
         return [piece for piece in re.split(f"[{TSHEG}{SHAD}\\s]+", text) if piece]
     return list(text) if is_unspaced(script) else text.split()
@@ -218,8 +216,6 @@ ATTACKS: dict[str, Attack] = {
 
 
 def attack_text(name: str, item: Item, seed: int) -> str | None:
-    """The text of attack `name` for `item`; None where the attack does not apply or its text is a reference
-    text.
-    """
+    """The text of attack `name` for `item`; None where the attack does not apply or its text is a reference text."""
     text = ATTACKS[name](item, random.Random(f"{name} {seed} {item.source} {item.reference}"))
     return None if text is not None and text in item.references else text

@@ -15,7 +15,7 @@ advantages and sampling.
 import functools
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any, Literal, Protocol
 
@@ -28,7 +28,7 @@ from data.script import known_script
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from reward.faults import Term, check_gate, check_some_reward, term_values
 from reward.identify import load_identifier
-from reward.language import LanguageGate, check_known
+from reward.language import LanguageGate, check_known, measure_fit
 from reward.learned.term import check_metric, metric_rules, metric_term, needs_reference
 from reward.own_term import is_own_term, load_own_term
 from reward.rows import References, Texts
@@ -40,13 +40,8 @@ RESOURCES = (  # what a run lends to terms
     "vectors", "held_out", "bank", "target_script", "target_language", "threshold", "min_share", "language_gate", "metrics",
     "length_bounds",
 )  # fmt: skip
-SCORE_NAMES = (
-    "rouge_l",
-    "consistent_share",
-    "empty_share",
-    "copied_share",
-    "reward",
-)  # of the evaluation: no metric may be called so
+# of the evaluation: no metric may be called so
+SCORE_NAMES = ("rouge_l", "consistent_share", "empty_share", "copied_share", "reward")
 BOUNDS = (Bounds(1e-6, 1, "min_share metric_share"),)
 THRESHOLD_BOUNDS = (Bounds(-1, 0.999999, "threshold", "it is a cosine, and 1 would leave no reward"),)
 
@@ -234,6 +229,13 @@ def language_gate(config: RewardConfig, target_language: str) -> LanguageGate | 
     return LanguageGate(identifier, target_language)
 
 
+def fitted_gate(config: RewardConfig, target_language: str, texts: Sequence[str]) -> LanguageGate | None:
+    """The gate of `identifier`, with its threshold measured on `texts` where they are enough."""
+    gate = language_gate(config, target_language)
+    fit = measure_fit(gate, texts, []) if gate else None
+    return replace(gate, threshold=fit.threshold) if gate and fit else gate
+
+
 def find_term(name: str, own_terms: Terms = NO_TERMS, metrics: Iterable[str] = ()) -> Callable[..., Any]:
     """One of `own_terms`, the term of one of `metrics`, a row of TERMS, or the function of "FILE.py:function". Raises
     InputError.
@@ -246,8 +248,7 @@ def find_term(name: str, own_terms: Terms = NO_TERMS, metrics: Iterable[str] = (
         return load_own_term(name)
     if name not in TERMS:
         raise InputError(
-            f"reward: unknown term {name!r}; known terms: {', '.join((*metrics, *TERMS))}, or FILE.py:function for one "
-            "of your own"
+            f"reward: unknown term {name!r}; known terms: {', '.join((*metrics, *TERMS))}, or FILE.py:function for one of your own"
         )
     return TERMS[name]
 
@@ -285,8 +286,7 @@ def bind(name: str, function: Callable[..., Any], settings: Mapping[str, Any]) -
     for setting in settings:
         if setting not in parameters:
             raise InputError(
-                f"reward term {name!r}: unknown setting {setting!r}; known settings: "
-                f"{', '.join(parameters) or 'none'}"
+                f"reward term {name!r}: unknown setting {setting!r}; known settings: {', '.join(parameters) or 'none'}"
             )
     for key, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and key not in settings:

@@ -88,9 +88,7 @@ class EmbeddingStore:
         self._add_missing(texts)
 
     def summary(self) -> str:
-        """One line for the log, as `embeddings: 8,782 texts asked, 8,782 from the cache (100.0 %), 0
-        encoded`.
-        """
+        """One line for the log, as `embeddings: 8,782 texts asked, 8,782 from the cache (100.0 %), 0 encoded`."""
         share = self.hits / self.num_requested if self.num_requested else 0.0
         return (
             f"embeddings: {self.num_requested:,} texts asked, {self.hits:,} from the cache ({100 * share:.1f} %), "
@@ -102,9 +100,8 @@ class EmbeddingStore:
         keys = [_key(text) for text in texts]
         self.num_requested += len(texts)
         text_of_key = dict(zip(keys, texts, strict=True))
-        while missing := [
-            key for key in text_of_key if key not in self._table.index
-        ]:  # again if another process renamed the files meanwhile
+        # again if another process renamed the files meanwhile
+        while missing := [key for key in text_of_key if key not in self._table.index]:
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
                 rows = {key: self._recent.pop(key) for key in batch if key in self._recent}
@@ -133,8 +130,7 @@ class EmbeddingStore:
 
     def _warn_memory_only(self, error: OSError) -> None:
         self._say(
-            f"embeddings: {self.folder} cannot be used ({error.strerror or error}); vectors stay in memory "
-            "and go with this run"
+            f"embeddings: {self.folder} cannot be used ({error.strerror or error}); vectors stay in memory and go with this run"
         )
 
 

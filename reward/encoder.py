@@ -59,9 +59,8 @@ def _student(folder: Path, device: torch.device) -> Encoder:
 
 BY_NAME: dict[str, Callable[[Path, torch.device], Encoder]] = {"use": _use, "bo": _bo}
 
-BY_FILE: dict[
-    str, Callable[[Path, torch.device], Encoder]
-] = {  # the first of these files that a folder has says what it is
+# the first of these files that a folder has says what it is
+BY_FILE: dict[str, Callable[[Path, torch.device], Encoder]] = {
     FACTS_FILE: _student,
     MODULES_FILE: load_modules,
     "config.json": load_pooled,
@@ -85,8 +84,7 @@ def check_encoder(name: str, cache: Path, setting: str = "reward.encoder") -> No
         )
     if not name.startswith(STATIC) and "/" not in name and not folder.exists():
         raise InputError(
-            f"{setting}: unknown encoder {name!r}; known encoders: {', '.join(BY_NAME)}, a folder, "
-            f"{STATIC}FOLDER"
+            f"{setting}: unknown encoder {name!r}; known encoders: {', '.join(BY_NAME)}, a folder, {STATIC}FOLDER"
         )
     if not folder.is_dir():
         raise InputError(
@@ -132,8 +130,7 @@ def check_unit_rows(rows: Tensor, texts: Sequence[str], dim: int, name: str) -> 
     """
     if rows.shape != (len(texts), dim):
         raise InputError(
-            f"encoder {name}: gave rows of shape {tuple(rows.shape)} for {len(texts)} texts of {dim} "
-            "numbers each"
+            f"encoder {name}: gave rows of shape {tuple(rows.shape)} for {len(texts)} texts of {dim} numbers each"
         )
     rows = rows.float().cpu()
     lengths = rows.double().norm(dim=1)  # not finite where a number of the row is not
@@ -141,7 +138,6 @@ def check_unit_rows(rows: Tensor, texts: Sequence[str], dim: int, name: str) -> 
     if bad_rows:
         row = bad_rows[0]
         raise InputError(
-            f"encoder {name}: the vector of {texts[row][:200]!r} has length {lengths[row].item():.4g} "
-            "instead of 1"
+            f"encoder {name}: the vector of {texts[row][:200]!r} has length {lengths[row].item():.4g} instead of 1"
         )
     return rows

@@ -38,9 +38,8 @@ class RewardFailure(InputError):
 def term_values(name: str, term: Term, sources: Texts, completions: Texts, references: References) -> Tensor:
     """Call a term on N rows: (N,) fp32 on the CPU, NaN where it cannot judge. Raises RewardFailure."""
     try:
-        return _numbers(
-            name, term(list(sources), list(completions), list(references)), completions
-        )  # copies: it may change its own
+        # copies: it may change its own
+        return _numbers(name, term(list(sources), list(completions), list(references)), completions)
     except (RewardFailure, MemoryError):
         raise
     except InputError as error:  # says where and what itself
@@ -74,9 +73,7 @@ class NamedEncoder:
 
 
 def check_gate(name: str, values: Tensor, completions: Sequence[str]) -> None:
-    """Raises RewardFailure naming the first row in which a gate lies outside [0, 1]; a missing value may
-    stay.
-    """
+    """Raises RewardFailure naming the first row in which a gate lies outside [0, 1]; a missing value may stay."""
     rows = ((values < 0) | (values > 1)).nonzero().flatten().tolist()
     if rows:
         place = _place(rows[0], completions)
@@ -110,9 +107,7 @@ def missing_sentence(name: str, values: Tensor, completions: Sequence[str]) -> s
 
 
 def _numbers(name: str, values: Any, completions: Sequence[str]) -> Tensor:
-    """Convert a tensor, an array, or a list of numbers and None to (N,) fp32; NaN where a value is not
-    finite.
-    """
+    """Convert a tensor, an array, or a list of numbers and None to (N,) fp32; NaN where a value is not finite."""
     request = f"return one number, or None, for each of the {len(completions)} completions; {REMEDY}"
     if isinstance(values, np.ndarray):
         values = values.tolist()
@@ -136,8 +131,7 @@ def _number(name: str, row: int, value: Any, completions: Sequence[str]) -> floa
         return torch.nan if value is None else float(value)
     description = f"{type(value).__name__} {_brief(str(value), SHORT)!r}"
     raise RewardFailure(
-        f"reward term {name!r} is {description} in {_place(row, completions)}; return a number, or None; "
-        f"{REMEDY}"
+        f"reward term {name!r} is {description} in {_place(row, completions)}; return a number, or None; {REMEDY}"
     )
 
 

@@ -65,8 +65,7 @@ class EncoderFit:
             f"unrelated reference texts have a mean cosine of {self.references.unrelated:.2f} (spread "
             f"{self.references.spread:.2f}), "
             f"cut ones are found again with AUC {self.references.cut_auc:.2f}, from their source texts with "
-            f"AUC {self.pair_auc:.2f} "
-            f"(0.50 is chance; {self.pairs} pairs)"
+            f"AUC {self.pair_auc:.2f} (0.50 is chance; {self.pairs} pairs)"
         )
 
 
@@ -129,16 +128,12 @@ def auc_among_equals(queries: Tensor, answers: Tensor, lengths: Sequence[int]) -
 
 
 def refusal(fit: EncoderFit) -> str:
-    """Why the cosines of this encoder cannot teach anything on these pairs, and what to do; "" where they
-    can.
-    """
+    """Why the cosines of this encoder cannot teach anything on these pairs, and what to do; "" where they can."""
     knows_both = fit.sources.is_known and fit.references.is_known
     if fit.references.cut_auc < MIN_CUT_AUC:
         return (
-            f"it cannot tell the reference texts apart (AUC {fit.references.cut_auc:.2f}, {MIN_CUT_AUC} is "
-            "needed), as an encoder "
-            "that cannot spell their script; name one that knows the language, or make one of your pairs: "
-            "docs/reward.md, "
+            f"it cannot tell the reference texts apart (AUC {fit.references.cut_auc:.2f}, {MIN_CUT_AUC} is needed), as an encoder "
+            "that cannot spell their script; name one that knows the language, or make one of your pairs: docs/reward.md, "
             f"'An encoder of your own'; measured: {fit}"
         )
     if knows_both and fit.pair_auc < MIN_PAIR_AUC:
@@ -168,9 +163,7 @@ def warnings(fit: EncoderFit, threshold: float) -> list[str]:
     sentences = [sentence] if (sentence := threshold_warning(fit, threshold)) else []
     if fit.sources.is_known and fit.pair_auc < GOOD_PAIR_AUC:
         sentences.append(
-            "it knows the source language and finds the reference texts from it only with AUC "
-            f"{fit.pair_auc:.2f}, below "
-            f"{GOOD_PAIR_AUC}: it compares spellings in the target language and not meanings, or the pairs "
-            "are no translations"
+            f"it knows the source language and finds the reference texts from it only with AUC {fit.pair_auc:.2f}, below "
+            f"{GOOD_PAIR_AUC}: it compares spellings in the target language and not meanings, or the pairs are no translations"
         )
     return sentences

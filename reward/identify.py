@@ -33,12 +33,8 @@ PIP_COMMANDS = {
     "fastText": "pip install fasttext-predict==0.9.2.4",
 }
 LABEL = "__label__"
-LABEL_CODES = {
-    "als": "gsw",
-    "bh": "bho",
-    "eml": "egl",
-    "zxx": "zxx",
-}  # Wikipedia's codes that BCP 47 gives others
+# Wikipedia's codes that BCP 47 gives others
+LABEL_CODES = {"als": "gsw", "bh": "bho", "eml": "egl", "zxx": "zxx"}
 CACHE_SIZE = 16384  # texts
 
 

@@ -88,26 +88,21 @@ def _in_one_pass(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Ten
 
 @cache
 def _silence_beta_warning() -> None:
-    """Use up PyTorch's warning, once per process, that sparse CSR is in beta. The tests pin what is used of
-    it.
-    """
+    """Use up PyTorch's warning, once per process, that sparse CSR is in beta. The tests pin what is used of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.sparse_csr_tensor([0, 1], [0], [0.0], size=(1, 1), check_invariants=False)
 
 
 def _in_blocks(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
-    """(K,) dot products in blocks of one shape, the last one padded: the order of a sum may depend on the
-    shape.
-    """
+    """(K,) dot products in blocks of one shape, the last one padded: the order of a sum may depend on the shape."""
     owners = torch.repeat_interleave(offsets.diff(), output_size=len(rows))
     missing = -len(rows) % BLOCK
     blocks = zip(
         F.pad(owners, (0, missing)).split(BLOCK), F.pad(rows, (0, missing)).split(BLOCK), strict=True
     )
-    padding = (
-        -completions.shape[1] % ALIGNED
-    )  # a row that starts off a vector's boundary would be summed in another order
+    # a row that starts off a vector's boundary would be summed in another order
+    padding = -completions.shape[1] % ALIGNED
     products = (completions.index_select(0, owner) * matrix.index_select(0, row) for owner, row in blocks)
     return torch.cat([F.pad(product, (0, padding)).sum(dim=1) for product in products])[: len(rows)]
 
@@ -115,13 +110,11 @@ def _in_blocks(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tenso
 def _check_vectors(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> None:
     if completions.dim() != 2 or matrix.dim() != 2 or completions.shape[1] != matrix.shape[1]:
         raise ValueError(
-            f"completions (N, D) and matrix (R, D) are needed, got {tuple(completions.shape)} and "
-            f"{tuple(matrix.shape)}"
+            f"completions (N, D) and matrix (R, D) are needed, got {tuple(completions.shape)} and {tuple(matrix.shape)}"
         )
     if completions.dtype != torch.float32 or matrix.dtype != torch.float32 or not matrix.is_contiguous():
         raise ValueError(
-            f"fp32 vectors and a contiguous matrix are needed, got {completions.dtype} and {matrix.dtype} "
-            f"{matrix.stride()}"
+            f"fp32 vectors and a contiguous matrix are needed, got {completions.dtype} and {matrix.dtype} {matrix.stride()}"
         )
     if rows.dim() != 1 or len(offsets) != len(completions) + 1:
         raise ValueError(
@@ -135,13 +128,10 @@ def _check_vectors(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: T
 
 
 def _check_segments(offsets: Tensor, total: int) -> Tensor:
-    """(N + 1,) -> members of each segment (N,). Raises ValueError unless the offsets rise from 0 to
-    `total`.
-    """
+    """(N + 1,) -> members of each segment (N,). Raises ValueError unless the offsets rise from 0 to `total`."""
     counts = offsets.diff()
     if int(offsets[0]) != 0 or int(offsets[-1]) != total or (len(counts) and int(counts.min()) < 1):
         raise ValueError(
-            f"offsets must rise from 0 to {total}, each segment with at least one member, got "
-            f"{offsets.tolist()}"
+            f"offsets must rise from 0 to {total}, each segment with at least one member, got {offsets.tolist()}"
         )
     return counts

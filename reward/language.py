@@ -152,9 +152,8 @@ def detector() -> Callable[[str], str]:
 
     @functools.lru_cache(maxsize=4096)
     def identify(text: str) -> str:
-        plain = "".join(
-            character if character.isprintable() else " " for character in text
-        )  # it refuses control characters
+        # it refuses control characters
+        plain = "".join(character if character.isprintable() else " " for character in text)
         code: str = cld2.detect(plain, isPlainText=True)[2][0][1]
         return primary(code)  # zh-Hant is zh, iw is he
 
@@ -180,11 +179,8 @@ def language(
         assert identify is not None
         if len(units(completion)) < least:
             return 1.0
-        accepted_languages = {
-            primary(target_language),
-            UNDECIDED,
-            *map(identify, texts),
-        }  # the detector may misread a reference text as well
+        # the detector may misread a reference text as well
+        accepted_languages = {primary(target_language), UNDECIDED, *map(identify, texts)}
         return float(identify(completion) in accepted_languages)
 
     return per_row(score, sources, completions, references, needs_references=False)

@@ -38,9 +38,7 @@ TIBETAN_MARKS = re.compile("([\u0f01-\u0f0a\u0f0d-\u0f14]+)")
 
 
 def split_syllables(text: str) -> str:
-    """Tibetan text with a space for every tsheg and around every shad: two syllables and a shad -> 'a b
-    །'.
-    """
+    """Tibetan text with a space for every tsheg and around every shad: two syllables and a shad -> 'a b །'."""
     return " ".join(TIBETAN_MARKS.sub(r" \1 ", TSHEG.sub(" ", text)).split())
 
 

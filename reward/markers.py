@@ -93,7 +93,7 @@ def markers(
     is_part = is_unspaced(target_script)
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        found = markers_of(completion, own, is_part)
-        return math.pow(decay, min(difference(found, markers_of(text, own, is_part)) for text in texts))
+        own_markers = markers_of(completion, own, is_part)
+        return math.pow(decay, min(difference(own_markers, markers_of(text, own, is_part)) for text in texts))
 
     return per_row(score, sources, completions, references)

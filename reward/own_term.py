@@ -28,8 +28,7 @@ def load_own_term(name: str) -> Callable[..., Any]:
     file = user_path(path)
     if not file.is_file():
         raise InputError(
-            f"reward term {name!r}: {path} is not a file; write it as FILE.py:function, seen from the "
-            "working folder"
+            f"reward term {name!r}: {path} is not a file; write it as FILE.py:function, seen from the working folder"
         )
     spec = spec_from_file_location(f"own_term_{file.stem}", file)
     assert spec is not None and spec.loader is not None
@@ -48,8 +47,7 @@ def load_own_term(name: str) -> Callable[..., Any]:
             if inspect.isfunction(value) and not key.startswith("_")
         ]
         raise InputError(
-            f"reward term {name!r}: {path} has no function {attribute!r}; its functions: "
-            f"{', '.join(functions) or 'none'}"
+            f"reward term {name!r}: {path} has no function {attribute!r}; its functions: {', '.join(functions) or 'none'}"
         )
     if _num_positional(function) != 3:
         raise InputError(f"reward term {name!r}: it must take three lists: {SHAPE}")

@@ -19,23 +19,18 @@ from torch import Tensor
 from data.cache import cache_dir
 from data.errors import InputError
 from data.script import known_script
-from reward.combine import Reward, RewardConfig, check, find_term, keywords, language_gate, make_reward
+from reward.combine import Reward, RewardConfig, check, find_term, fitted_gate, keywords, make_reward
 from reward.cosine import Vectors
 from reward.embedding import EmbeddingStore
 from reward.encoder import Encoder, load_encoder
 from reward.faults import NamedEncoder
 from reward.hubness import build_bank
-from reward.language import LanguageGate, measure_fit
+from reward.language import LanguageGate
 from reward.learned.scores import Metrics
 from reward.source_length import measure_bounds
 
-OF_A_RUN = (
-    "encoder",
-    "encoders",
-    "held_out",
-    "control",
-    "metric_share",
-)  # settings of [reward] that a run needs and this does not
+# settings of [reward] that a run needs and this does not
+OF_A_RUN = ("encoder", "encoders", "held_out", "control", "metric_share")
 
 
 class SemanticReward:
@@ -91,7 +86,7 @@ class SemanticReward:
             self.store,
             texts,
             held_out=lambda: _held_out_store(held_out, device, folder),
-            gate=lambda: _gate(self.config, language, texts),
+            gate=lambda: fitted_gate(self.config, language, texts),
             metrics=lambda: Metrics(
                 self.config.metrics,
                 torch.device(device),
@@ -188,10 +183,3 @@ def _held_out_store(encoder: str | Encoder | None, device: str, folder: Path | N
     if encoder is None:
         raise InputError("cosine_held_out: give SemanticReward(held_out=...), a second encoder")
     return _store(encoder, device, folder)
-
-
-def _gate(config: RewardConfig, language: str, texts: Sequence[str]) -> LanguageGate | None:
-    """The gate of `identifier`, with its threshold measured on `texts` where they are enough."""
-    gate = language_gate(config, language)
-    fit = measure_fit(gate, texts, []) if gate else None
-    return replace(gate, threshold=fit.threshold) if gate and fit else gate

@@ -22,13 +22,8 @@ from reward.repetition import unrepeated
 from reward.script import script
 from reward.source_length import source_length
 
-NO_GATES = (
-    "cosine_raw",
-    "cosine_held_out",
-    "cosine_empty",
-    "length_ratio",
-    "coverage_source",
-)  # not in [0, 1], or for the log only
+# not in [0, 1], or for the log only
+NO_GATES = ("cosine_raw", "cosine_held_out", "cosine_empty", "length_ratio", "coverage_source")
 
 REFERENCE_FREE = ("script", "language", "source_length", "coverage_source")  # work without a reference text
 

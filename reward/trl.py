@@ -14,9 +14,7 @@ Texts = Sequence[str]
 def as_term(
     reward: Callable[..., Sequence[float | None]], column: str = "reference"
 ) -> Callable[..., list[float | None]]:
-    """`reward` as a term: it gets our sources as `prompts`, and the first reference text of each row as
-    `column`.
-    """
+    """`reward` as a term: it gets our sources as `prompts`, and the first reference text of each row as `column`."""
 
     def term(sources: Texts, completions: Texts, references: Sequence[Texts]) -> list[float | None]:
         columns = {column: [texts[0] for texts in references]}

@@ -76,8 +76,7 @@ class VectorFile:
             or {*map(len, keys)} - {KEY_BYTES}
         ):
             raise ValueError(
-                f"{len(keys)} keys of {KEY_BYTES} bytes and as many fp32 rows of {self.matrix.shape[1]} "
-                "numbers are needed"
+                f"{len(keys)} keys of {KEY_BYTES} bytes and as many fp32 rows of {self.matrix.shape[1]} numbers are needed"
             )
         with _exclusive_lock(self.folder):
             self._read_or_set_aside()
@@ -146,8 +145,7 @@ class VectorFile:
                     os.replace(self.folder / name, self.folder / f"{name}.damaged")
             self._reset()
             self._say(
-                f"embeddings: {self.folder}: {error}; its files are set aside as *.damaged, its texts will "
-                "be embedded again"
+                f"embeddings: {self.folder}: {error}; its files are set aside as *.damaged, its texts will be embedded again"
             )
 
     def _check_header(self) -> None:
@@ -166,9 +164,7 @@ class VectorFile:
 
 @contextmanager
 def _exclusive_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of `folder`, which is made on first use; the lock ends with the process, however that
-    ends.
-    """
+    """Hold the lock of `folder`, which is made on first use; the lock ends with the process, however that ends."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:

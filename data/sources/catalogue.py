@@ -17,9 +17,7 @@ LIBREOFFICE = "usr/lib/libreoffice/program/resource"
 
 
 def read_libreoffice(folders: Folders, language: str = "dz") -> Iterator[Pair]:
-    """A language and Chinese of LibreOffice's user interface; its accelerator mark is `~`, and `_` in
-    dialogues.
-    """
+    """A language and Chinese of LibreOffice's user interface; its accelerator mark is `~`, and `_` in dialogues."""
     if len(folders) < 2:
         return  # one language alone aligns with nothing
     source = folders[f"libreoffice-l10n-{language}"]

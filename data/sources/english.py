@@ -96,9 +96,7 @@ def read_cldr(folders: Folders) -> Iterator[Pair]:
 
 
 def read_udhr(folders: Folders) -> Iterator[Pair]:
-    """Paragraphs of the Universal Declaration of Human Rights, where a section has equally many in both
-    languages.
-    """
+    """Paragraphs of the Universal Declaration of Human Rights, where a section has equally many in both languages."""
     for folder in folders.values():
         declarations = folder / "package" / "declaration"
         english = udhr.sections(declarations / "eng.html")

@@ -27,9 +27,8 @@ MEANS = "headings and sections of LibreOffice's Dzongkha help, a package of Debi
 MIN_SHARE = 0.5  # of a paragraph's or heading's characters in Tibetan script
 DIVISION = re.compile(r"<(/?)div\b([^<>]*)>")
 ASIDE = re.compile(r'class="(?:howtoget|icontable|relatedtopics|debug)"')
-RELATED = re.compile(
-    r'class="related"'
-)  # the line above links to other pages ends a section as a heading does
+# the line above links to other pages ends a section as a heading does
+RELATED = re.compile(r'class="related"')
 
 
 def obtain(cache: Path, say: Callable[[str], None] = print) -> Archive:
@@ -37,8 +36,7 @@ def obtain(cache: Path, say: Callable[[str], None] = print) -> Archive:
     archives, missing = debian_archives([PACKAGE], cache, say)
     if PACKAGE not in archives:
         raise InputError(
-            f"data.corpus=headlines: {PACKAGE} is a package of Debian and could not be obtained: "
-            f"{missing[PACKAGE]}"
+            f"data.corpus=headlines: {PACKAGE} is a package of Debian and could not be obtained: {missing[PACKAGE]}"
         )
     return archives[PACKAGE]
 

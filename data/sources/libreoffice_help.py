@@ -34,9 +34,7 @@ def read(folders: Folders) -> Iterator[Pair]:
 
 
 def paragraphs(page: Path) -> dict[str, str]:
-    """The text of each paragraph and heading that has an id, by that id; the first one where an id comes
-    twice.
-    """
+    """The text of each paragraph and heading that has an id, by that id; the first one where an id comes twice."""
     texts: dict[str, str] = {}
     for _, attributes, body in elements(parse_file(page, text_of), BLOCKS):
         key = ID.search(attributes) or ID.search(body)

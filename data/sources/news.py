@@ -28,9 +28,7 @@ class TextItem:
 
 
 def find_file(folder: Path, name: str) -> Path:
-    """The file called `name` (with its last folder, as `tag/199801.txt`) somewhere below an unpacked
-    package.
-    """
+    """The file called `name` (with its last folder, as `tag/199801.txt`) somewhere below an unpacked package."""
     matches = sorted(path for path in folder.rglob(Path(name).name) if path.as_posix().endswith("/" + name))
     if not matches:
         raise InputError(

@@ -17,9 +17,7 @@ Folders = Mapping[str, Path]
 
 @dataclass(frozen=True)
 class Package:
-    """A package by registry and name; Debian's packages have the archive's present version, so they have no
-    pin.
-    """
+    """A package by registry and name; Debian's packages have the archive's present version, so they have no pin."""
 
     registry: Literal["debian", "pip", "npm"]
     name: str
@@ -54,9 +52,8 @@ class Origin:
     def examples(self, folders: Folders) -> Iterator[Example]:
         """The reader's pairs as examples with their origin and licence."""
         for pair in self.read(folders):
-            key = pair.key.encode(
-                "utf-8", "backslashreplace"
-            ).decode()  # a key may hold half a surrogate pair
+            # a key may hold half a surrogate pair
+            key = pair.key.encode("utf-8", "backslashreplace").decode()
             yield Example(
                 f"{self.name}:{key}",
                 pair.source,

@@ -16,15 +16,8 @@ OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 OPAQUE = object()  # stands for every value without names
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_LIST": OPAQUE, "EMPTY_TUPLE": OPAQUE}
 VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"}
-INTO_OPAQUE = {
-    "TUPLE1": 1,
-    "TUPLE2": 2,
-    "TUPLE3": 3,
-    "NEWOBJ": 2,
-    "REDUCE": 2,
-    "APPEND": 2,
-    "BUILD": 2,
-}  # name: values it takes
+# name: values it takes
+INTO_OPAQUE = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "NEWOBJ": 2, "REDUCE": 2, "APPEND": 2, "BUILD": 2}
 IGNORED = {"PROTO", "FRAME"}
 
 
@@ -101,7 +94,6 @@ class _Machine:
     def _class(self, names: list[Any]) -> None:
         if not all(isinstance(name, str) for name in names) or tuple(names) not in self.classes:
             raise FormatError(
-                f"asks for {'.'.join(name for name in names if isinstance(name, str))}, which no plain "
-                "table needs"
+                f"asks for {'.'.join(name for name in names if isinstance(name, str))}, which no plain table needs"
             )
         self.stack.append(OPAQUE)

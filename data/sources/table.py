@@ -93,9 +93,7 @@ class Table:
 
 
 def read_table(lines: Sequence[bytes], candidates: Sequence[Columns], place: Path) -> Table:
-    """Read the pairs of a table; its columns are those of the first candidate in the header. Raises
-    InputError.
-    """
+    """Read the pairs of a table; its columns are those of the first candidate in the header. Raises InputError."""
     top = next((number for number, line in enumerate(lines) if line.strip()), 0)
     first = [_bare(cell) for cell in lines[top].decode("utf-8", "replace").split("\t")] if lines else []
     places = find_places(first, top + 1, candidates, place)
@@ -142,8 +140,7 @@ def find_places(header: Row, line: int, candidates: Sequence[Columns], place: Pa
         return Places(0, 1, candidates[0], 0)
     raise InputError(
         f"{place}:{line}: no columns {candidates[0][0]!r} and {candidates[0][1]!r}; data.source_column and "
-        "data.reference_column take "
-        f"numbers from 1 or names of the first line, which has {header[:SHOWN_COLUMNS]}"
+        f"data.reference_column take numbers from 1 or names of the first line, which has {header[:SHOWN_COLUMNS]}"
     )
 
 
@@ -168,9 +165,8 @@ def _export_rows(lines: Sequence[bytes], places: Places) -> list[tuple[int, Row]
     except csv.Error:
         return None
     cells = places.cells([row for _, row in rows])
-    loses_rows = (
-        len(rows) - len(cells) / 2 > len(plain) - len(texts) / 2
-    )  # a quote that opens a text swallowed the next lines
+    # a quote that opens a text swallowed the next lines
+    loses_rows = len(rows) - len(cells) / 2 > len(plain) - len(texts) / 2
     return (
         None
         if loses_rows or not _is_export(cells)

@@ -32,12 +32,13 @@ FILES = (
 )
 LANGUAGES = "data.source_language and data.target_language"
 CORPUS = ("data.corpus", "data.train")  # settings that take a built-in corpus too
+# by what a file is named
 INSTEAD = {
     ".json": "save it as .jsonl, one object a line",
     ".xlsx": "save it as .csv",
     ".ods": "save it as .csv",
     ".arrow": "give its folder",
-}  # by what a file is named
+}
 SHOWN_LINE = 80  # characters of a line that is no pair
 NUM_SAMPLES = 200  # lines that show the encoding, texts that show the script
 
@@ -103,9 +104,7 @@ class UserCorpus:
 
     @property
     def candidates(self) -> tuple[Columns, ...]:
-        """The columns to look for: those in the settings, or else the default names, then the languages'
-        codes.
-        """
+        """The columns to look for: those in the settings, or else the default names, then the languages' codes."""
         languages = (self.source_language, self.target_language)
         if self.columns != DEFAULT_COLUMNS:
             return (self.columns,)

@@ -38,13 +38,8 @@ def languages(run: RunFolder) -> list[str]:
     """The languages of the corpus and of what is written, as the hub names them."""
     splits = run.corpus.get("manifest", {}).get("splits", {})
     sources = {language for part in splits.values() for language in part["languages"]}
-    targets = {system["target_language"] for view in views(run) for system in view.systems.values()}
+    targets = {system["target_language"] for view in run.views.values() for system in view.systems.values()}
     return sorted({primary(language) for language in sources | targets})
-
-
-def views(run: RunFolder) -> list[RunFolder]:
-    """The run on its own test set and on each further one."""
-    return [run, *run.tests.values()]
 
 
 def is_translation(run: RunFolder) -> bool:
@@ -86,7 +81,7 @@ def eval_results(run: RunFolder, system: str) -> list[EvalResult]:
             metric_name=metric.label,
             metric_value=round(view.systems[system]["metrics"]["all"][metric.key], 4),
         )
-        for name, view in {"": run, **run.tests}.items()
+        for name, view in run.views.items()
         if system in view.systems
         for metric in shown_metrics(view)
         if view.systems[system]["metrics"]["all"].get(metric.key) is not None

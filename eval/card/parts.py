@@ -8,7 +8,7 @@ from data.documents import read_object
 from data.language_names import short_name
 from data.prompt_record import FILE as PROMPT_FILE
 from data.prompt_record import load_wording as wording_of
-from eval.card.head import base_of, licence_of_model, views
+from eval.card.head import base_of, licence_of_model
 from eval.report.blocks import Table
 from eval.report.corpus_tables import origin_table, part_table
 from eval.report.findings import budget_sentences
@@ -161,10 +161,9 @@ def commit(run: RunFolder) -> str:
 
 def results(run: RunFolder, system: str) -> Iterator[str]:
     """Scores with intervals, on each test set."""
-    names = {"": run, **run.tests}
-    if not any(view.systems for view in views(run)):
+    if not any(view.systems for view in run.views.values()):
         yield "The run was not evaluated: its folder has no results."
-    for name, view in names.items():
+    for name, view in run.views.items():
         if not view.systems:
             continue
         title = f"Test set {name}" if name else "Test set"

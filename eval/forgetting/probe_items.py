@@ -27,10 +27,8 @@ from data.sources.package_file import FormatError, parse_file, text_of
 
 CHOICES = 4
 ANALOGIES_PER_KIND = 10
-SKIPPED_KINDS = (
-    "capital-common-countries",
-    "capital-world",
-)  # kinds of analogy that the capitals already ask
+# kinds of analogy that the capitals already ask
+SKIPPED_KINDS = ("capital-common-countries", "capital-world")
 IDIOMS = 120
 IDIOM_CHARACTERS = 4
 MEANING_CHARACTERS = range(8, 25)  # of an explanation; a longer one costs more and tells no more

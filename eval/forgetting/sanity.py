@@ -75,9 +75,7 @@ def continuations(
 
 
 def sanity_of(language: str, beginnings: tuple[str, ...], outputs: list[str]) -> dict[str, Any]:
-    """Shares of outputs in the expected script and of empty ones, the mean share of repetition, and every
-    output.
-    """
+    """Shares of outputs in the expected script and of empty ones, the mean share of repetition, and every output."""
     rows: list[dict[str, Any]] = [
         {
             "id": f"{language}:{number}",

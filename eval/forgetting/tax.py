@@ -90,7 +90,5 @@ def measure_tax(
 
 
 def tax_scalar(tax: Tax) -> float:
-    """The tax of a checkpoint in nats per token: mean rise of the loss on general text over the untouched
-    model's.
-    """
+    """The tax of a checkpoint in nats per token: mean rise of the loss on general text over the untouched model's."""
     return float(tax["drift"]["general"]["nll_change_mean"])

@@ -51,9 +51,9 @@ def number_of(references: References) -> str:
 def bleu_statistics(outputs: Sequence[str], references: References, language: str) -> Array:
     """(n, 10) per item: output length, closest reference length, 4 matched and 4 output n-gram counts."""
     metric = bleu_metric(language)
-    written = tokenizer_input(outputs, language)
+    own_texts = tokenizer_input(outputs, language)
     texts = [tokenizer_input(own, language) for own in references]
-    rows = [bleu_row(metric, output, own) for output, own in zip(written, texts, strict=True)]
+    rows = [bleu_row(metric, output, own) for output, own in zip(own_texts, texts, strict=True)]
     return np.asarray(rows, dtype=np.float64).reshape(len(outputs), 2 + 2 * BLEU_ORDER)
 
 
@@ -74,11 +74,11 @@ def chrf_statistics(outputs: Sequence[str], references: References) -> Array:
 
 def chrf_row(output: str, texts: Sequence[str]) -> Array:
     """(18,) counts of one item. sacreBLEU's chrF shows none, so its n-grams are counted here."""
-    written = extract_all_char_ngrams(output, CHRF_ORDER)
+    ngrams = extract_all_char_ngrams(output, CHRF_ORDER)
     rows = [
         [
             count
-            for own, other in zip(written, extract_all_char_ngrams(text, CHRF_ORDER), strict=True)
+            for own, other in zip(ngrams, extract_all_char_ngrams(text, CHRF_ORDER), strict=True)
             for count in (own.total() if other else 0, other.total(), (own & other).total())
         ]
         for text in texts
@@ -109,20 +109,18 @@ def chrf_of_sums(sums: Array) -> Array:
     """(..., 18) summed statistics -> (...) chrF2 in 0..100: precision and recall averaged over the orders
     both sides have.
     """
-    outputs, references, matched = (sums[..., offset::3] for offset in range(3))
+    outputs, references, matches = (sums[..., offset::3] for offset in range(3))
     is_used = (outputs > 0) & (references > 0)
     orders = np.maximum(is_used.sum(axis=-1), 1)
-    precision = np.where(is_used, matched / np.maximum(outputs, 1), 0.0).sum(axis=-1) / orders
-    recall = np.where(is_used, matched / np.maximum(references, 1), 0.0).sum(axis=-1) / orders
+    precision = np.where(is_used, matches / np.maximum(outputs, 1), 0.0).sum(axis=-1) / orders
+    recall = np.where(is_used, matches / np.maximum(references, 1), 0.0).sum(axis=-1) / orders
     denominator = CHRF_BETA**2 * precision + recall
     numerator = (1 + CHRF_BETA**2) * precision * recall
     return 100 * np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
 
 
 def signatures(outputs: Sequence[str], references: References, language: str) -> dict[str, str]:
-    """sacreBLEU's description of how each number was made (it needs one scoring to know the number of
-    references).
-    """
+    """sacreBLEU's description of how each number was made (it needs one scoring to know the number of references)."""
     bleu = bleu_metric(language)
     chrf = CHRF()
     bleu.corpus_score(

@@ -10,11 +10,10 @@ is a little below that of packages which stem.
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from data.script import is_unspaced, script_of
 from eval.metrics.overlap import References, number_of
 from reward.copying import uncopied
+from reward.order import common_subsequence
 from reward.units import units
 
 COPIED_FROM = 0.5  # share of an output's units from which it counts as a copy of its source
@@ -36,23 +35,12 @@ def rouge_l(outputs: Sequence[str], references: References) -> list[float]:
 
 def f1(first: Sequence[str], second: Sequence[str]) -> float:
     """2 * LCS / units of both."""
-    return 2 * common_length(first, second) / max(1, len(first) + len(second))
+    return 2 * common_subsequence(first, second) / max(1, len(first) + len(second))
 
 
 def signature(references: References) -> str:
     """How ROUGE-L is made."""
     return f"lcs:f1|case:lower|units:syllables+characters+words|stem:no|nrefs:{number_of(references)}"
-
-
-def common_length(first: Sequence[str], second: Sequence[str]) -> int:
-    """Length of the longest common subsequence. Row by row: either a unit is left out, or it ends a longer
-    one; the running maximum carries the best along the row.
-    """
-    lengths = np.zeros(len(second) + 1, dtype=np.int64)
-    texts = np.array([*second], dtype=object)
-    for unit in first:
-        lengths[1:] = np.maximum.accumulate(np.maximum(lengths[1:], lengths[:-1] + (texts == unit)))
-    return int(lengths[-1])
 
 
 def copies(

@@ -25,9 +25,7 @@ Z_95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Difference:
-    """after - before with its percentile interval; `p_not_greater` is the share of resamples with a
-    difference <= 0.
-    """
+    """after - before with its percentile interval; `p_not_greater` is the share of resamples with a difference <= 0."""
 
     before: float
     after: float
@@ -40,9 +38,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class McNemar:
-    """Items only the second (`gained`) or only the first (`lost`) got right, and the exact two-sided
-    p-value.
-    """
+    """Items only the second (`gained`) or only the first (`lost`) got right, and the exact two-sided p-value."""
 
     gained: int
     lost: int

@@ -26,6 +26,6 @@ def cosines(outputs: Sequence[str], references: Sequence[Sequence[str]], embed: 
     rows = embed([*outputs, *chain.from_iterable(references)]).double().cpu()
     counts = [len(texts) for texts in references]
     output_rows = rows[: len(outputs)].repeat_interleave(torch.tensor(counts), dim=0)
-    paired = (output_rows * rows[len(outputs) :]).sum(dim=-1).tolist()
-    best = [max(paired[start:end]) for start, end in pairwise(accumulate(counts, initial=0))]
+    of_pairs = (output_rows * rows[len(outputs) :]).sum(dim=-1).tolist()
+    best = [max(of_pairs[start:end]) for start, end in pairwise(accumulate(counts, initial=0))]
     return [value if output.strip() else 0.0 for value, output in zip(best, outputs, strict=True)]

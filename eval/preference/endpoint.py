@@ -119,8 +119,7 @@ class Endpoint:
             text = ""
         text = text.replace(self.key, "[key]") if self.key else text
         return InputError(
-            f"{self.name}: HTTP {error.code} ({text[:MAX_QUOTE]}); check the address, the model's name and "
-            "the key"
+            f"{self.name}: HTTP {error.code} ({text[:MAX_QUOTE]}); check the address, the model's name and the key"
         )
 
 

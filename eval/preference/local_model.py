@@ -32,8 +32,7 @@ class LocalModel:
         self._choices = [text_ids(self._tokenizer, f" {sign}") for sign in SIGNS]
         if len({tuple(ids) for ids in self._choices}) < len(SIGNS) or not all(self._choices):
             raise InputError(
-                f"{folder}: the tokenizer does not tell the signs {', '.join(SIGNS)} apart; take another "
-                "model as judge"
+                f"{folder}: the tokenizer does not tell the signs {', '.join(SIGNS)} apart; take another model as judge"
             )
         self.settings = {
             "kind": "log-likelihood of a sign",
@@ -50,8 +49,7 @@ class LocalModel:
         room = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         if room is not None and len(context) + max(map(len, self._choices)) > room:
             raise InputError(
-                f"{self.name}: a question has {len(context)} tokens, its context only {room}; take a judge "
-                "with a longer one"
+                f"{self.name}: a question has {len(context)} tokens, its context only {room}; take a judge with a longer one"
             )
         (scores,) = log_likelihoods(self._model, [context], [self._choices])
         best = max(range(len(SIGNS)), key=scores.__getitem__)

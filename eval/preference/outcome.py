@@ -153,8 +153,7 @@ def preference_table(result: dict[str, Any]) -> Table:
         f"{result['identical']} of {result['n']} outputs are identical and count as ties.",
         f"{result['unparsable']} of {result['answers']} answers name no side and count as ties.",
         f"The first text was chosen in {share_text(result['first_chosen'])} decided answers.",
-        f"The longer text was preferred in {share_text(result['longer_preferred'])} decided items of "
-        "different lengths; "
+        f"The longer text was preferred in {share_text(result['longer_preferred'])} decided items of different lengths; "
         f"the second system's is the longer one in {share_text(result['after_longer'])}.",
     ]
     title = f"{result['after']} against {result['before']}, judged by {result['judge']}"

@@ -57,9 +57,7 @@ class Outputs:
 
 
 def read_outputs(path: Path) -> Outputs:
-    """`eval/<system>.json` of a run, or a study's point, whose "target" is such a document. Raises
-    InputError.
-    """
+    """`eval/<system>.json` of a run, or a study's point, whose "target" is such a document. Raises InputError."""
     content = read_bytes(path)
     document = parse_object(path, parse_json(content, str(path)))
     name = document.get("system")

@@ -17,9 +17,8 @@ from data.documents import read_bytes
 from data.errors import InputError
 
 COLUMNS = ("id", "source", "reference", "output 1", "output 2", "better", "comment")
-FORMULA = re.compile(
-    "[=+\\-@\t\r\n'\uff1d\uff0b\uff0d\uff20]"
-)  # what a cell must not begin with; the last four are full-width = + - @
+# what a cell must not begin with; the last four are full-width = + - @
+FORMULA = re.compile("[=+\\-@\t\r\n'\uff1d\uff0b\uff0d\uff20]")
 SIGNS = {"1": "1", "2": "2", "=": "=", "==": "=", "0": "=", "tie": "="}
 DECIMALS = re.compile("[.,]0+$")  # what a spreadsheet may add to a number
 
@@ -54,8 +53,7 @@ def read_signs(path: Path, names: Sequence[str]) -> dict[str, str]:
         name = row["id"].strip()
         if name not in row_names:
             raise InputError(
-                f"{place}: id = {name!r} is no row of the sheet that this key belongs to; take the key made "
-                "with it"
+                f"{place}: id = {name!r} is no row of the sheet that this key belongs to; take the key made with it"
             )
         if name in lines:
             raise InputError(f"{place}: the row {name} stands in line {lines[name]} too; keep one of them")
@@ -107,8 +105,7 @@ def check_columns(columns: Sequence[str], place: str) -> None:
     for name in ("id", "better"):
         if name not in columns:
             raise InputError(
-                f"{place}: no column {name!r} in the first row; keep the header of the sheet: "
-                f"{', '.join(COLUMNS)}"
+                f"{place}: no column {name!r} in the first row; keep the header of the sheet: {', '.join(COLUMNS)}"
             )
 
 

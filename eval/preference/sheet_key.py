@@ -57,8 +57,7 @@ def make_key(names: tuple[str, str], pairs: Sequence[Pair], seed: int) -> Key:
     differing = [pair for pair in pairs if not pair.is_identical]
     if not differing:
         raise InputError(
-            f"{names[0]} and {names[1]}: all {len(pairs)} outputs that were drawn are identical, so there is "
-            "nothing to read"
+            f"{names[0]} and {names[1]}: all {len(pairs)} outputs that were drawn are identical, so there is nothing to read"
         )
     sides = [number % 2 == 0 for number in range(len(differing))]
     random.Random(f"sides {seed}").shuffle(sides)

@@ -11,10 +11,9 @@ from eval.run_folder import RunFolder, read_run
 def added_text(folder: Path, name: str) -> str:
     """For the console: on each test set that has this added system, all systems, and what the run has trained minus it."""
     run = read_run(folder)
-    views = {"": run, **run.tests}
     tables = [
         table
-        for test, view in views.items()
+        for test, view in run.views.items()
         if name in view.systems
         for table in (overall_table(view, f"Results on {test or 'the test set'}"), *differences(view, name))
     ]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from eval.report.blocks import Number
 from eval.report.changes import Change, probe_changes, score_change
+from eval.report.learned import common_facts
 from eval.report.verdict import answer, card, loss_sentence
 from eval.report.wording import MAIN_PROBES, METRICS, MIN_ITEMS, Metric, are_too_few
 from eval.run_folder import Json, RunFolder
@@ -53,41 +54,41 @@ def comparable(first: ComparedSystem, other: ComparedSystem) -> list[str]:
     ]
 
 
-def shared_facts(compared: Sequence[ComparedSystem]) -> Json:
+def shared_facts(candidates: Sequence[ComparedSystem]) -> Json:
     """Name -> facts of the learned metrics that scored all runs with one signature; rewarded where any run was paid by it."""
-    each = [one.system.get("learned", {}) for one in compared]
+    systems = [one.system for one in candidates]
     return {
-        name: facts | {"rewarded": any(one[name]["rewarded"] for one in each)}
-        for name, facts in each[0].items()
-        if all(name in one and one[name]["signature"] == facts["signature"] for one in each)
+        name: facts
+        for name, facts in common_facts(systems).items()
+        if all(one["learned"][name]["signature"] == facts["signature"] for one in systems)
     }
 
 
-def choice(runs: Sequence[RunFolder], systems: Sequence[str], compared: Sequence[ComparedSystem]) -> Choice:
+def choice(runs: Sequence[RunFolder], systems: Sequence[str], candidates: Sequence[ComparedSystem]) -> Choice:
     """Which run to ship by the results on one test set; `systems`: the compared system of each run."""
-    count = len(compared[0].system["items"])
-    metrics = deciding_metrics(compared)
+    count = len(candidates[0].system["items"])
+    metrics = deciding_metrics(candidates)
     if are_too_few(count):
         few = f"{count} shared items are too few (fewer than {MIN_ITEMS})"
         return Choice(f"No verdict: {few}; raise data.test_size.", "", "")
     if not metrics:
         labels = " and ".join(metric.label for metric in DECIDING)
         return Choice(f"No verdict: {labels} do not mean the same in all runs.", "", "")
-    leaders, why = best_ones(compared, metrics)
-    if rival := better_by_chrf(compared, leaders, metrics):
+    leaders, why = best_ones(candidates, metrics)
+    if rival := better_by_chrf(candidates, leaders, metrics):
         are = "are" if len(leaders) > 1 else "is"
         text = f"{names_of(leaders)} {are} better by {metrics[0].label}, {rival} by {metrics[1].label}"
         return Choice(f"No clear choice: {text}.", "", "caution")
     if len(leaders) > 1:
-        leaders, why = cheapest(runs, compared, leaders, why)
+        leaders, why = cheapest(runs, candidates, leaders, why)
     if len(leaders) > 1:
         return Choice(f"Ship either of {names_of(leaders)}: {why}, so take what costs less.", "", "caution")
-    return with_own_verdict(runs, systems, compared, leaders[0], why)
+    return with_own_verdict(runs, systems, candidates, leaders[0], why)
 
 
-def deciding_metrics(compared: Sequence[ComparedSystem]) -> list[Metric]:
+def deciding_metrics(candidates: Sequence[ComparedSystem]) -> list[Metric]:
     """Those of DECIDING that mean the same in all runs."""
-    first, *others = compared
+    first, *others = candidates
     same = [set(comparable(first, other)) for other in others]
     return [metric for metric in DECIDING if all(metric.key in keys for keys in same)]
 
@@ -101,10 +102,10 @@ def is_better(a: ComparedSystem, b: ComparedSystem, metric: Metric) -> bool:
     return a.ranks[metric.key] < b.ranks[metric.key]
 
 
-def best_ones(compared: Sequence[ComparedSystem], metrics: Sequence[Metric]) -> tuple[list[str], str]:
+def best_ones(candidates: Sequence[ComparedSystem], metrics: Sequence[Metric]) -> tuple[list[str], str]:
     """The names of the runs that no metric tells apart from the best, one metric after the other, and why."""
     why = f"{' and '.join(metric.label for metric in metrics)} cannot tell them apart"
-    best = [*compared]
+    best = [*candidates]
     for metric in metrics:
         leaders = [one for one in best if not any(is_better(other, one, metric) for other in best)]
         if 0 < len(leaders) < len(best):
@@ -114,12 +115,12 @@ def best_ones(compared: Sequence[ComparedSystem], metrics: Sequence[Metric]) -> 
 
 
 def cheapest(
-    runs: Sequence[RunFolder], compared: Sequence[ComparedSystem], leaders: Sequence[str], why: str
+    runs: Sequence[RunFolder], candidates: Sequence[ComparedSystem], leaders: Sequence[str], why: str
 ) -> tuple[list[str], str]:
     """The leader that lost least elsewhere by its own log, where all have measured that."""
     taxes = {
         one.name: run.tax[-1]["tax_kept"]
-        for one, run in zip(compared, runs, strict=True)
+        for one, run in zip(candidates, runs, strict=True)
         if one.name in leaders and run.tax
     }
     if len(taxes) < len(leaders) or len(set(taxes.values())) < len(taxes):
@@ -132,19 +133,23 @@ def cheapest(
 
 
 def better_by_chrf(
-    compared: Sequence[ComparedSystem], leaders: Sequence[str], metrics: Sequence[Metric]
+    candidates: Sequence[ComparedSystem], leaders: Sequence[str], metrics: Sequence[Metric]
 ) -> str:
     """The first run that is clearly better than every leader by the second metric; "" for none."""
-    best = [one for one in compared if one.name in leaders]
-    others = (one for one in compared if all(is_better(one, own, metrics[-1]) for own in best))
+    best = [one for one in candidates if one.name in leaders]
+    others = (one for one in candidates if all(is_better(one, own, metrics[-1]) for own in best))
     return next((one.name for one in others), "") if len(metrics) > 1 else ""
 
 
 def with_own_verdict(
-    runs: Sequence[RunFolder], systems: Sequence[str], compared: Sequence[ComparedSystem], best: str, why: str
+    runs: Sequence[RunFolder],
+    systems: Sequence[str],
+    candidates: Sequence[ComparedSystem],
+    best: str,
+    why: str,
 ) -> Choice:
     """The choice of `best`, unless its own report refuses it. Only the trained model has a verdict of its own."""
-    place = [one.name for one in compared].index(best)
+    place = [one.name for one in candidates].index(best)
     if systems[place] != "trained":
         return Choice(f"Ship {best}: {why}.", best, "good")
     own = answer(runs[place])
@@ -159,46 +164,46 @@ def names_of(names: Sequence[str]) -> str:
     return " and ".join(names)
 
 
-def shown_pair(compared: Sequence[ComparedSystem], best: str) -> ComparedSystem:
+def shown_pair(candidates: Sequence[ComparedSystem], best: str) -> ComparedSystem:
     """The run whose change against the first one is shown: the best, or the next by held-out cosine."""
-    others = [one for one in compared if one.change is not None]
+    others = [one for one in candidates if one.change is not None]
     chosen = [one for one in others if one.name == best]
     return chosen[0] if chosen else min(others, key=lambda one: one.ranks.get(DECIDING[0].key, 1))
 
 
-def main_changes(compared: Sequence[ComparedSystem], other: ComparedSystem) -> list[Change]:
+def main_changes(candidates: Sequence[ComparedSystem], other: ComparedSystem) -> list[Change]:
     """Of the deciding metrics and the texts of general competence, from the first run to `other`."""
     assert other.change is not None
-    scores = [score_change(other.change, metric.key) for metric in deciding_metrics([compared[0], other])]
+    scores = [score_change(other.change, metric.key) for metric in deciding_metrics([candidates[0], other])]
     return scores + [one for one in probe_changes(other.change, MAIN_PROBES) if not one.is_test]
 
 
-def numbers(compared: Sequence[ComparedSystem], best: str) -> tuple[Number, ...]:
+def numbers(candidates: Sequence[ComparedSystem], best: str) -> tuple[Number, ...]:
     """The figures of the first screen, of one run against the first."""
-    other = shown_pair(compared, best)
-    against = f"{other.name} against {compared[0].name}"
-    return tuple(card(change, against) for change in main_changes(compared, other))
+    other = shown_pair(candidates, best)
+    against = f"{other.name} against {candidates[0].name}"
+    return tuple(card(change, against) for change in main_changes(candidates, other))
 
 
 def reasons(
     runs: Sequence[RunFolder],
     systems: Sequence[str],
-    compared: Sequence[ComparedSystem],
+    candidates: Sequence[ComparedSystem],
     best: str,
     test: str,
 ) -> tuple[str, ...]:
     """The difference of the scores on a test set, "" for the own one, and what the best run lost elsewhere; at most one sentence each."""
-    other = shown_pair(compared, best)
-    scores = [change for change in main_changes(compared, other) if change.metric in DECIDING]
+    other = shown_pair(candidates, best)
+    scores = [change for change in main_changes(candidates, other) if change.metric in DECIDING]
     count = len(other.system["items"])
     parts = " and ".join(f"{change.label} {change.change} ({change.interval})" for change in scores)
     sentences = (
-        [f"{other.name} against {compared[0].name}: {parts}, n = {count}{f' of {test}' if test else ''}."]
+        [f"{other.name} against {candidates[0].name}: {parts}, n = {count}{f' of {test}' if test else ''}."]
         if scores
         else []
     )
-    names = [one.name for one in compared]
+    names = [one.name for one in candidates]
     place = names.index(best or other.name)
     changes = probe_changes(runs[place].main.pair("untouched", systems[place]), MAIN_PROBES)
-    lost = loss_sentence(changes) if changes else "What it cost elsewhere was not measured (eval.probes)."
-    return (*sentences, f"{names[place]}: {lost[0].lower()}{lost[1:]}")
+    loss = loss_sentence(changes) if changes else "What it cost elsewhere was not measured (eval.probes)."
+    return (*sentences, f"{names[place]}: {loss[0].lower()}{loss[1:]}")

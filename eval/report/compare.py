@@ -44,11 +44,11 @@ def comparison_document(
     tax = tax_table(runs, names, systems, tests)
     test, first = next(iter(tests.items()))
     text, best, tone = choice(runs, systems, first)
-    sentences = (f"{which}.", *(verdict(compared, test) for test, compared in tests.items()))
+    sentences = (f"{which}.", *(verdict(candidates, test) for test, candidates in tests.items()))
     sections = (
         Section("What changed", (Sentences(sentences),)),
         Section("Settings that differ", (settings,) if settings.rows else ()),
-        *(score_section(test, compared) for test, compared in tests.items()),
+        *(score_section(test, candidates) for test, candidates in tests.items()),
         Section("Tax", (tax,) if tax.rows else ()),
         Section("Cost", (cost_table(runs, names),)),
     )
@@ -63,9 +63,9 @@ def comparison_document(
     )
 
 
-def verdict(compared: Sequence[ComparedSystem], test: str) -> str:
+def verdict(candidates: Sequence[ComparedSystem], test: str) -> str:
     """What changed against the first run in the main metrics that can be compared, run by run."""
-    first, *others = compared
+    first, *others = candidates
     count = len(first.system["items"])
     few = " (too few to read anything from)" if are_too_few(count) else ""
     sentences = [f"On {count:,} shared items{f' of {test}' if test else ''}{few}, against {first.name}."]
@@ -78,39 +78,39 @@ def verdict(compared: Sequence[ComparedSystem], test: str) -> str:
     return " ".join(sentences)
 
 
-def rewarded_of(compared: Sequence[ComparedSystem]) -> frozenset[str]:
+def rewarded_of(candidates: Sequence[ComparedSystem]) -> frozenset[str]:
     """The scores, learned metrics aside, that the training of any run optimised."""
-    return frozenset().union(*(one.rewarded for one in compared))
+    return frozenset().union(*(one.rewarded for one in candidates))
 
 
-def learned_scores(compared: Sequence[ComparedSystem]) -> Table | None:
+def learned_scores(candidates: Sequence[ComparedSystem]) -> Table | None:
     """Each run by every learned metric that all have; None without one."""
-    facts = shared_facts(compared)
+    facts = shared_facts(candidates)
     if not facts:
         return None
     metrics = learned_metrics(facts)
     rows = tuple(
         (one.name, *(metric.value(one.system["metrics"]["all"][metric.key]) for metric in metrics))
-        for one in compared
+        for one in candidates
     )
     header = ("Run", *(metric.label for metric in metrics))
     return Table("Learned metrics on the shared items", header, rows, learned_notes(facts))
 
 
-def score_section(test: str, compared: Sequence[ComparedSystem]) -> Section:
+def score_section(test: str, candidates: Sequence[ComparedSystem]) -> Section:
     """The scores of all, and each minus the first with intervals."""
-    rows = tuple((one.name, *result_cells(one.system["metrics"]["all"])) for one in compared)
-    systems = {one.name: one.system for one in compared}
-    rewarded = rewarded_of(compared)
+    rows = tuple((one.name, *result_cells(one.system["metrics"]["all"])) for one in candidates)
+    systems = {one.name: one.system for one in candidates}
+    rewarded = rewarded_of(candidates)
     notes = (*bracket_notes(rewarded), *signature_notes(systems))
-    learned = learned_scores(compared)
+    learned_table = learned_scores(candidates)
     tables = [
         Table("Scores on the shared items", result_header("Run", rewarded), rows, notes),
-        *([learned] if learned else []),
+        *([learned_table] if learned_table else []),
     ]
-    if all(one.ranks for one in compared):
-        tables.append(shared_ranks(compared))
-    first, *others = compared
+    if all(one.ranks for one in candidates):
+        tables.append(shared_ranks(candidates))
+    first, *others = candidates
     for other in others:
         if other.change:
             same = comparable(first, other)
@@ -121,24 +121,24 @@ def score_section(test: str, compared: Sequence[ComparedSystem]) -> Section:
                 else (NOTE, RANDOMISATION_NOTE)
             )
             pair = (first, other)
-            marked = [*marked_metrics(rewarded_of(pair)), *learned_metrics(shared_facts(pair))]
-            metrics = [metric for metric in marked if metric.key in same]
+            all_metrics = [*marked_metrics(rewarded_of(pair)), *learned_metrics(shared_facts(pair))]
+            metrics = [metric for metric in all_metrics if metric.key in same]
             title = f"{other.name} minus {first.name}"
             tables.append(difference_table(title, other.change["slices"], ["all"], metrics, notes))
     return Section(f"Test set {test}" if test else "Scores", tuple(tables))
 
 
-def shared_ranks(compared: Sequence[ComparedSystem]) -> Table:
+def shared_ranks(candidates: Sequence[ComparedSystem]) -> Table:
     """The rank of each run by the metrics that mean the same in all and have a better side."""
-    first, *others = compared
+    first, *others = candidates
     same = [set(comparable(first, other)) for other in others]
     metrics = [
         one
-        for one in metrics_with_a_better_side(shared_facts(compared), rewarded_of(compared))
+        for one in metrics_with_a_better_side(shared_facts(candidates), rewarded_of(candidates))
         if all(one.key in keys for keys in same)
     ]
-    ranks = {one.key: {own.name: own.ranks[one.key] for own in compared} for one in metrics}
-    names = {one.name: one.name for one in compared}
+    ranks = {one.key: {own.name: own.ranks[one.key] for own in candidates} for one in metrics}
+    names = {one.name: one.name for one in candidates}
     return rank_table("Ranks, 1 = the best", "Run", names, ranks, metrics)
 
 
@@ -166,8 +166,8 @@ def tax_table(runs: Sequence[RunFolder], names: Sequence[str], systems: Sequence
     own = [probe_changes(run, system) for run, system in zip(runs, systems, strict=True)]
     between = {
         one.name: one.change["probes"]
-        for compared in tests.values()
-        for one in compared
+        for candidates in tests.values()
+        for one in candidates
         if one.change and one.change["probes"]
     }
     rows = []

@@ -59,10 +59,7 @@ def result_sentences(run: RunFolder) -> list[str]:
 def no_comparison(run: RunFolder) -> str:
     """The sentence of a run in which the trained model was not compared with the warm start."""
     names = ", ".join(run.label(name) for name in run.systems) or "nothing"
-    return (
-        f"No verdict on {run.method}: this run holds no comparison of {run.method} with the warm start "
-        f"(evaluated: {names})."
-    )
+    return f"No verdict on {run.method}: this run holds no comparison of {run.method} with the warm start (evaluated: {names})."
 
 
 def headline(method: str, cosine: Json) -> str:
@@ -72,8 +69,7 @@ def headline(method: str, cosine: Json) -> str:
     """
     if are_too_few(cosine["n"]):
         return (
-            f"No verdict on {method}: n = {cosine['n']} is too small. Below {MIN_ITEMS} test items the "
-            "intervals "
+            f"No verdict on {method}: n = {cosine['n']} is too small. Below {MIN_ITEMS} test items the intervals "
             "are too narrow to be trusted; raise data.test_size, or use a larger corpus."
         )
     words = {
@@ -108,21 +104,21 @@ def spread(change: Change) -> str:
 def disagreement_sentences(run: RunFolder) -> list[str]:
     """One sentence where a metric that the reward pays for and one that it does not clearly moved in opposite ways."""
     pair = run.pair("warm_start", "trained")
-    learned = facts_of(run.systems)
+    facts = facts_of(run.systems)
     paid_metrics = {*rewarded_scores(run.config)}
-    paid_metrics |= {name for name, own in learned.items() if own["rewarded"]}
+    paid_metrics |= {name for name, own in facts.items() if own["rewarded"]}
     if pair is None or run.config.get("train", {}).get("method") in WITHOUT_REWARD:
         return []
     metrics = [
         *METRICS,
-        *(replace(one, label=one.key) for one in shared_metrics(pair["slices"]["all"], learned)),
+        *(replace(one, label=one.key) for one in shared_metrics(pair["slices"]["all"], facts)),
     ]
     changes = [
         one for one in score_changes(pair["slices"], metrics=metrics) if one.sense and not one.has_too_few
     ]
     paid = [one for one in changes if one.metric.key in paid_metrics]
-    watched = [one for one in changes if one.metric.key not in paid_metrics]
-    opposites = {one.label: one for one in watched if any(one.sense != other.sense for other in paid)}
+    unpaid = [one for one in changes if one.metric.key not in paid_metrics]
+    opposites = {one.label: one for one in unpaid if any(one.sense != other.sense for other in paid)}
     against = {
         one.label: one for one in paid if any(one.sense != other.sense for other in opposites.values())
     }
@@ -172,13 +168,11 @@ def budget_sentences(run: RunFolder) -> list[str]:
     rollbacks = sum(row["rolled_back"] for row in run.tax)
     outcome = "was kept" if last["tax_kept"] <= last["budget"] else "was not kept"
     sentences = [
-        f"The tax budget of {last['budget']:g} nats per token on general text {outcome}: "
-        f"{last['tax_kept']:.4f} at the end."
+        f"The tax budget of {last['budget']:g} nats per token on general text {outcome}: {last['tax_kept']:.4f} at the end."
     ]
     if rollbacks:
         sentences.append(
-            f"Training went back to an earlier state after {rollbacks} of {len(run.tax)} measurements of the "
-            "tax."
+            f"Training went back to an earlier state after {rollbacks} of {len(run.tax)} measurements of the tax."
         )
     if last["ended"]:
         sentences.append(f"It ended early, after step {last['step'] + 1}.")

@@ -48,9 +48,8 @@ def missing_test_items(settings: Mapping[str, Any], corpus: Mapping[str, Any]) -
     The data stage takes at most a fifth of the pairs, and of each language's pairs, for the test set.
     """
     splits = corpus.get("manifest", {}).get("splits", {})
-    if (
-        "test" not in splits or settings.get("test") or settings.get("corpora")
-    ):  # a file of one's own is taken whole
+    # a file of one's own is taken whole
+    if "test" not in splits or settings.get("test") or settings.get("corpora"):
         return []
     sentences = []
     size = splits["test"]["pairs"]

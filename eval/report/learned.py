@@ -1,6 +1,6 @@
 """Learned metrics in a report: a metric that training optimised stands in brackets, a held-out one plain."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.report.blocks import Table
@@ -36,6 +36,16 @@ def learned_notes(facts: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
 def facts_of(systems: Mapping[str, Json]) -> Json:
     """Name -> facts of the learned metrics that any system was scored by."""
     return {name: own for system in systems.values() for name, own in system.get("learned", {}).items()}
+
+
+def common_facts(results: Sequence[Json]) -> Json:
+    """Name -> facts of each learned metric that every result has; rewarded where any training optimised it."""
+    each = [one.get("learned", {}) for one in results]
+    return {
+        name: facts | {"rewarded": any(one[name]["rewarded"] for one in each)}
+        for name, facts in (each[0] if each else {}).items()
+        if all(name in one for one in each)
+    }
 
 
 def learned_table(run: RunFolder) -> Table | None:

@@ -54,8 +54,7 @@ def curve(steps: Sequence[int], values: Sequence[float], title: str) -> Figure:
     label = f"{title}: {texts[0]} at step {steps[0]}, {texts[-1]} at step {steps[-1]}"
     drawing = (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}" '
-        f'data-steps="{" ".join(map(str, steps))}" data-values="{" ".join(texts)}">'
-        f'{frame(x, y, across, up, "step")}<g class="c0">'
+        f'data-steps="{" ".join(map(str, steps))}" data-values="{" ".join(texts)}">{frame(x, y, across, up, "step")}<g class="c0">'
         f'<polyline class="raw" points="{places(x, y, steps, values)}"/>'
         f'<polyline class="way" points="{places(x, y, steps, smooth)}"/></g></svg>'
     )

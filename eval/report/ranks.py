@@ -30,12 +30,12 @@ def rank_table(
     notes: Sequence[str] = (),
 ) -> Table:
     """A row for each of `labels` by name, a column for each metric that has ranks."""
-    known = [metric for metric in metrics if metric.key in ranks]
+    columns = [metric for metric in metrics if metric.key in ranks]
     rows = tuple(
-        (label, *(str(ranks[metric.key].get(name, ABSENT)) for metric in known))
+        (label, *(str(ranks[metric.key].get(name, ABSENT)) for metric in columns))
         for name, label in labels.items()
     )
-    return Table(title, (header, *(metric.label for metric in known)), rows, (RANK_NOTE, *notes))
+    return Table(title, (header, *(metric.label for metric in columns)), rows, (RANK_NOTE, *notes))
 
 
 def run_ranks(run: RunFolder) -> Table | None:

@@ -15,9 +15,7 @@ GROUPS = ("Random items", "Worst: largest losses in cosine", "Best: largest gain
 
 
 def choose(changes: Mapping[str, float]) -> tuple[list[str], list[str], list[str]]:
-    """Ids of up to 10 best changes, 10 worst and 10 random others; no id twice. A gain is above 0, a loss
-    below.
-    """
+    """Ids of up to 10 best changes, 10 worst and 10 random others; no id twice. A gain is above 0, a loss below."""
     ranking = sorted(changes, key=lambda key: (-changes[key], key))
     best = [key for key in ranking[:GROUP_SIZE] if changes[key] > 0]
     worst = [key for key in reversed(ranking[-GROUP_SIZE:]) if changes[key] < 0]

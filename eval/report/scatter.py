@@ -150,10 +150,7 @@ def key_shapes(line: Line) -> str:
     """The line's sign, of 26 by 12 units."""
     path = f'<polyline class="way" points="0,6 26,6"{dash(line)}/>' if line.has_way else ""
     shape = SHAPES.get(line.marks[-1].shape, "")
-    return (
-        f'<g class="{line.colour}">{path}<g class="mark"><path d="{shape}" '
-        'transform="translate(13 6)"/></g></g>'
-    )
+    return f'<g class="{line.colour}">{path}<g class="mark"><path d="{shape}" transform="translate(13 6)"/></g></g>'
 
 
 def dash(line: Line) -> str:

@@ -29,8 +29,7 @@ NEWER = tuple(metric.key for metric in METRICS if metric.newer)
 SCORE_NOTES = (
     "Cosine: to the reference text, by the encoder in its signature. Training optimised it where that encoder also gave "
     "the reward.",
-    "Held-out cosine is by an encoder that gave no reward. Training optimised chrF and BLEU only where [reward] "
-    "names them.",
+    "Held-out cosine is by an encoder that gave no reward. Training optimised chrF and BLEU only where [reward] names them.",
     "Length ratio: units of the outputs / units of the reference texts.",
     "Of several reference texts of an item the best one counts. BLEU uses all, and the length nearest to the output's, "
     "as the length ratio does.",
@@ -250,8 +249,7 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
         for name, result in questions(system).items()
     }
     notes = (
-        "Questions: exact McNemar test; chance "
-        f"{', '.join(f'{100 * chance:.0f} % ({name})' for name, chance in chances.items())}.",
+        f"Questions: exact McNemar test; chance {', '.join(f'{100 * chance:.0f} % ({name})' for name, chance in chances.items())}.",
         "Bits per character: held-out news, lower is better; change with 95 % interval (paired bootstrap over texts).",
         *filter(None, [shared_words(run.config), foreign_note(run.config)]),
     )

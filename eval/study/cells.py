@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from eval.report.brackets import marked_metrics
-from eval.report.wording import ABSENT, METRICS, Metric
+from eval.report.wording import ABSENT, METRICS, Metric, plain_number
 from eval.run_folder import SYSTEM_LABELS, Json
 from eval.study.points import UNTOUCHED, WARM_START
 from eval.study.roles import INTERPOLATED
@@ -48,9 +48,34 @@ def with_interval(metric: Metric, change: Json | None) -> str:
     )
 
 
+def rows_on(figures: Json, corpus: str) -> list[tuple[Json, Json]]:
+    """(checkpoint, its metrics and gains on a corpus), for every checkpoint; "" is the study's whole test set."""
+    return [(row, row["corpora"][corpus] if corpus else row) for row in figures["checkpoints"]]
+
+
+def of_corpus(corpus: str) -> str:
+    """What a title says of one of several corpora."""
+    return f" of {corpus}" if corpus else ""
+
+
+def score_rows(figures: Json, corpus: str, metrics: Sequence[Metric]) -> tuple[tuple[str, ...], ...]:
+    """Checkpoint, seeds and scores."""
+    return tuple(
+        (
+            label(row),
+            plain_number(row["seeds"]),
+            *(one.value(own["metrics"][one.key]["value"]) for one in metrics),
+        )
+        for row, own in rows_on(figures, corpus)
+    )
+
+
+def rows_with_gain(figures: Json, corpus: str, key: str) -> list[tuple[Json, Json]]:
+    """`rows_on`, of the checkpoints that have a gain over the warm start of their seed."""
+    rows = rows_on(figures, corpus)
+    return [(row, own) for row, own in rows if row["kind"] != WARM_START and own["gains"][key] is not None]
+
+
 def interval_note(figures: Json) -> str:
     """How the intervals of all tables are made."""
-    return (
-        f"Intervals: {figures['intervals']}; {figures['resamples']:,} resamples. "
-        "No correction for the number of comparisons."
-    )
+    return f"Intervals: {figures['intervals']}; {figures['resamples']:,} resamples. No correction for the number of comparisons."

@@ -113,9 +113,8 @@ def seed_interval(part: Array, draws: Array) -> Json:
     In resample b the figure is the mean over the drawn seeds of their values under the b-th draw of items.
     """
     with np.errstate(invalid="ignore"):
-        weighted = np.where(
-            draws.T > 0, draws.T * part[:, 1:], 0.0
-        )  # a seed that is not drawn counts nothing
+        # a seed that is not drawn counts nothing
+        weighted = np.where(draws.T > 0, draws.T * part[:, 1:], 0.0)
     resampled = weighted.sum(axis=0) / len(part)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], method="inverted_cdf")

@@ -94,10 +94,7 @@ def interval(seeds: Sequence[Estimate]) -> Json:
 def method_words(seeds: int) -> str:
     """How the intervals of a study with so many seeds are made, for the reader."""
     if seeds >= SEEDS_FOR_T:
-        return (
-            f"95 % Student t interval over {seeds} seeds; figures of fewer than {SEEDS_FOR_T} seeds: "
-            "paired bootstrap over items"
-        )
+        return f"95 % Student t interval over {seeds} seeds; figures of fewer than {SEEDS_FOR_T} seeds: paired bootstrap over items"
     return (
         "95 % percentile interval of a paired bootstrap over items (the same resamples for all arms); "
         "it does not cover repeated training"
@@ -156,16 +153,6 @@ def shared_keys(scores: Iterable[Scores]) -> list[str]:
     """The scores that all have; a learned metric may be absent from points of an earlier setting."""
     first, *others = scores
     return [key for key in first if all(key in one for one in others)]
-
-
-def common_facts(results: Sequence[Json]) -> Json:
-    """Name -> facts of each learned metric that every result has; rewarded where any training optimised it."""
-    each = [one.get("learned", {}) for one in results]
-    return {
-        name: facts | {"rewarded": any(one[name]["rewarded"] for one in each)}
-        for name, facts in (each[0] if each else {}).items()
-        if all(name in one for one in each)
-    }
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:

@@ -9,20 +9,21 @@ and how they are made: `eval.study.estimates`.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 from data.errors import InputError
 from eval.forgetting.collections import shared_words
 from eval.forgetting.probe_changes import compare_probes
 from eval.macro import number_of_items
 from eval.metrics.significance import RESAMPLES
+from eval.report.learned import common_facts
 from eval.report.tables import is_number
-from eval.run_folder import DAMAGE, Json
+from eval.run_folder import Json
 from eval.study.claim import claim_figures
 from eval.study.compare import areas, budgets, equal_target, ship, warm_starts
 from eval.study.cost import COSTS, equal_cost, path_cost
 from eval.study.estimates import (
     EvaluatedCheckpoint,
-    common_facts,
     estimate_checkpoints,
     interval,
     method_words,
@@ -30,7 +31,7 @@ from eval.study.estimates import (
 )
 from eval.study.main_table import main_figures
 from eval.study.pareto import front
-from eval.study.points import AGAIN, UNTOUCHED, WARM_START, Point, StudyFolder
+from eval.study.points import AGAIN, UNTOUCHED, WARM_START, Point, StudyFolder, compared_probes
 from eval.study.ranks import rank_figures
 from eval.study.razor import razor_figures
 from eval.study.roles import MAIN_KIND, RIVALS, differing_settings, main_arm, rank, role
@@ -277,10 +278,10 @@ def mark_front(rows: Sequence[Json], target: str) -> None:
         row["on_front"] = position in best
         row["on_cost_front"] = []
     for axis in COSTS:
-        known = [row for row in rows if row["path_cost"] is not None]
-        scores = [row["metrics"][target]["value"] for row in known]
-        for position in front(scores, [row["path_cost"][axis] for row in known]):
-            known[position]["on_cost_front"].append(axis)
+        rows_with_cost = [row for row in rows if row["path_cost"] is not None]
+        scores = [row["metrics"][target]["value"] for row in rows_with_cost]
+        for position in front(scores, [row["path_cost"][axis] for row in rows_with_cost]):
+            rows_with_cost[position]["on_cost_front"].append(axis)
 
 
 def drift(points: Sequence[Point]) -> Json:
@@ -310,24 +311,13 @@ def probes(points: Sequence[Point], untouched: Point | None) -> Json:
     """
     if untouched is None or not all(point.tax.get("probes") for point in [untouched, *points]):
         return {}
-    changes = [probe_changes(untouched, point) for point in points]
+    compare = partial(compare_probes, seed=SEED)
+    changes = [compared_probes(untouched, point, compare) for point in points]
     return {
         key: [change[key] for change in changes]
         for key in changes[0]
         if all(key in change for change in changes)
     }
-
-
-def probe_changes(before: Point, after: Point) -> Json:
-    """`compare_probes` of two points. Raises InputError where they cannot be compared."""
-    try:
-        return compare_probes(before.tax["probes"], after.tax["probes"], SEED)
-    except DAMAGE as error:
-        raise InputError(
-            f"{after.path}: tax.probes cannot be compared with those of {before.path} "
-            f"({type(error).__name__}: {error}); "
-            "remove the file and run the study again"
-        ) from error
 
 
 def sanity(points: Sequence[Point]) -> Json:

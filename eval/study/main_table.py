@@ -114,9 +114,9 @@ def mean_of(own: Mapping[str, Mapping[int, Array]], name: str) -> float:
 
 def figure(parts: Mapping[int, Array], seed: int) -> Json:
     """{value, low, high} of (1 + resamples,) by seed."""
-    stacked = np.stack([*parts.values()])
-    found = seed_interval(stacked, seed_draws(len(stacked), stacked.shape[1] - 1, seed))
-    return {key: value for key, value in found.items() if key != "per_seed"}
+    rows_of_seeds = np.stack([*parts.values()])
+    interval = seed_interval(rows_of_seeds, seed_draws(len(rows_of_seeds), rows_of_seeds.shape[1] - 1, seed))
+    return {key: value for key, value in interval.items() if key != "per_seed"}
 
 
 def values_of(
@@ -125,7 +125,7 @@ def values_of(
     """(1 + resamples,) by seed: the gain by metric, and "tax" at the place of the first metric. Seeds of `costs` only,
     and those that the arm has; none in which it costs more from its first point on.
     """
-    found: dict[str, dict[int, Array]] = {}
+    values: dict[str, dict[int, Array]] = {}
     for seed, cost in costs.items():
         for metric, of_arm in lines.items():
             line, own_costs = of_arm.get(arm, {}).get(seed, (None, np.array([np.inf])))
@@ -133,10 +133,10 @@ def values_of(
                 continue
             is_end = price in (END, BUDGET)
             gain, tax = (line.gains[-1], line.taxes[-1]) if is_end else at_cost(line, own_costs, cost)
-            found.setdefault(metric, {})[seed] = gain
+            values.setdefault(metric, {})[seed] = gain
             if metric == next(iter(lines)):
-                found.setdefault("tax", {})[seed] = tax
-    return found
+                values.setdefault("tax", {})[seed] = tax
+    return values
 
 
 def main_table(figures: Json, price: str) -> Table:

@@ -38,9 +38,8 @@ def hypervolume(gains: Array, taxes: Array, cap: float) -> Array:
     """
     order = np.argsort(-gains, axis=0, kind="stable")
     falling = np.maximum(np.take_along_axis(gains, order, axis=0), 0.0)
-    cheapest = np.minimum.accumulate(
-        np.take_along_axis(taxes, order, axis=0), axis=0
-    )  # of all with at least this gain
+    # of all with at least this gain
+    cheapest = np.minimum.accumulate(np.take_along_axis(taxes, order, axis=0), axis=0)
     widths = falling - np.concatenate([falling[1:], np.zeros_like(falling[:1])])
     return np.asarray((widths * np.maximum(cap - cheapest, 0.0)).sum(axis=0))
 

@@ -76,10 +76,12 @@ def pareto_figures(figures: Json) -> list[Figure]:
     if len(trained_rows) < len(rows):
         title = f"The same with the untouched model: gain in {name} against tax"
         pictures.append(pareto_figure(title, rows, metric, tax))
-    known = [row for row in trained_rows if row["path_cost"] is not None and row["kind"] != INTERPOLATED]
-    for axis, words in COST_NAMES.items() if known else ():
+    rows_with_cost = [
+        row for row in trained_rows if row["path_cost"] is not None and row["kind"] != INTERPOLATED
+    ]
+    for axis, words in COST_NAMES.items() if rows_with_cost else ():
         title = f"Gain in {name} over the warm start against {words}"
-        pictures.append(pareto_figure(title, known, metric, cost_across(axis)))
+        pictures.append(pareto_figure(title, rows_with_cost, metric, cost_across(axis)))
     return pictures
 
 

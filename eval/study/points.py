@@ -12,7 +12,7 @@ from typing import Any, NotRequired, TypedDict
 
 from data.documents import read_object
 from data.errors import InputError
-from eval.run_folder import Json, references_of, results_by_corpus
+from eval.run_folder import DAMAGE, Json, references_of, results_by_corpus
 from eval.study import layout
 
 UNTOUCHED = "untouched"  # kinds of point that no arm trained
@@ -134,8 +134,7 @@ def read_study(path: Path) -> StudyFolder:
     points = [read_point(file, path) for file in layout.point_files(path)]
     if not points:
         raise InputError(
-            f"{path}: no points/ARM/seedK/step-N.json in it; name the study_dir of a study that has "
-            "evaluated something"
+            f"{path}: no points/ARM/seedK/step-N.json in it; name the study_dir of a study that has evaluated something"
         )
     for seed in {point.seed for point in points}:
         check_same_items([point for point in points if point.seed == seed])
@@ -156,8 +155,7 @@ def read_point(file: Path, study: Path) -> Point:
     place = layout.point_file(study, document["arm"], document["seed"], document["step"])
     if place != file:
         raise InputError(
-            f"{file}: holds arm {document['arm']!r}, seed {document['seed']}, step {document['step']}; it "
-            f"belongs at {place}"
+            f"{file}: holds arm {document['arm']!r}, seed {document['seed']}, step {document['step']}; it belongs at {place}"
         )
     for key, one in target_places(document["target"]):
         check_items(file, f"{key}.items", one["items"], TARGET_ITEM)
@@ -249,15 +247,23 @@ def check_items(file: Path, place: str, items: list[Any], shape: Shape) -> None:
         for key, kind in shape.items():
             if not isinstance(item, dict) or not isinstance(item.get(key), kind):
                 raise InputError(
-                    f"{file}: {place}[{position}] has no {kind_name(kind)} {key!r}, so the file is damaged; "
-                    f"{AGAIN}"
+                    f"{file}: {place}[{position}] has no {kind_name(kind)} {key!r}, so the file is damaged; {AGAIN}"
                 )
 
 
+def compared_probes(before: Point, after: Point, compare: Callable[[Json, Json], Json]) -> Json:
+    """`compare` of the probes of two points. Raises InputError where they cannot be compared."""
+    try:
+        return compare(before.tax["probes"], after.tax["probes"])
+    except DAMAGE as error:
+        raise InputError(
+            f"{after.path}: tax.probes cannot be compared with those of {before.path} ({type(error).__name__}: {error}); "
+            "remove the file and run the study again"
+        ) from error
+
+
 def check_same_items(points: list[Point]) -> None:
-    """InputError naming the first file whose test items or tax texts are not those of the other points of its
-    seed.
-    """
+    """InputError naming the first file whose test items or tax texts are not those of the other points of its seed."""
     parts: dict[str, Callable[[Point], list[Any]]] = {
         "test items": lambda point: [
             (name, item["id"], references_of(item))
@@ -271,6 +277,5 @@ def check_same_items(points: list[Point]) -> None:
         for point in points[1:]:
             if part(point) != first_part:
                 raise InputError(
-                    f"{point.path}: other {name} than {points[0].path}; remove the older of the two and run "
-                    "the study again"
+                    f"{point.path}: other {name} than {points[0].path}; remove the older of the two and run the study again"
                 )

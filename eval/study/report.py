@@ -114,10 +114,7 @@ def front_words(summary: Json) -> str:
     )
     name = METRIC[summary["target"]].label
     names = "; ".join(row for _, row in best)
-    return (
-        f"On the front, by rising {name} and tax: {names}. "
-        f"No other checkpoint has as much {name} for as little tax."
-    )
+    return f"On the front, by rising {name} and tax: {names}. No other checkpoint has as much {name} for as little tax."
 
 
 def sample_blocks(study: StudyFolder, summary: Json) -> tuple[Block, ...]:

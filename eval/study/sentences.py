@@ -32,9 +32,8 @@ def conclusions(figures: Json) -> list[str]:
         sizes_sentence(figures),
         *main_sentences(figures),
         *(equal_sentence(result, figures) for result in figures["equal_target"]),
-        *equal_cost_sentences(
-            figures, "all_tokens"
-        ),  # by seconds: beside the pictures, as no two machines agree
+        # by seconds: beside the pictures, as no two machines agree
+        *equal_cost_sentences(figures, "all_tokens"),
         *razor_sentences(figures),
         *area_sentences(figures),
         *role_sentences(figures, "start", "GRPO from another start"),
@@ -77,10 +76,8 @@ def sizes_sentence(figures: Json) -> str:
     corpora = ", ".join(figures["corpora"])
     average = f" of {corpora}, whose scores are averaged" if corpora else ""
     return (
-        f"{figures['n']} test items{average}, {figures['texts']} general texts ({figures['tokens']:,} tokens), "
-        f"{many}. "
-        "Tax is the rise of the loss on general English and Chinese text over the untouched model, in nats "
-        "per token."
+        f"{figures['n']} test items{average}, {figures['texts']} general texts ({figures['tokens']:,} tokens), {many}. "
+        "Tax is the rise of the loss on general English and Chinese text over the untouched model, in nats per token."
     )
 
 
@@ -171,11 +168,9 @@ def equal_sentence(result: Json, figures: Json) -> str:
     difference = f" (difference {spread(TAX, result['main_minus_other'])}, {seeds_of(len(result['seeds']))})"
     outcome = words[direction(result["main_minus_other"])]
     return (
-        f"At an equal {metric_name(metric)} ({metric.change(result['gain']['value'])} over the warm start) "
-        "the tax "
+        f"At an equal {metric_name(metric)} ({metric.change(result['gain']['value'])} over the warm start) the tax "
         f"of GRPO is {plus_minus(result['main_tax'])} nats per token, that of the best {rival} ({names}) "
-        f"{plus_minus(result['other_tax'])}: "
-        f"{outcome}{difference if metric.key == figures['target'] else ''}.{without}"
+        f"{plus_minus(result['other_tax'])}: {outcome}{difference if metric.key == figures['target'] else ''}.{without}"
     )
 
 
@@ -248,8 +243,7 @@ def area_sentences(figures: Json) -> list[str]:
             inside = area_comparison(row["area_in_budget_minus_first"])
             whole = area_comparison(row["area_minus_first"])
             sentences.append(
-                f"The area under the front of {arms} is, against that of GRPO's one arm, {inside} up to the "
-                "budget of "
+                f"The area under the front of {arms} is, against that of GRPO's one arm, {inside} up to the budget of "
                 f"{figures['budget']:g} and {whole} up to the largest tax of the study ({row['cap']:.4f})."
             )
     return sentences
@@ -338,6 +332,5 @@ def ship_sentence(figures: Json) -> str:
     score = f"{metric_name(metric)} {metric.value(choice['value'])}{gain}"
     return (
         f"{limit}, ship {name}: {score}, tax {spread(TAX, choice['tax'])}{remark}{place}. "
-        f"It was chosen among {choice['candidates']} checkpoints on the same test items, so its score is "
-        "optimistic."
+        f"It was chosen among {choice['candidates']} checkpoints on the same test items, so its score is optimistic."
     )

@@ -13,8 +13,9 @@ The items of each task are drawn anew in every resample, the same for all models
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.report.learned import common_facts
 from eval.run_folder import Json
-from eval.study.estimates import Estimate, average, common_facts, interval
+from eval.study.estimates import Estimate, average, interval
 from eval.study.layout import sequence_file
 from eval.study.points import UNTOUCHED
 from eval.study.results import check_same_items, scores
@@ -28,15 +29,15 @@ def sequence_figures(documents: Sequence[Json], metric: str, resamples: int, see
         return None
     check_same_items([((one["task"], one["seed"]), name_of(one), one) for one in documents])
     tasks = documents[0]["tasks"]
-    known = {
+    estimates = {
         (one["recipe"], one["stage"], one["task"], one["seed"]): scores(
             one, name_of(one), resamples, seed + 1 + tasks.index(one["task"])
         )[metric]
         for one in documents
         if one["tasks"] == tasks
     }
-    recipes = sorted({recipe for recipe, *_ in known} - {UNTOUCHED})
-    rows = [recipe_figures(recipe, tasks, known) for recipe in recipes]
+    recipes = sorted({recipe for recipe, *_ in estimates} - {UNTOUCHED})
+    rows = [recipe_figures(recipe, tasks, estimates) for recipe in recipes]
     whole = [row for row in rows if row is not None]
     return {"metric": metric, "tasks": tasks, "recipes": whole} if whole else None
 
@@ -46,11 +47,11 @@ def learned_sequences(documents: Sequence[Json], resamples: int, seed: int) -> J
     `sequence_figures`; empty without such a metric.
     """
     facts = common_facts([one["target"] for one in documents])
-    known = {
+    sequences = {
         name: {"facts": own, "figures": sequence_figures(documents, name, resamples, seed)}
         for name, own in facts.items()
     }
-    return {"learned_sequences": known} if known else {}
+    return {"learned_sequences": sequences} if sequences else {}
 
 
 def name_of(document: Json) -> str:
@@ -60,17 +61,17 @@ def name_of(document: Json) -> str:
 
 
 def recipe_figures(
-    recipe: str, tasks: Sequence[str], known: dict[tuple[str, int, str, int], Estimate]
+    recipe: str, tasks: Sequence[str], estimates: dict[tuple[str, int, str, int], Estimate]
 ) -> Json | None:
     """The figures of one recipe over its whole seeds; None without one."""
     matrices: dict[int, Matrix] = {}
-    for seed in sorted({key[3] for key in known}):
+    for seed in sorted({key[3] for key in estimates}):
         keys = [
             [(recipe if stage else UNTOUCHED, stage, task, seed) for task in tasks]
             for stage in range(len(tasks) + 1)
         ]
-        if all(key in known for row in keys for key in row):
-            matrices[seed] = [[known[key] for key in row] for row in keys]
+        if all(key in estimates for row in keys for key in row):
+            matrices[seed] = [[estimates[key] for key in row] for row in keys]
     if not matrices:
         return None
     return {

@@ -7,7 +7,16 @@ from eval.report.blocks import Table
 from eval.report.brackets import bracket_notes
 from eval.report.wording import ABSENT, METRICS, direction, plain_number
 from eval.run_folder import Json
-from eval.study.cells import SHARE, interval_note, label, metrics_of, with_interval
+from eval.study.cells import (
+    SHARE,
+    interval_note,
+    label,
+    metrics_of,
+    of_corpus,
+    rows_with_gain,
+    score_rows,
+    with_interval,
+)
 from eval.study.claim_report import claim_table
 from eval.study.cost_tables import cost_table, equal_cost_table, path_cost_table
 from eval.study.learned_tables import learned_gain_table, learned_score_table
@@ -62,21 +71,8 @@ def all_tables(figures: Json) -> dict[str, list[Table]]:
     }
 
 
-def rows_on(figures: Json, corpus: str) -> list[tuple[Json, Json]]:
-    """(checkpoint, its metrics and gains on a corpus), for every checkpoint; "" is the study's whole test set."""
-    return [(row, row["corpora"][corpus] if corpus else row) for row in figures["checkpoints"]]
-
-
 def score_table(figures: Json, corpus: str = "") -> Table:
     """Every score of every checkpoint."""
-    rows = tuple(
-        (
-            label(row),
-            plain_number(row["seeds"]),
-            *(metric.value(own["metrics"][metric.key]["value"]) for metric in METRICS),
-        )
-        for row, own in rows_on(figures, corpus)
-    )
     test_set = figures["corpora"][corpus] if corpus else figures
     notes = tuple(f"{key}: {value}" for key, value in test_set["signatures"].items())
     if figures["corpora"] and not corpus:
@@ -86,12 +82,8 @@ def score_table(figures: Json, corpus: str = "") -> Table:
     star = f"* on the front: no other has at least its {target} for at most its tax (means over seeds)."
     header = ("Checkpoint", "Seeds", *(metric.label for metric in metrics_of(figures)))
     title = f"Scores on {test_set['n']} test items{of_corpus(corpus)}"
+    rows = score_rows(figures, corpus, METRICS)
     return Table(title, header, rows, (*bracket_notes(figures.get("rewarded", ())), star, *notes))
-
-
-def of_corpus(corpus: str) -> str:
-    """What a title says of one of several corpora."""
-    return f" of {corpus}" if corpus else ""
 
 
 def gain_table(figures: Json, corpus: str = "") -> Table:
@@ -105,8 +97,7 @@ def gain_table(figures: Json, corpus: str = "") -> Table:
             *(with_interval(metric, own["gains"][metric.key]) for metric in metrics),
             words[direction(own["gains"][target])],
         )
-        for row, own in rows_on(figures, corpus)
-        if row["kind"] != "warm_start" and own["gains"][target] is not None
+        for row, own in rows_with_gain(figures, corpus, target)
     )
     header = ("Checkpoint", *(metric.label for metric in metrics), METRIC[target].label)
     return Table(f"Gain over the warm start{of_corpus(corpus)}", header, rows, (interval_note(figures),))
@@ -130,10 +121,8 @@ def equal_table(figures: Json) -> Table:
         if row["seeds"]
     )
     note = (
-        "At the largest gain that both reach. Each arm's front begins where its training began and is linear "
-        "between "
-        "checkpoints; nothing is extrapolated. Best arm of each seed: the one with the lowest tax there; it "
-        "is "
+        "At the largest gain that both reach. Each arm's front begins where its training began and is linear between "
+        "checkpoints; nothing is extrapolated. Best arm of each seed: the one with the lowest tax there; it is "
         "chosen on the same items, which favours it. \u00b1: half the 95 % interval."
     )
     header = (
@@ -212,10 +201,8 @@ def budget_table(figures: Json) -> Table:
         for row in figures["budgets"]
     )
     note = (
-        "Measured on the general texts of the evaluation, which did not steer training. Kept: yes or no "
-        "where the "
-        "whole interval is on one side of the budget. The gains above say what a budget costs in target "
-        "score."
+        "Measured on the general texts of the evaluation, which did not steer training. Kept: yes or no where the "
+        "whole interval is on one side of the budget. The gains above say what a budget costs in target score."
     )
     return Table(
         "Tax budgets",

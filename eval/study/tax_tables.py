@@ -26,11 +26,9 @@ def tax_table(figures: Json) -> Table:
         for row in figures["checkpoints"]
     )
     note = (
-        f"Tax: (loss - loss of the untouched model) per token on {figures['texts']} general English and "
-        "Chinese "
+        f"Tax: (loss - loss of the untouched model) per token on {figures['texts']} general English and Chinese "
         f"texts ({figures['tokens']:,} tokens). Probes: change from the untouched model, mean over seeds; in "
-        "brackets the interval (texts, one seed) or the p-value of McNemar's exact test of each seed "
-        "(choices)."
+        "brackets the interval (texts, one seed) or the p-value of McNemar's exact test of each seed (choices)."
     )
     header = (
         "Checkpoint",

@@ -9,8 +9,9 @@ from itertools import combinations
 from pathlib import Path
 
 from eval.macro import number_of_items
+from eval.report.learned import common_facts
 from eval.run_folder import Json
-from eval.study.estimates import Scores, common_facts, interval, shared_keys
+from eval.study.estimates import Scores, interval, shared_keys
 from eval.study.layout import transfer_file
 from eval.study.points import UNTOUCHED
 from eval.study.results import check_same_items, scores
@@ -38,9 +39,9 @@ def transfer_figures(documents: Sequence[Json], resamples: int, seed: int) -> Js
         for key in order
     ]  # fmt: skip
     pairs = [pair(runs, first, second) for first, second in combinations(order, 2) if first[0] == second[0]]
-    learned = common_facts([one["target"] for one in documents])
-    known = {"rows": rows, "pairs": [row for row in pairs if row is not None]}
-    return known | ({"learned": learned} if learned else {})
+    facts = common_facts([one["target"] for one in documents])
+    figures = {"rows": rows, "pairs": [row for row in pairs if row is not None]}
+    return figures | ({"learned": facts} if facts else {})
 
 
 def pair(runs: Runs, first: tuple[int, str], second: tuple[int, str]) -> Json | None:

@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data.errors import InputError
 from eval.forgetting.probe_changes import compare_questions
 from eval.metrics.significance import wilson_interval
-from eval.run_folder import DAMAGE, Json
+from eval.run_folder import Json
 from eval.study.estimates import SEEDS_FOR_T, Estimate, interval
-from eval.study.points import UNTOUCHED, WARM_START, Point
+from eval.study.points import UNTOUCHED, WARM_START, Point, compared_probes
 
 RATES = ("lost_share", "gained_share")
 
@@ -33,16 +32,10 @@ def transition_figures(points: Sequence[Point], untouched: Point | None, warm: M
 
 
 def changes(before: Point | None, after: Point) -> Json:
-    """`compare_questions` of two points; {} where one has no probes. Raises InputError where they cannot be compared."""
+    """`compare_questions` of two points; {} where one has no probes."""
     if before is None or not before.tax.get("probes") or not after.tax.get("probes"):
         return {}
-    try:
-        return compare_questions(before.tax["probes"], after.tax["probes"])
-    except DAMAGE as error:
-        raise InputError(
-            f"{after.path}: tax.probes cannot be compared with those of {before.path} ({type(error).__name__}: {error}); "
-            "remove the file and run the study again"
-        ) from error
+    return compared_probes(before, after, compare_questions)
 
 
 def rates_over_seeds(seeds: Sequence[Json]) -> Json:

@@ -78,8 +78,7 @@ def read_rl_data(keep_out: Sequence[str], cache: Path, say: Say) -> RLData:
         examples += [*corpus.train, *corpus.dev, *corpus.test]
         hashes |= {f"{name}: {part}": facts["sha256"] for part, facts in corpus.manifest["splits"].items()}
         say(
-            f"kept out: {len(corpus.train) + len(corpus.dev) + len(corpus.test)} prompts of {name} with "
-            "their reference texts"
+            f"kept out: {len(corpus.train) + len(corpus.dev) + len(corpus.test)} prompts of {name} with their reference texts"
         )
     return RLData(tuple(examples), tuple(evaluation), hashes)
 
@@ -95,24 +94,20 @@ def _make_student(
     num_held_out = sum(map(len, held_out))
     say(f"pairs: {len(candidates)} Tibetan-script texts with a Chinese or English side")
     say(
-        f"pairs: {separation.num_dropped} dropped, as their near-duplicate cluster has an RL prompt or "
-        "reference text"
+        f"pairs: {separation.num_dropped} dropped, as their near-duplicate cluster has an RL prompt or reference text"
     )
     say(
-        f"pairs: {len(train)} to learn from, {num_held_out} in {len(held_out)} clusters held out for the "
-        "figures"
+        f"pairs: {len(train)} to learn from, {num_held_out} in {len(held_out)} clusters held out for the figures"
     )
     if not train or not held_out:
         raise InputError(
-            f"pairs: {len(candidates)} texts were read and {separation.num_dropped} kept out: too few are "
-            "left to learn from"
+            f"pairs: {len(candidates)} texts were read and {separation.num_dropped} kept out: too few are left to learn from"
         )
     say(f"teacher: {len(train)} vectors to learn, each the mean of a text's Chinese and English renderings")
     targets = target_vectors(train, teacher, say)
     student = Student(config.student.width, config.student.hidden, torch.Generator().manual_seed(config.seed))
     say(
-        f"student: {sum(p.numel() for p in student.parameters()) / 1e6:.1f} M parameters, "
-        f"{config.training.epochs} epochs"
+        f"student: {sum(p.numel() for p in student.parameters()) / 1e6:.1f} M parameters, {config.training.epochs} epochs"
     )
     train_student(student, [item.text for item in train], targets, config.training, config.seed, say)
     counts = {
@@ -174,15 +169,13 @@ def report(encoder: StudentEncoder) -> list[str]:
     pairs = encoder.facts["pairs"]
     lines = []
     lines.append(
-        f"student of {pairs['train']} texts ({pairs['dropped']} of {pairs['read']} kept out, "
-        f"{pairs['held_out']} held out)"
+        f"student of {pairs['train']} texts ({pairs['dropped']} of {pairs['read']} kept out, {pairs['held_out']} held out)"
     )
     for name in ("student", "teacher"):
         for task, score in encoder.facts["figures"][name].items():
             interval = f"{score['auc_low']:.4f} to {score['auc_high']:.4f}"
             lines.append(
-                f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = "
-                f"{score['n']}"
+                f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = {score['n']}"
             )
     cosines = ", ".join(
         f"{attack} {cosine:.2f}" for attack, cosine in encoder.facts["attacks"]["student"].items()

@@ -84,9 +84,7 @@ def read_config(path: Path) -> DistilConfig:
 
 
 def read_data_section(path: Path) -> DataConfig:
-    """Read section [data] of an RL configuration, which defines its prompts and reference texts. Raises
-    InputError.
-    """
+    """Read section [data] of an RL configuration, which defines its prompts and reference texts. Raises InputError."""
     config = _build(DataConfig, _toml(path).get("data", {}), f"{path}: data")
     check_data(config)
     return config

@@ -60,9 +60,7 @@ class Separation:
 
 
 def read_items(archives: dict[str, Archive], cache: Path, max_units: int) -> list[Item]:
-    """Every usable item of the packages, each text once; `max_units` limits both sides, in units of their
-    scripts.
-    """
+    """Every usable item of the packages, each text once; `max_units` limits both sides, in units of their scripts."""
     limits = Limits(1, max_units, 1, max_units)
     examples = [
         *tibetan.examples(tibetan.PackageArchives(archives, {}), cache),
@@ -135,9 +133,8 @@ def cluster_labels(entries: Sequence[Sequence[Text]], threshold: float) -> list[
             entry = parents[entry]
         return entry
 
-    owners: dict[
-        str, dict[str, tuple[int, int]]
-    ] = {}  # script -> text -> (an entry that has it, size of its n-grams)
+    # script -> text -> (an entry that has it, size of its n-grams)
+    owners: dict[str, dict[str, tuple[int, int]]] = {}
     for entry, texts in enumerate(entries):
         for language, text in texts:
             owner_of_text = owners.setdefault(script_of(language) or language, {})

@@ -101,8 +101,7 @@ def read_pairs(config: DistilConfig, cache: Path, say: Say) -> OwnPairs:
     if len(train) < LEAST_PAIRS or len(evaluation) < 2:
         raise InputError(
             f"{config.pairs.run}: an encoder needs {LEAST_PAIRS} pairs to learn from and 2 to measure on, "
-            f"here are {len(train)} and "
-            f"{len(evaluation)}"
+            f"here are {len(train)} and {len(evaluation)}"
         )
     return OwnPairs(
         train, tuple(evaluation), data.completion_language, known_script(data.completion_language), hashes
@@ -119,8 +118,7 @@ def check_teacher(name: str, teacher: Encoder, pairs: OwnPairs, say: Say) -> Non
     if fit.sources.cut_auc < MIN_CUT_AUC:
         raise InputError(
             f"teacher = {name!r}: it cannot tell the source texts apart (AUC {fit.sources.cut_auc:.2f}, "
-            f"{MIN_CUT_AUC} is needed), so "
-            "it has nothing to teach; name an encoder that knows their language"
+            f"{MIN_CUT_AUC} is needed), so it has nothing to teach; name an encoder that knows their language"
         )
     if not fit.sources.is_known:
         say(
@@ -188,7 +186,6 @@ def describe(encoder: StudentEncoder) -> list[str]:
         for task, score in scores.items():
             interval = f"{score['auc_low']:.4f} to {score['auc_high']:.4f}"
             lines.append(
-                f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = "
-                f"{score['n']}"
+                f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = {score['n']}"
             )
     return lines

@@ -18,9 +18,7 @@ ROWS = 1024  # queries scored at once: bounds memory
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Shares in [0, 1] over `n` queries; `auc_low` and `auc_high` bound the 95 % percentile bootstrap over
-    queries.
-    """
+    """Shares in [0, 1] over `n` queries; `auc_low` and `auc_high` bound the 95 % percentile bootstrap over queries."""
 
     n: int
     top1: float

@@ -46,9 +46,7 @@ class TrainingConfig:
 def distillation_loss(
     vectors: Tensor, targets: Tensor, wrong: Tensor | None, config: TrainingConfig
 ) -> Tensor:
-    """The loss above: student rows (n, D), teacher rows (n, D), rows of wrong variants (n, D) or None ->
-    scalar.
-    """
+    """The loss above: student rows (n, D), teacher rows (n, D), rows of wrong variants (n, D) or None -> scalar."""
     scores = vectors @ targets.T
     right = scores.diagonal()
     same = (targets @ targets.T > SAME_MEANING).fill_diagonal_(False)
@@ -118,8 +116,7 @@ def train_student(
         done = epoch + 1
         if done * 10 // config.epochs > epoch * 10 // config.epochs:  # after each tenth
             say(
-                f"epoch {done} of {config.epochs}: loss {total / len(texts):.3f}, "
-                f"{time.perf_counter() - start:.0f} s"
+                f"epoch {done} of {config.epochs}: loss {total / len(texts):.3f}, {time.perf_counter() - start:.0f} s"
             )
     student.eval()
 

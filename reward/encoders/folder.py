@@ -17,12 +17,8 @@ from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import UNREADABLE, require_weights
 
-HASHED_SUFFIXES = {
-    ".safetensors",
-    ".json",
-    ".txt",
-    ".model",
-}  # weights, settings, vocabularies; not the README
+# weights, settings, vocabularies; not the README
+HASHED_SUFFIXES = {".safetensors", ".json", ".txt", ".model"}
 
 Kind = type | UnionType
 
@@ -61,9 +57,7 @@ def read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
 
 
 def folder_hash(folder: Path, *facts: object) -> str:
-    """SHA-256 over names and bytes of the files that affect a vector, and over `facts` (settings,
-    arithmetic).
-    """
+    """SHA-256 over names and bytes of the files that affect a vector, and over `facts` (settings, arithmetic)."""
     digest = hashlib.sha256(repr(facts).encode())
     for path in model_files(folder):
         digest.update(f"{path.relative_to(folder)} {sha256_of(path)}\n".encode())

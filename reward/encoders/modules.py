@@ -23,6 +23,7 @@ from data.documents import read_json, read_object
 from data.errors import InputError
 from reward.encoders.folder import Kind, folder_hash, read_settings, read_weights
 from reward.encoders.pooled import PooledEncoder, PoolSettings, make_pooled_encoder, pooling_names
+from reward.encoders.pooling import BLOCK_ROWS, Head, in_blocks
 from reward.encoders.static import StaticEncoder, load_static
 
 MODULES_FILE = "modules.json"
@@ -31,7 +32,6 @@ LONGEST_NAME = 255  # bytes
 FIRST = ("Transformer", "StaticEmbedding")
 HEADS = ("Dense", "Normalize")
 # rows of every product in a head: a fixed shape, so that a row's bits do not depend on the number of texts
-BLOCK_ROWS = 64
 FLAGS = {  # of older folders, in the order in which their poolings are put side by side
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -48,8 +48,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "SiLU": F.silu,
     "Sigmoid": torch.sigmoid,
 }
-
-Head = Callable[[Tensor], Tensor]  # (n, D) -> (n, E)
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,7 @@ class Dense:
 
 
 class ModulesEncoder:
-    """Runs `body`, then `heads`, then scales to unit length. `prompt` precedes every text unless the body
-    adds it.
-    """
+    """Runs `body`, then `heads`, then scales to unit length. `prompt` precedes every text unless the body adds it."""
 
     def __init__(
         self,
@@ -106,9 +102,7 @@ class ModulesEncoder:
 
 
 def load_modules(folder: Path, device: torch.device) -> ModulesEncoder:
-    """Load a sentence-transformers folder. Raises InputError naming the file, key or module that is not
-    supported.
-    """
+    """Load a sentence-transformers folder. Raises InputError naming the file, key or module that is not supported."""
     first, *rest = read_modules(folder)
     prompt = read_prompt(folder / PROMPTS_FILE)
     body: PooledEncoder | StaticEncoder
@@ -151,8 +145,7 @@ def read_modules(folder: Path) -> list[Module]:
     if not starts_well or not set(kinds[heads_from:]) <= set(HEADS):
         chain = ", ".join(kinds) or "none"
         raise InputError(
-            f"{path}: modules {chain}: must be Transformer, Pooling or StaticEmbedding, and then only "
-            f"{' or '.join(HEADS)}"
+            f"{path}: modules {chain}: must be Transformer, Pooling or StaticEmbedding, and then only {' or '.join(HEADS)}"
         )
     return modules
 
@@ -162,8 +155,7 @@ def _module(path: Path, kind: str, inner: str) -> Module:
     known_types = (*FIRST, "Pooling", *HEADS)
     if name not in known_types or not kind.startswith("sentence_transformers."):
         raise InputError(
-            f"{path}: unknown module type {kind!r}; known types: {', '.join(known_types)} of "
-            "sentence_transformers"
+            f"{path}: unknown module type {kind!r}; known types: {', '.join(known_types)} of sentence_transformers"
         )
     if PurePosixPath(inner).is_absolute() or ".." in PurePosixPath(inner).parts:
         raise InputError(f"{path}: path {inner!r} leads out of the folder")
@@ -185,8 +177,7 @@ def read_prompt(path: Path) -> str:
         raise InputError(f"{path}: prompts must be an object of texts by name")
     if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
         raise InputError(
-            f"{path}: a {settings['model_type']} folder gives no sentence vectors; use a "
-            "SentenceTransformer folder"
+            f"{path}: a {settings['model_type']} folder gives no sentence vectors; use a SentenceTransformer folder"
         )
     if name is not None and (not isinstance(name, str) or name not in prompts):
         raise InputError(
@@ -278,9 +269,7 @@ def read_normalize(folder: Path) -> Head:
 
 
 def read_activation(path: Path, class_name: str) -> Head:
-    """The function for a torch class name in the file `path`. Raises InputError for one that is not in
-    ACTIVATIONS.
-    """
+    """The function for a torch class name in the file `path`. Raises InputError for one that is not in ACTIVATIONS."""
     name = class_name.rsplit(".", 1)[-1]
     if name not in ACTIVATIONS or not class_name.startswith("torch.nn."):
         raise InputError(
@@ -304,13 +293,6 @@ def _transformer(folder: Path, pooling: Path, prompt: str, device: torch.device)
     )
     if width * len(names) != body.dim:
         raise InputError(
-            f"{pooling}: a token vector of {width} numbers, but the transformer gives "
-            f"{body.dim // len(names)}"
+            f"{pooling}: a token vector of {width} numbers, but the transformer gives {body.dim // len(names)}"
         )
     return body
-
-
-def in_blocks(head: Head, rows: Tensor) -> Tensor:
-    """Run `head` on exactly BLOCK_ROWS rows at a time, the last block padded with zeros: (n, D) -> (n, E)."""
-    padded_rows = torch.cat([rows, rows.new_zeros(-len(rows) % BLOCK_ROWS, rows.shape[1])])
-    return torch.cat([head(block) for block in padded_rows.split(BLOCK_ROWS)])[: len(rows)]

@@ -37,10 +37,8 @@ BATCH_TOKENS = 128  # of a forward pass; a small call costs a whole one
 ACCELERATOR_TOKENS = 8192
 WIDTH_STEP = 8
 TOKENIZE_AT_ONCE = 1024
-UNUSED_PARTS = {
-    "pooler",
-    "decoder",
-}  # parts of a model that no hidden state passes through: may be missing from the weights
+# parts of a model that no hidden state passes through: may be missing from the weights
+UNUSED_PARTS = {"pooler", "decoder"}
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,8 @@ class PoolSettings:
     max_length: int | None = DEFAULT_LENGTH
     include_prompt: bool = True
     lower_case: bool = False
-    language: str = field(
-        default="", repr=False
-    )  # kept out of the fingerprint's words: encoder.json is hashed
+    # kept out of the fingerprint's words: encoder.json is hashed
+    language: str = field(default="", repr=False)
 
 
 class PooledEncoder:
@@ -84,35 +81,21 @@ class PooledEncoder:
 
     @torch.inference_mode()
     def vectors(self, texts: Sequence[str]) -> Tensor:
-        """Pooled vectors (n, dim), fp32 also under autocast, on the CPU. A text without any token gets
-        `blank_row`.
-        """
+        """Pooled vectors (n, dim), fp32 also under autocast, on the CPU. A text without any token gets `blank_row`."""
         device = self.model.device
         rows = blank_row(self.dim).repeat(len(texts), 1)
-        ids = [
-            row
-            for i in range(0, len(texts), TOKENIZE_AT_ONCE)
-            for row in self._ids(texts[i : i + TOKENIZE_AT_ONCE])
-        ]
+        ids = self._ids(texts)
         with torch.autocast(device.type, enabled=False):
-            for members, shape in length_batches(
-                [len(row) for row in ids], self.positions, batch_tokens(device)
-            ):
-                padded_ids, lengths = pad_rows(
-                    [ids[i] for i in members], shape, self.tokenizer.pad_token_id or 0
-                )
+            for members, shape in length_batches([*map(len, ids)], self.positions, batch_tokens(device)):
+                pad = self.tokenizer.pad_token_id or 0
+                padded_ids, lengths = pad_rows([ids[i] for i in members], shape, pad)
                 hidden = self._hidden_states(padded_ids, lengths)
-                rows[members] = pool(hidden, lengths.to(device), self.settings.pooling, self._skip)[
-                    : len(members)
-                ].cpu()
+                vectors = pool(hidden, lengths.to(device), self.settings.pooling, self._skip)
+                rows[members] = vectors[: len(members)].cpu()
         return rows
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        prompts = [self.settings.prompt + text for text in texts]
-        ids: list[list[int]] = self.tokenizer(
-            prompts, truncation=True, max_length=self.max_length, padding=False
-        )["input_ids"]
-        return ids
+        return token_ids(self.tokenizer, [self.settings.prompt + text for text in texts], self.max_length)
 
     def _hidden_states(self, padded_ids: Tensor, lengths: Tensor) -> Tensor:
         """Last hidden states (n, T, H); the mask comes from the lengths."""
@@ -168,9 +151,7 @@ def read_pool_settings(path: Path) -> PoolSettings:
 
 
 def pooling_names(path: Path, pooling: str | Sequence[str]) -> tuple[str, ...]:
-    """Return one name or several as a tuple. Raises InputError naming the file `path` for an unknown name or
-    none.
-    """
+    """Return one name or several as a tuple. Raises InputError naming the file `path` for an unknown name or none."""
     names = (pooling,) if isinstance(pooling, str) else tuple(pooling)
     for name in names or ("",):
         if not isinstance(name, str) or name not in POOLINGS:
@@ -189,6 +170,15 @@ def pad_rows(ids: Sequence[Sequence[int]], shape: tuple[int, int], pad: int) -> 
     for row, text_ids in enumerate(ids):
         padded_ids[row, : len(text_ids)] = torch.tensor(text_ids)
     return padded_ids, torch.tensor([*map(len, ids)] + [1] * (shape[0] - len(ids)))
+
+
+def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """Token ids of each text with its special tokens, cut to `max_length`."""
+    rows: list[list[int]] = []
+    for start in range(0, len(texts), TOKENIZE_AT_ONCE):
+        part = list(texts[start : start + TOKENIZE_AT_ONCE])
+        rows += tokenizer(part, truncation=True, max_length=max_length, padding=False)["input_ids"]
+    return rows
 
 
 def length_batches(
@@ -253,8 +243,7 @@ def read_model(folder: Path, optional: Collection[str]) -> PreTrainedModel:
     missing = sorted(name for name in info["missing_keys"] if name.split(".")[0] not in optional)
     if missing:
         raise InputError(
-            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a "
-            f"{type(model).__name__}"
+            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a {type(model).__name__}"
         )
     return model.requires_grad_(False).eval()
 

@@ -1,5 +1,5 @@
-"""Pools token vectors into one vector per text: the six poolings of sentence-transformers, by their names
-there.
+"""Pools token vectors into one vector per text, the six poolings of sentence-transformers by their names there, and
+runs a head on such vectors.
 
 Pure functions (hidden (n, T, D), mask (n, T) True = counts) -> (n, D). Masked values never reach the result,
 not even an infinity. Position 0 is the text's first token: padding is on the right. Not here: models,
@@ -10,6 +10,15 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+BLOCK_ROWS = 64  # rows of every product in a head
+Head = Callable[[Tensor], Tensor]  # (BLOCK_ROWS, D) -> (BLOCK_ROWS, ...)
+
+
+def in_blocks(head: Head, rows: Tensor) -> Tensor:
+    """Run `head` on exactly BLOCK_ROWS rows at a time, the last block padded with zeros: (n, D) -> (n, ...)."""
+    padded_rows = torch.cat([rows, rows.new_zeros(-len(rows) % BLOCK_ROWS, rows.shape[1])])
+    return torch.cat([head(block) for block in padded_rows.split(BLOCK_ROWS)])[: len(rows)]
 
 
 def first_token(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -42,9 +51,7 @@ def mean_sqrt(hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 def position_weighted(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Mean weighted with the position 1, 2, ... of every token from the start of the text (Muennighoff 2022,
-    SGPT).
-    """
+    """Mean weighted with the position 1, 2, ... of every token from the start of the text (Muennighoff 2022, SGPT)."""
     weights = mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)
     return (torch.where(mask[..., None], hidden, 0) * weights[..., None]).sum(dim=1) / weights.sum(
         dim=1, keepdim=True

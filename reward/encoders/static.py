@@ -30,10 +30,7 @@ from data.errors import InputError
 from data.model_folder import input_errors, require_weights, tensor_shapes
 from reward.encoders.pooling import blank_row
 
-MATRICES = (
-    "embedding.weight",
-    "embeddings",
-)  # the names in a folder of kind (a), and the endings in a causal LM's:
+MATRICES = ("embedding.weight", "embeddings")  # in a folder of kind (a); below, the endings in a causal LM's
 INPUT_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 SMOOTHING = 1e-3  # a
 DIRECTIONS = 8
@@ -166,9 +163,7 @@ def mean_and_directions(vectors: Callable[[], Iterator[Tensor]]) -> tuple[Tensor
 
 
 def remove_common(vectors: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
-    """Subtract the mean (D,) from (n, D), and its components along the directions (k, D), one direction at a
-    time.
-    """
+    """Subtract the mean (D,) from (n, D), and its components along the directions (k, D), one direction at a time."""
     rest = vectors - mean
     for direction in directions:
         # no matrix product: its bits would depend on the number of rows
@@ -211,8 +206,7 @@ def _find_matrix(folder: Path) -> tuple[Path, str]:
             if name in MATRICES or name.endswith(INPUT_EMBEDDINGS):
                 return path, name
     raise InputError(
-        f"{folder}: no embedding matrix; looked for {', '.join((*MATRICES, *INPUT_EMBEDDINGS))} in its "
-        "safetensors"
+        f"{folder}: no embedding matrix; looked for {', '.join((*MATRICES, *INPUT_EMBEDDINGS))} in its safetensors"
     )
 
 

@@ -42,12 +42,8 @@ MIN_SHARE = 0.3  # of a text's characters in the student's script; product names
 BLOCK_ROWS = 64  # rows of every matrix product
 CHUNK_TEXTS = 1024  # worked on at once: bounds memory
 ARITHMETIC = f"student, blocks of {BLOCK_ROWS} rows"
-PROBE_TEXTS = (
-    "保存文件",
-    "Save the file",
-    "窗口未打开。",
-    "Three new messages",
-)  # load_student checks the teacher's vectors of them
+# load_student checks the teacher's vectors of them
+PROBE_TEXTS = ("保存文件", "Save the file", "窗口未打开。", "Three new messages")
 PROBE_TOLERANCE = 1e-3
 
 
@@ -189,8 +185,7 @@ def teacher_of(folder: Path) -> str:
     name = _facts(folder).get("teacher_name", USE)
     if not isinstance(name, str):
         raise InputError(
-            f"{folder / FACTS_FILE}: teacher_name = {name!r}: must be the name of an encoder; restore the "
-            "file"
+            f"{folder / FACTS_FILE}: teacher_name = {name!r}: must be the name of an encoder; restore the file"
         )
     return name
 
@@ -205,8 +200,7 @@ def load_student(folder: Path, teacher: Teacher | None = None) -> StudentEncoder
     vectors = teacher.encode(PROBE_TEXTS)
     if vectors.shape != compass.shape or (vectors - compass).abs().max() > PROBE_TOLERANCE:
         raise InputError(
-            f"{folder}: this student was distilled from another version of its teacher; delete it and "
-            f"{REMAKE}"
+            f"{folder}: this student was distilled from another version of its teacher; delete it and {REMAKE}"
         )
     student = Student(facts["width"], facts["hidden"], script=facts["script"], dim=facts["dim"])
     student.load_state_dict(weights)
@@ -214,9 +208,7 @@ def load_student(folder: Path, teacher: Teacher | None = None) -> StudentEncoder
 
 
 def find_student(cache: Path, setting: str = "reward.encoder") -> Path:
-    """The folder of the newest finished student in the cache. Raises InputError with the command that makes
-    one.
-    """
+    """The folder of the newest finished student in the cache. Raises InputError with the command that makes one."""
     students = sorted(
         cache.glob(f"encoders/bo-*/{FACTS_FILE}"), key=lambda path: (path.stat().st_mtime, path)
     )
@@ -237,13 +229,11 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     facts = {"script": TIBETAN, **_facts(folder)}
     if facts.get("format") != FORMAT or facts.get("features") != SETTINGS:
         raise InputError(
-            f"{folder} holds a student of another version (format {facts.get('format')}); delete it and "
-            f"{REMAKE}"
+            f"{folder} holds a student of another version (format {facts.get('format')}); delete it and {REMAKE}"
         )
     if not isinstance(facts["script"], str) or known_code(facts["script"]) != facts["script"]:
         raise InputError(
-            f"{folder / FACTS_FILE}: script = {facts['script']!r}: known scripts are "
-            f"{', '.join(SCRIPT_NAMES)}"
+            f"{folder / FACTS_FILE}: script = {facts['script']!r}: known scripts are {', '.join(SCRIPT_NAMES)}"
         )
     try:
         digest = sha256_of(folder / WEIGHTS_FILE)
@@ -261,8 +251,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     stored_shapes = [shapes.get("table"), shapes.get("inner.weight"), shapes.get("outer.weight")]
     if not whole or stored_shapes != [[BUCKETS, width], [hidden, BAGS * width], [dim, hidden]]:
         raise InputError(
-            f"{folder / FACTS_FILE}: width = {width}, hidden = {hidden}, dim = {dim} are not those of its "
-            "weights; restore the file"
+            f"{folder / FACTS_FILE}: width = {width}, hidden = {hidden}, dim = {dim} are not those of its weights; restore the file"
         )
     return facts, read_weights(
         folder / WEIGHTS_FILE, {"compass": (len(PROBE_TEXTS), dim), **_shapes(width, hidden, dim)}

@@ -44,9 +44,8 @@ from reward.encoders.use_weights import (
 UNKNOWN = 0  # piece ids; a text without any piece is the unknown piece alone
 BEGIN = 1
 END = 2
-OFFSETS = [
-    position - left for size, left in WINDOWS for position in range(size)
-]  # of each slot from the window's own piece
+# of each slot from the window's own piece
+OFFSETS = [position - left for size, left in WINDOWS for position in range(size)]
 SIZES = [size for size, _ in WINDOWS]
 HEAD_ROWS = 128  # texts of one matrix product
 CHUNK_PIECES = 8192  # pieces between two fillings-up of a block
@@ -100,14 +99,11 @@ class UniversalSentenceEncoder:
         return self._head(torch.cat(sums), torch.cat(slices)[:, None].sqrt())
 
     def _sums(self, rows: Tensor, lengths: Tensor) -> Tensor:
-        """Rows of the pieces (T,), pieces of each text (n,) -> normalised features summed over each text (n,
-        1280).
-        """
+        """Rows of the pieces (T,), pieces of each text (n,) -> normalised features summed over each text (n, 1280)."""
         windows = _windows(lengths)
         features = self.pieces.inputs.index_select(0, rows)
-        branches = (
-            features[:, EMBEDDING:].unflatten(1, (len(WINDOWS), BRANCH)).transpose(0, 1)
-        )  # (3, T, 256), a view
+        # (3, T, 256), a view
+        branches = features[:, EMBEDDING:].unflatten(1, (len(WINDOWS), BRANCH)).transpose(0, 1)
         branches += self._branches(
             F.pad(rows, (0, 1))[windows] * SLOTS + torch.arange(SLOTS, device=self.device), windows
         )
@@ -147,11 +143,8 @@ class UniversalSentenceEncoder:
         """
         places = _positive(hidden.view(-1))
         values = hidden.view(-1)[places]
-        ends = (
-            torch.bincount(places // BRANCH, minlength=hidden.shape[0] * hidden.shape[1])
-            .view(hidden.shape[:2])
-            .cumsum(1)
-        )  # (3, T)
+        counts_at = torch.bincount(places // BRANCH, minlength=hidden.shape[0] * hidden.shape[1])
+        ends = counts_at.view(hidden.shape[:2]).cumsum(1)  # (3, T)
         counts = ends[:, -1].tolist()
         parts = zip(
             self.weights.second,
@@ -164,9 +157,7 @@ class UniversalSentenceEncoder:
             yield F.embedding_bag(columns, weight, starts, mode="sum", per_sample_weights=scales)
 
     def _head(self, sums: Tensor, roots: Tensor) -> Tensor:
-        """Dense head: feature sums (n, 1280), square roots of the piece counts (n, 1) -> unit rows (n,
-        512).
-        """
+        """Dense head: feature sums (n, 1280), square roots of the piece counts (n, 1) -> unit rows (n, 512)."""
         filling = (0, 0, 0, -len(sums) % HEAD_ROWS)
         blocks = zip(
             F.pad(sums / roots, filling).split(HEAD_ROWS), F.pad(roots, filling).split(HEAD_ROWS), strict=True

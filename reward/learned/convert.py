@@ -201,9 +201,8 @@ def _metricx(checkpoint: Path, settings: Mapping[str, Any]) -> Parts:
         raise InputError(
             f"{checkpoint}: its output matrix has {len(matrix)} rows, and the score is row {SCORE_TOKEN}"
         )
-    scale = (
-        config.d_model**-0.5 if settings.get("tie_word_embeddings") else 1.0
-    )  # as T5 does with a tied matrix
+    # as T5 does with a tied matrix
+    scale = config.d_model**-0.5 if settings.get("tie_word_embeddings") else 1.0
     head = {"score.weight": scale * matrix[SCORE_TOKEN : SCORE_TOKEN + 1].clone()}
     return Parts(Facts(family="metricx", max_length=MAX_LENGTH), config, tensors, head)
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reward.encoders.modules import ACTIVATIONS
+from reward.encoders.pooling import Head
 from reward.learned.folder import Facts
-from reward.learned.passes import Head
 
 
 def sparsemax(scores: Tensor) -> Tensor:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from reward.encoders.pooled import token_ids
 from reward.learned.folder import LARGEST
 from reward.learned.network import Network
-from reward.learned.passes import head_scores, passes, token_ids
+from reward.learned.passes import head_scores, passes
 from reward.learned.segment import Segment
 
 SCORE_TOKEN = 250089  # its row of the output matrix is the head
@@ -25,9 +26,8 @@ class MetricX(Network):
     def scores(self, segments: Sequence[Segment]) -> Tensor:
         """(n,) fp32 on the CPU."""
         texts = list(map(input_text, segments))
-        ids = [
-            row[:-1] for row in token_ids(self.tokenizer, texts, self.facts.max_length)
-        ]  # without the end token
+        # without the end token
+        ids = [row[:-1] for row in token_ids(self.tokenizer, texts, self.facts.max_length)]
         rows = self.head["score.weight"].new_empty(len(texts), self.model.config.d_model)
         for members, output, _ in passes(self.model, ids, self.tokenizer.pad_token_id, self._first_step):
             rows[members] = output.last_hidden_state[: len(members), 0].float()

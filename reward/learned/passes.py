@@ -7,16 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from reward.encoders.pooled import batch_tokens, last_positions, length_batches, pad_rows
+from reward.encoders.pooling import Head, in_blocks
 
-TOKENIZE_AT_ONCE = 1024
-BLOCK_ROWS = 64  # rows of every product in a head
-Head = Callable[[Tensor], Tensor]  # (n, D) -> (n,)
-More = Callable[
-    [list[int], tuple[int, int]], dict[str, Any]
-]  # (sequences, shape of a pass) -> inputs by name
+# (sequences, shape of a pass) -> inputs by name
+More = Callable[[list[int], tuple[int, int]], dict[str, Any]]
 
 
 def passes(
@@ -40,18 +37,6 @@ def with_states(members: list[int], shape: tuple[int, int]) -> dict[str, Any]:
     return {"output_hidden_states": True}
 
 
-def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[list[int]]:
-    """Token ids of each text with its special tokens, cut to `max_length`."""
-    return [
-        row
-        for i in range(0, len(texts), TOKENIZE_AT_ONCE)
-        for row in tokenizer(
-            list(texts[i : i + TOKENIZE_AT_ONCE]), truncation=True, max_length=max_length, padding=False
-        )["input_ids"]
-    ]
-
-
 def head_scores(head: Head, rows: Tensor) -> Tensor:
-    """Run `head` on BLOCK_ROWS rows at a time, the last block padded with zeros: (n, D) -> (n,) on the CPU."""
-    padded_rows = torch.cat([rows, rows.new_zeros(-len(rows) % BLOCK_ROWS, rows.shape[1])])
-    return torch.cat([head(block) for block in padded_rows.split(BLOCK_ROWS)])[: len(rows)].cpu()
+    """Run `head` by blocks of rows: (n, D) -> (n,) on the CPU."""
+    return in_blocks(head, rows).cpu()

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reward.encoders.pooled import last_positions
+from reward.encoders.pooled import last_positions, token_ids
 from reward.learned.heads import estimator, state_of
 from reward.learned.network import Network
-from reward.learned.passes import head_scores, passes, token_ids, with_states
+from reward.learned.passes import head_scores, passes, with_states
 from reward.learned.segment import Segment
 
 LABELS = ("", "minor", "major", "critical")

@@ -80,11 +80,8 @@ def test_long_prompts_lie_within_their_limits_and_use_each_source_once() -> None
     made = join_examples(
         [example(i, chr(97 + i) * size) for i, size in enumerate(sizes)], lambda e: len(e.source), (8, 12)
     )
-    assert [e.source for e in made] == [
-        "aaaa bbb",
-        "eeeeeeeee",
-        "hhhhhhhh",
-    ]  # c + d, f + g grow beyond 12: given up; i, j stay behind
+    # c + d, f + g grow beyond 12: given up; i, j stay behind
+    assert [e.source for e in made] == ["aaaa bbb", "eeeeeeeee", "hhhhhhhh"]
     assert [e.id for e in made] == ["1", "4", "7"]
 
 

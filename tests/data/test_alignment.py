@@ -18,9 +18,7 @@ Pairs = list[tuple[str, str]]
 
 
 def made_up(count: int, seed: int = 0, noise: float = 0.3, names: float = 0.0) -> Pairs:
-    """Texts whose log lengths agree but for `noise`; a share of them has a number on both sides. No two are
-    equal.
-    """
+    """Texts whose log lengths agree but for `noise`; a share of them has a number on both sides. No two are equal."""
     draw = random.Random(seed)
     pairs = []
     for item in range(count):

@@ -151,9 +151,7 @@ def test_member_outside_is_refused_and_members_before_it_are_gone(tmp_path: Path
 
 
 def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
-    """The second silently took the place of the first; whoever checks an archive may have looked at the other
-    one.
-    """
+    """The second silently took the place of the first; whoever checks an archive may have looked at the other one."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:") as tar:
         for name in ("a/b", "./a//b"):
@@ -236,9 +234,7 @@ def test_sizes_and_numbers_beyond_the_limits_are_refused_before_anything_is_read
     "kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE]
 )
 def test_a_name_of_gigabytes_is_refused(tmp_path: Path, kind: bytes) -> None:
-    """tarfile reads a long name or an extended header at once: one of 10 GB in a tarball of 10 MB took all
-    memory.
-    """
+    """tarfile reads a long name or an extended header at once: one of 10 GB in a tarball of 10 MB took all memory."""
     info = tarfile.TarInfo("x")
     info.type = kind
     info.size = 10 << 30

@@ -93,9 +93,7 @@ def corpus(location: object, columns: tuple[str, str] = user_file.DEFAULT_COLUMN
 
 
 def check(location: UserCorpus, least: int, *paths: Path) -> None:
-    """At least `least` lines are accounted for, each as valid examples or with a place and a reason of one
-    line.
-    """
+    """At least `least` lines are accounted for, each as valid examples or with a place and a reason of one line."""
     result: list[tuple[str, str]] = []
 
     def examples() -> list[Example]:
@@ -356,9 +354,7 @@ def test_cleaning_composes_what_an_invisible_character_kept_apart() -> None:
 
 
 def test_towers_of_marks_and_long_runs_of_space_take_no_time() -> None:
-    """NFC sorts n marks in n * n steps, and `\\s*\\(` looks ahead from each space: minutes for a line of a
-    megabyte.
-    """
+    """NFC sorts n marks in n * n steps, and `\\s*\\(` looks ahead from each space: minutes for a line of a megabyte."""
     twice = clean_text("\u0344" * 40 + "x" * 1000)  # each of them becomes two marks
     assert clean_text(twice) == twice
     tower = clean_text("a" + "\u0316\u0301" * 300_000)

@@ -85,9 +85,8 @@ def test_a_kill_while_a_file_is_written_or_a_folder_removed_leaves_no_half_of_it
 
     write_until_killed(die_writing)
     write_until_killed(die_removing)
-    assert (
-        not (tmp_path / "x").exists() and len(list(tmp_path.glob(".unfinished-*"))) == 1
-    )  # the second start swept the first's away
+    # the second start swept the first's away
+    assert not (tmp_path / "x").exists() and len(list(tmp_path.glob(".unfinished-*"))) == 1
     atomic_write_text(tmp_path / "other", "")
     assert content(tmp_path) == {"file": "old", "other": ""}
 

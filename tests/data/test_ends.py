@@ -98,9 +98,7 @@ def test_a_token_that_only_holds_a_line_end_ends_too_and_what_stands_before_it_i
 
 
 def test_a_half_character_before_a_line_end_stays_one_mark(tmp_path: Path) -> None:
-    """Byte fallback decodes bytes together: with the line end behind it, the half character would become two
-    marks.
-    """
+    """Byte fallback decodes bytes together: with the line end behind it, the half character would become two marks."""
     tokenizer = tiny_tokenizers.llama(tmp_path)
     half, line = tokenizer.convert_tokens_to_ids(["<0xE5>", "<0x0A>"])
     assert Prompt.of(tokenizer).decode_completion([*text_ids(tokenizer, "天"), half, line]) == "天\ufffd"

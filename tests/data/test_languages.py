@@ -50,8 +50,7 @@ OTHER_CODES = codes_in(
     "pon quc rap rar rej rgn rif rof rtm rue rug rup rwk sad sah saq sas sat saz sba sbp scn sco sdc sdh see seh "
     "sei sel ses sga sgs shi shn shu sid sly sma smj smn sms snk srn srr ssy stq suk sus swb swv sxn syr szl tcy "
     "tem teo ter tet tig tiv tkl tkr tli tly tmh tog tpi trv tsg tsi ttt tum tvl twq tyv tzm udm uga umb unr vai "
-    "vec vep vls vmf vot vro vun wae wal war was wbp wni wuu xal xmf xog yao yap yav ybb yrl yue zap zea zen zgh "
-    "zun zza "
+    "vec vep vls vmf vot vro vun wae wal war was wbp wni wuu xal xmf xog yao yap yav ybb yrl yue zap zea zen zgh zun zza "
 )  # fmt: skip
 SINGLE_ROWS_THAT_DIFFER = {"srp_Cyrl", "crh_Latn", "kor_Hang", "tzm_Tfng"}
 WITHOUT_SCRIPT = set(  # CLDR and the registry say nothing of them

@@ -111,25 +111,19 @@ def test_a_step_of_a_mixture_is_a_function_of_seed_and_step() -> None:
             {"train": "x.tsv", "corpora": {"a": CorpusConfig(train="a.tsv")}},
             "data.train and data.corpora: with several corpora each has its own; write it under data.corpora.NAME",
         ),
-        (
-            {"corpora": {"a b": CorpusConfig()}},
-            "data.corpora: 'a b' is no name; write letters, digits, - and _",
-        ),
+        ({"corpora": {"a b": CorpusConfig()}}, "data.corpora: 'a b' is no name; write letters, digits, - and _"),
         (
             {"corpora": {"a": CorpusConfig(share=1.0), "b": CorpusConfig()}},
             "data.corpora: some have a share and some have none; write one for each, or none",
         ),
         ({"corpora": {"a": CorpusConfig(share=-1.0)}}, "data.corpora.a: share must be a number from 0"),
-        (
-            {"temperature": 5.0},
-            "data.temperature=5.0 mixes several corpora, and there is one; write data.corpora, or leave it out",
-        ),
+        ({"temperature": 5.0}, "data.temperature=5.0 mixes several corpora, and there is one; write data.corpora, or leave it out"),
         (
             {"corpora": {"a": CorpusConfig(train="a.tsv", source_language="english")}},
             'data.corpora.a: data.source_language=english: a code is needed; write "en"',
         ),
     ],
-)
+)  # fmt: skip
 def test_mixtures_that_cannot_be_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError) as refusal:
         check(DataConfig(**settings))

@@ -72,20 +72,12 @@ def test_another_script_is_told_with_its_setting_and_the_columns(
 @pytest.mark.parametrize(
     ("code", "text", "advice"),
     [
-        (
-            "nko",
-            "ߒ ߓߊ ߓߘߊ߫",
-            'Nko script: write the code of their language, such as "nqo" (N’Ko), or "nko-Nkoo"; ',
-        ),
-        (
-            "sa",
-            "ᱫᱟᱠᱟ ᱡᱚᱢ",
-            'Ol Chiki script: write the code of their language, such as "sat" (Santali), or "sa-Olck"; ',
-        ),
+        ("nko", "ߒ ߓߊ ߓߘߊ߫", 'Nko script: write the code of their language, such as "nqo" (N’Ko), or "nko-Nkoo"; '),
+        ("sa", "ᱫᱟᱠᱟ ᱡᱚᱢ", 'Ol Chiki script: write the code of their language, such as "sat" (Santali), or "sa-Olck"; '),
         ("ku", "ئێمە دەچین", 'Arabic script: write the code of their language, or "ku-Arab"; '),
         ("km_Latn", "បាយ ទឹក", 'Khmer script: write the code of their language, or "km-Khmr"; '),
     ],
-)
+)  # fmt: skip
 def test_a_script_of_one_language_is_told_with_its_code(
     tmp_path: Path, code: str, text: str, advice: str
 ) -> None:

@@ -131,11 +131,8 @@ def test_units_are_syllables_characters_or_words() -> None:
 @pytest.mark.parametrize(
     ("language", "text", "share"),
     [
-        (
-            "ja",
-            "\u65e5\u672c\u306e\u30ab\u30fc a1\u3002",
-            5 / 8,
-        ),  # the length mark counts with the Kana before it
+        # the length mark counts with the Kana before it
+        ("ja", "\u65e5\u672c\u306e\u30ab\u30fc a1\u3002", 5 / 8),
         ("ko", "\ud55c\uad6d \u6f22 ab", 3 / 5),
         ("sr", "\u0436\u0437 z\u017e \u4e00!", 4 / 6),
         ("crh", "\u043a\u044a q\u0131 12", 4 / 6),

@@ -180,9 +180,7 @@ def real_corpus() -> Corpus:
 
 @pytest.mark.real
 def test_real_corpus_has_no_near_neighbour_between_test_and_the_rest() -> None:
-    """Exact overlaps of each test pair with all others by counting tokens: no filter, no index of
-    `data.neighbours`.
-    """
+    """Exact overlaps of each test pair with all others by counting tokens: no filter, no index of `data.neighbours`."""
     corpus = real_corpus()
     threshold = corpus.manifest["near_duplicate_threshold"]
     others = [*corpus.warm_start, *corpus.train, *corpus.dev]

@@ -126,9 +126,7 @@ def test_completion_comes_back_and_stops_at_the_end_token(tiny_tokenizer: PreTra
 
 
 def test_completion_is_one_line_and_loses_space_at_its_ends(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    """Past bug: an untuned model that never ends was judged by all it wrote after the line that was asked
-    for.
-    """
+    """Past bug: an untuned model that never ends was judged by all it wrote after the line that was asked for."""
     assert (
         Prompt.of(tiny_tokenizer).decode_completion(Prompt.of(tiny_tokenizer).encode_completion(" 甲 \n乙 "))
         == "甲"

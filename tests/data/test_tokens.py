@@ -12,12 +12,10 @@ from data.prompt import Prompt
 from data.template import Wording
 from data.tokens import check_writable, concerns, letters, token_report
 
-SHORT = Example(
-    "1", "\u0f40\u0f0b\u0f41", "甲乙", "o", "l", "bo", "zh"
-)  # 2 syllables in 9 bytes, 2 characters in 6
-LONG = Example(
-    "2", "\u0f40\u0f0b" * 10, "甲" * 10, "o", "l", "bo", "zh"
-)  # 10 syllables in 60 bytes, 10 characters in 30
+# 2 syllables in 9 bytes, 2 characters in 6
+SHORT = Example("1", "\u0f40\u0f0b\u0f41", "甲乙", "o", "l", "bo", "zh")
+# 10 syllables in 60 bytes, 10 characters in 30
+LONG = Example("2", "\u0f40\u0f0b" * 10, "甲" * 10, "o", "l", "bo", "zh")
 
 
 def test_tokens_per_unit_are_sums_over_sums(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
@@ -80,9 +78,7 @@ def test_outputs_that_most_references_do_not_fit_are_said(tiny_tokenizer: PreTra
 
 
 def test_references_that_the_tokenizer_cannot_write_are_refused_above_a_share() -> None:
-    """Past bug: what the tokenizer did not know became <unk>, which no output can hold, and training went
-    on.
-    """
+    """Past bug: what the tokenizer did not know became <unk>, which no output can hold, and training went on."""
     tokenizer = characters("甲乙ab")
     few = token_report(
         Prompt.of(tokenizer),

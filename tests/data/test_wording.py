@@ -15,10 +15,7 @@ from data.shots import take_shots
 from data.template import CHAT, ENGLISH, PLAIN, Wording
 
 EXAMPLE = Example("1", "Habari {source}", "Hello", "o", "l", "swh_Latn", "eng_Latn")
-SHOTS = (
-    replace(EXAMPLE, source="moja", reference="one"),
-    replace(EXAMPLE, source="mbili", reference="two"),
-)
+SHOTS = (replace(EXAMPLE, source="moja", reference="one"), replace(EXAMPLE, source="mbili", reference="two"))
 OWN = "{source_language}> {source}\n{target_language}>"
 TRAIN = [replace(EXAMPLE, id=str(n)) for n in range(20)]
 

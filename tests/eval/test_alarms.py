@@ -69,9 +69,8 @@ def test_a_healthy_run_rings_nothing(steps: int) -> None:
             )
             == []
         )
-        assert (
-            all_alarms(losses([1 + draw.uniform(-0.2, 0.2) for _ in range(steps)], "train")) == []
-        )  # has little left to learn
+        # has little left to learn
+        assert all_alarms(losses([1 + draw.uniform(-0.2, 0.2) for _ in range(steps)], "train")) == []
 
 
 @pytest.mark.parametrize("steps", [1, 3, 25])
@@ -92,24 +91,15 @@ def test_groups_without_spread_are_said_from_the_first_step_with_their_cause(ste
             {"reward_mean": 0.0, "cosine_mean": 0.0},
             "they are 0: cosine is 0 (hardly a completion is nearer its reference text than",
         ),
-        (
-            {"reward_mean": 0.0, "length_fit_mean": 0.01},
-            "they are 0: length_fit is 0.01 (hardly a completion is as long as",
-        ),
-        (
-            {"reward_mean": 0.0, "length_mean": 1.0, "script_mean": 0.0},
-            "they are 0: the completions are empty",
-        ),
+        ({"reward_mean": 0.0, "length_fit_mean": 0.01}, "they are 0: length_fit is 0.01 (hardly a completion is as long as"),
+        ({"reward_mean": 0.0, "length_mean": 1.0, "script_mean": 0.0}, "they are 0: the completions are empty"),
         ({"reward_mean": 0.0, "my.py:style_mean": 0.0}, "they are 0: my.py:style is 0 (a term of your own)"),
         ({"reward_mean": 0.0}, "they are 0: no term is 0 alone"),
-        (
-            {"reward_mean": 0.4, "distinct_share": 0.25},
-            "their completions hardly differ: raise rollout.temperature",
-        ),
+        ({"reward_mean": 0.4, "distinct_share": 0.25}, "their completions hardly differ: raise rollout.temperature"),
         ({"reward_mean": 0.4, "reward_std": 0.0}, "the reward pays all completions of a prompt the same"),
         ({"reward_mean": 0.4, "reward_std": 1e-6}, "they spread no more than the floor advantage.std_floor"),
     ],
-)
+)  # fmt: skip
 def test_the_cause_of_equal_rewards_is_named(metrics: dict[str, float], cause: str) -> None:
     assert (
         f"all rewards are equal; {cause}"

@@ -136,35 +136,20 @@ def test_the_answer_in_words(files: Path, capsys: pytest.CaptureFixture[str]) ->
         ("--metric chrf --outputs {}/out --references {}/short", "short: has 1 lines, and --outputs"),
         ("--metric chrf --outputs {}/none", "there is no such file"),
         ("--metric meteor --outputs {}/out", "--metric meteor: is neither chrf, bleu, ter nor a folder"),
-        (
-            "--metric {}/comet_folder --outputs {}/out --sources {}/src",
-            "comet needs references; give --references",
-        ),
-        (
-            "--metric {}/comet_folder --outputs {}/out --references {}/ref",
-            "comet needs sources; give --sources",
-        ),
-        (
-            "--metric chrf --outputs {}/out --references {}/ref --resamples 5",
-            "an interval needs at least 100",
-        ),
+        ("--metric {}/comet_folder --outputs {}/out --sources {}/src", "comet needs references; give --references"),
+        ("--metric {}/comet_folder --outputs {}/out --references {}/ref", "comet needs sources; give --sources"),
+        ("--metric chrf --outputs {}/out --references {}/ref --resamples 5", "an interval needs at least 100"),
         ("--metric chrf", "give --outputs FILE, what a system wrote, or --tsv FILE"),
         ("--metric chrf --tsv {}/out --outputs {}/out", "--tsv has all texts; leave out --outputs"),
-        (
-            "--metric chrf --tsv {}/out",
-            "needs reference texts; give --references, or a column reference in --tsv",
-        ),
+        ("--metric chrf --tsv {}/out", "needs reference texts; give --references, or a column reference in --tsv"),
         ("--metric chrf --tsv {}/twice", "needs a header of different names"),
         ("--metric chrf --tsv {}/ragged", "ragged:3: has 1 columns, and the header has 2"),
         ("--metric chrf --outputs {}/out {}/out --references {}/ref", "--outputs: a file is named twice"),
         ("--metric chrf --outputs - --references -", "standard input (-) can be read once"),
         ("--metric chrf --outputs {}/out.gz --references {}/ref", "out.gz: is no gzip file"),
-        (
-            "--metric cosine:nothing --outputs {}/out --references {}/ref",
-            "--metric: unknown encoder 'nothing'",
-        ),
+        ("--metric cosine:nothing --outputs {}/out --references {}/ref", "--metric: unknown encoder 'nothing'"),
     ],
-)
+)  # fmt: skip
 def test_what_is_missing_is_one_sentence(arguments: str, sentence: str, files: Path) -> None:
     if "comet_folder" in arguments:
         metric_folder(files, "comet")

@@ -1,6 +1,4 @@
-"""The attacks do what their names say, in Han and in Tibetan script; the table computes what its columns
-say.
-"""
+"""The attacks do what their names say, in Han and in Tibetan script; the table computes what its columns say."""
 
 import random
 import re

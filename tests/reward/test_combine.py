@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from plain_vectors import PlainVectors, counts
+from plain_vectors import PlainVectors, counts, resources
 
 from data.errors import InputError
 from reward.combine import Reward, RewardConfig, bind, check, combine, make_reward
@@ -20,15 +20,9 @@ HALF = math.sqrt(0.5)
 
 
 def make_test_reward(config: RewardConfig, threshold: float = 0.5) -> Reward:
-    resources = {
-        "vectors": lambda: PlainVectors(counts),
-        "held_out": lambda: PlainVectors(counts),
-        "target_script": lambda: "Hani",
-        "target_language": lambda: "zh",
-        "threshold": lambda: threshold,
-        "min_share": lambda: config.min_share,
-    }
-    return make_reward(config, resources)
+    of_texts = {"target_script": "Hani", "target_language": "zh", "min_share": config.min_share}
+    encoders = {"vectors": PlainVectors(counts), "held_out": PlainVectors(counts)}
+    return make_reward(config, resources(threshold=threshold, **of_texts, **encoders))
 
 
 def constant(value: float):
@@ -171,22 +165,16 @@ def test_several_references_are_alternatives() -> None:
         ({"weights": {"cosine": 1.0, "script": math.nan}}, "reward.weights.script = nan"),
         ({"weights": {"cosine": 0.0, "script": 0.0}}, "reward.weights are all 0"),
         ({"weights": {}}, "reward.weights are all 0"),
-        (
-            {"weights": {"cosin": 1.0}},
-            "reward: unknown term 'cosin'; known terms: cosine, cosine_raw.*FILE.py:function",
-        ),
+        ({"weights": {"cosin": 1.0}}, "reward: unknown term 'cosin'; known terms: cosine, cosine_raw.*FILE.py:function"),
         ({"gates": ("lenght_fit",)}, "reward: unknown term 'lenght_fit'"),
-        (
-            {"settings": {"bleu": {}}},
-            "reward.settings.bleu: no such term is used; used terms: cosine, script",
-        ),
+        ({"settings": {"bleu": {}}}, "reward.settings.bleu: no such term is used; used terms: cosine, script"),
         ({"settings": {"length_fit": {"slack": 0.5}}}, "length_fit.slack"),
         (
             {"settings": {"length_fit": {"slak": 2}}},
             "reward term 'length_fit': unknown setting 'slak'; known settings: slack, alpha",
         ),
     ],
-)
+)  # fmt: skip
 def test_settings_that_cannot_work_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check(replace(RewardConfig(), **changes), "zh")
@@ -233,10 +221,8 @@ def test_a_missing_value_that_counts_costs_that_completion_its_reward_and_no_oth
     terms = {"meaning": values(1.0, math.nan, 0.5, 1.0), "gate": values(0.5, 0.0, math.inf, 0.0)}
     rewards, shares = combine(terms, {"meaning": 2.0}, ("gate",))(["s"] * 4, ["x"] * 4, [["y"]] * 4, 2)
     assert rewards[0, 0] == 1.0 and rewards[1, 1] == 0.0
-    assert rewards.isnan().tolist() == [
-        [False, True],
-        [True, False],
-    ]  # a gate of 0 does not turn "not known" into 0
+    # a gate of 0 does not turn "not known" into 0
+    assert rewards.isnan().tolist() == [[False, True], [True, False]]
     assert (
         shares["gate"].isnan().tolist() == [[False, False], [True, False]]
         and shares["gate"].dtype == torch.float32

@@ -60,9 +60,7 @@ def test_a_random_reward_is_uniform_reproducible_and_unrelated_to_the_text() -> 
 
 
 def test_known_random_rewards() -> None:
-    """They are part of what a study reports, so they must not change with a version of Python or of this
-    code.
-    """
+    """They are part of what a study reports, so they must not change with a version of Python or of this code."""
     assert random_rewards(["s", "s"], ["甲", ""], 7).tolist() == [0.22989946603775024, 0.21898221969604492]
 
 

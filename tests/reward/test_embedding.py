@@ -1,6 +1,4 @@
-"""The store of embeddings: every distinct text once, reference texts once ever, nothing believed that is
-damaged.
-"""
+"""The store of embeddings: every distinct text once, reference texts once ever, nothing believed that is damaged."""
 
 import hashlib
 from collections.abc import Sequence

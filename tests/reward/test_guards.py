@@ -137,9 +137,8 @@ def test_what_says_nothing_is_empty(completion: str) -> None:
 def test_min_letters_never_asks_for_more_than_a_reference_text_has() -> None:
     assert value(nonempty, "好", HAN, min_letters=2) == 0
     assert value(nonempty, "好", "是", min_letters=2) == 1
-    assert (
-        value(nonempty, "。", "。", min_letters=2) == 0
-    )  # a reference text without any letter excuses nobody
+    # a reference text without any letter excuses nobody
+    assert value(nonempty, "。", "。", min_letters=2) == 0
 
 
 # --- length ---

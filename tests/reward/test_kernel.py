@@ -175,33 +175,21 @@ def test_vectors_that_carry_a_gradient_are_taken_without() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"completions": torch.ones(2, 3)},
-            r"completions \(N, D\) and matrix \(R, D\) are needed, got \(2, 3\) and \(5, 4\)",
-        ),
+        ({"completions": torch.ones(2, 3)}, r"completions \(N, D\) and matrix \(R, D\) are needed, got \(2, 3\) and \(5, 4\)"),
         ({"completions": torch.ones(4)}, r"are needed, got \(4,\) and \(5, 4\)"),
-        (
-            {"completions": torch.ones(2, 4).double()},
-            "fp32 vectors and a contiguous matrix are needed, got torch.float64",
-        ),
+        ({"completions": torch.ones(2, 4).double()}, "fp32 vectors and a contiguous matrix are needed, got torch.float64"),
         ({"matrix": torch.ones(5, 4).half()}, "got torch.float32 and torch.float16"),
         ({"matrix": torch.ones(4, 5).t()}, r"contiguous matrix are needed, got .* \(1, 5\)"),
-        (
-            {"rows": torch.ones(3, 1).long()},
-            r"rows \(K,\) and offsets \(N \+ 1,\) are needed, got \(3, 1\) and \(3,\)",
-        ),
+        ({"rows": torch.ones(3, 1).long()}, r"rows \(K,\) and offsets \(N \+ 1,\) are needed, got \(3, 1\) and \(3,\)"),
         ({"offsets": torch.tensor([0, 3])}, r"are needed, got \(3,\) and \(2,\)"),
-        (
-            {"offsets": torch.tensor([0, 3, 3])},
-            r"rise from 0 to 3, each segment with at least one member, got \[0, 3, 3\]",
-        ),
+        ({"offsets": torch.tensor([0, 3, 3])}, r"rise from 0 to 3, each segment with at least one member, got \[0, 3, 3\]"),
         ({"offsets": torch.tensor([1, 2, 3])}, r"got \[1, 2, 3\]"),
         ({"offsets": torch.tensor([0, 2, 4])}, r"rise from 0 to 3.*got \[0, 2, 4\]"),
         ({"offsets": torch.tensor([0, 4, 3])}, r"got \[0, 4, 3\]"),
         ({"rows": torch.tensor([0, 5, 1])}, r"rows must lie in \[0, 5\), got 0 to 5"),
         ({"rows": torch.tensor([0, -1, 1])}, "got -1 to 1"),
     ],
-)
+)  # fmt: skip
 def test_what_does_not_fit_is_refused(changes: dict[str, Tensor], message: str) -> None:
     fitting = {"completions": torch.ones(2, 4), "matrix": torch.ones(5, 4), "rows": torch.tensor([0, 4, 1])}
     with pytest.raises(ValueError, match=message):

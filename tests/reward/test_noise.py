@@ -1,6 +1,4 @@
-"""The floor under a group's spread is a measurement: zero for an encoder without noise, the noise for one
-with it.
-"""
+"""The floor under a group's spread is a measurement: zero for an encoder without noise, the noise for one with it."""
 
 from collections.abc import Sequence
 

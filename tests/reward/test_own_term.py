@@ -59,9 +59,21 @@ def test_its_settings_come_from_the_configuration(file) -> None:
         ),
         ("1 / 0\n", r"cannot be run: ZeroDivisionError: division by zero"),
         ("def ends_well(:\n", r"cannot be run: SyntaxError"),
+        ("import sys; sys.exit()", "cannot be run: SystemExit"),
+        ("raise SystemExit(0)", "cannot be run: SystemExit: 0"),
+        ("ends_well = max", "it must take three lists"),
+        ("ends_well = 3", "has no function 'ends_well'"),
+        ("def ends_well(*texts): ...", "it must take three lists"),
+        ("\0", "cannot be run: "),
+        ("x = " + "(" * 5000, "cannot be run: "),
+        ("ends_well = lambda a, b: 0", "it must take three lists"),
+        ("raise RecursionError", "cannot be run: RecursionError"),
     ],
 )
 def test_what_is_wrong_with_the_file_is_said(file, text: str, message: str) -> None:
+    """Past bug: sys.exit() in the file ended the run with exit code 0 and no word; a function of Python's own
+    in a ValueError.
+    """
     with pytest.raises(InputError, match=message):
         load_own_term(f"{file(text)}:ends_well")
 
@@ -72,12 +84,3 @@ def test_a_missing_file_is_named() -> None:
         match=r"reward term 'nowhere\.py:f': nowhere\.py is not a file; write it as FILE\.py:function",
     ):
         check(RewardConfig(weights={"nowhere.py:f": 1.0}, gates=(), shown=()), "zh")
-
-
-def test_a_term_that_returns_something_else_is_named(file) -> None:
-    name = f"{file('def f(a, b, c): return {0: 1.0}')}:f"
-    with pytest.raises(
-        InputError,
-        match=r"terms.py:f' returned a dict; return one number, or None, for each of the 1 completions",
-    ):
-        make_reward(RewardConfig(weights={name: 1.0}, gates=(), shown=()), {})(["s"], ["甲"], [["甲"]], 1)

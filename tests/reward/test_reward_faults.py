@@ -100,10 +100,8 @@ def test_a_batch_without_any_reward_names_each_term_that_has_a_part_in_it() -> N
     with pytest.raises(RewardFailure) as caught:
         combine(terms, {"a": 1.0, "c": 1.0}, ("b",))(["s"] * 3, TEXTS, [["r"]] * 3, 3)
     assert str(caught.value) == (
-        "no completion has a reward: reward term 'a' gave no number for 2 of 3 completions, the first '一' "
-        "and "
-        "reward term 'b' gave no number for 2 of 3 completions, the first '二'; correct it and run the same "
-        "command"
+        "no completion has a reward: reward term 'a' gave no number for 2 of 3 completions, the first '一' and "
+        "reward term 'b' gave no number for 2 of 3 completions, the first '二'; correct it and run the same command"
     )
     rewards = combine({**terms, "d": lambda *_: [None] * 3}, {"c": 1.0, "d": 0.0})(
         ["s"] * 3, TEXTS, [["r"]] * 3, 3

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from plain_vectors import resources
 
 from reward.combine import RewardConfig, make_reward
 from reward.embedding import EmbeddingStore
@@ -29,13 +30,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EmbeddingStore:
 
 
 def make_test_reward(config: RewardConfig, store: EmbeddingStore):
-    resources = {
-        "vectors": store,
-        "target_script": "Hani",
-        "threshold": config.threshold,
-        "min_share": config.min_share,
-    }
-    return make_reward(config, {name: lambda value=value: value for name, value in resources.items()})
+    of_config = resources(threshold=config.threshold, min_share=config.min_share)
+    return make_reward(config, of_config | resources(vectors=store, target_script="Hani"))
 
 
 @pytest.fixture(scope="module", params=[(PAPER, 2.5), (PRODUCT, 1.0)], ids=["paper", "product"])
@@ -100,15 +96,6 @@ def test_every_spoilt_reference_scores_below_the_reference(probe, row: int) -> N
 def test_a_paraphrase_scores_well_above_an_unrelated_sentence(probe) -> None:
     paraphrase = probe("请从窗口里挑选你想打开的文件。", 0)[0]
     assert paraphrase > probe(REFERENCES[1], 0)[0] + 0.2 * probe.full
-
-
-def test_a_paraphrase_under_the_papers_sum(store: EmbeddingStore) -> None:
-    reward = make_test_reward(PAPER, store)
-    reward_values = [
-        reward([SOURCES[0]], [text], [[REFERENCES[0]]], 1)[0].item()
-        for text in ("请从窗口里挑选你想打开的文件。", REFERENCES[1])
-    ]
-    assert reward_values[0] > 1.5 + reward_values[1] - 1.0
 
 
 def test_raw_cosine_for_the_log_costs_no_second_encoding(store: EmbeddingStore) -> None:

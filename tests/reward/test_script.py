@@ -70,9 +70,7 @@ def test_latin_can_be_the_target() -> None:
     ],
 )
 def test_a_latin_target_keeps_the_words_of_its_reference(text: str) -> None:
-    """The perfect answer passes as it does without a reference text, and so does one that shares a part of
-    it.
-    """
+    """The perfect answer passes as it does without a reference text, and so does one that shares a part of it."""
     assert is_consistent(text, "Latn", reference=text) and is_consistent(text, "Latn")
     assert is_consistent(f"{text} zzz", "Latn", reference=text) and is_consistent(
         text.split()[0], "Latn", reference=text

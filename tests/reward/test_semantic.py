@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from plain_vectors import PlainVectors, counts
+from plain_vectors import PlainVectors, counts, resources
 from torch import Tensor
 
 from data.errors import InputError
@@ -28,16 +28,9 @@ class Counts:
 def test_it_is_the_reward_of_a_run() -> None:
     settings: dict[str, Any] = {"weights": {"cosine": 1.5, "script": 1.0}, "gates": ("length_fit",)}
     ours = SemanticReward("zh", Counts(), threshold=0.5, **settings)
-    of_run = make_reward(
-        RewardConfig(shown=(), **settings),
-        {
-            "vectors": lambda: PlainVectors(counts),
-            "target_script": lambda: "Hani",
-            "target_language": lambda: "zh",
-            "threshold": lambda: 0.5,
-            "min_share": lambda: 0.95,
-        },
-    )
+    of_texts = resources(target_script="Hani", target_language="zh", threshold=0.5, min_share=0.95)
+    vectors = resources(vectors=PlainVectors(counts))
+    of_run = make_reward(RewardConfig(shown=(), **settings), of_texts | vectors)
     sources, completions, references = ROWS
     expected, terms = of_run(sources, completions, [[text] for text in references], 2)
     rewards, own_terms = ours.scores(*ROWS)

@@ -314,9 +314,8 @@ def run_script(script: str, folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", script, str(folder)], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (0, ""), (
-        done.stdout + done.stderr
-    )  # a line printed would be damage
+    # a line printed would be damage
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
 
 def test_twenty_kills_lose_nothing_that_was_committed(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def read_or_refuse(read: Callable[[], Value], *named: str) -> Value | None:
 
 def check_sentence(line: str, *named: str) -> None:
     """One printable line of a bearable length that says where."""
-    assert line and line.isprintable() and len(line) <= MAX_CHARACTERS + 5, line
+    assert line and line.isprintable() and len(line) <= MAX_CHARACTERS + 5 and "Traceback" not in line, line
     assert not named or any(one_line(name) in line for name in named), (line, named)
 
 

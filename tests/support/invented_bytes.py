@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from explore import check_sentence, explore
 from hypothesis import strategies as st
 
 from data.clean import clean_text
@@ -94,16 +94,7 @@ def times(count: int) -> pytest.MarkDecorator:
 
 def for_all(count: int, check: Callable[..., None], *strategies: st.SearchStrategy[Any]) -> None:
     """Run `check` on `count` invented inputs, the same ones every time."""
-    always = settings(
-        max_examples=count,
-        derandomize=True,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-    )
-    given_names = dict(zip(check.__code__.co_varnames, strategies, strict=False))
-    always(given(**given_names)(check))()
+    explore(count, check, *strategies)
 
 
 def assert_valid(example: Example) -> None:
@@ -127,9 +118,7 @@ def assert_valid(example: Example) -> None:
 
 def assert_one_sentence(error: InputError, *places: object) -> None:
     """One line that says where and what to do; nothing of a traceback."""
-    said = one_line(error)
-    assert said and said.isprintable() and "Traceback" not in said
-    assert any(str(place) in str(error) for place in places), said
+    check_sentence(one_line(error), *map(str, places))
 
 
 def outcome(read: Callable[[], Sequence[Example]], *places: object) -> Sequence[Example]:

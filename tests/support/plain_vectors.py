@@ -3,6 +3,8 @@ texts met so far.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +34,11 @@ class PlainVectors:
 
     def _rows(self, texts: Sequence[str]) -> Tensor:
         return torch.nn.functional.normalize(self.function(texts).float(), dim=1)
+
+
+def resources(**values: Any) -> dict[str, Callable[[], Any]]:
+    """What terms ask for, by name, each with a value that is known."""
+    return {name: partial(values.get, name) for name in values}
 
 
 def counts(texts: Sequence[str]) -> Tensor:

@@ -59,9 +59,8 @@ QM = qm_bytes({7: ("", f"&{KA}"), 9: ("x", KHA), 11: ("", "甲乙")})
 HELP_FOLDERS = libreoffice_help.HELP
 
 Reader = Callable[[Folders], Iterator[Pair]]
-FORMATS: dict[
-    str, tuple[Reader, tuple[str, str], tuple[bytes, ...]]
-] = {  # reader, paths of its two sides, whole files
+# reader, paths of its two sides, whole files
+FORMATS: dict[str, tuple[Reader, tuple[str, str], tuple[bytes, ...]]] = {
     "mo": (catalogue.read_system, ("usr/share/locale/bo/a.mo", "usr/share/locale/zh_CN/a.mo"), (MO,)),
     "po": (catalogue.read_python, ("x/locale/bo/a.po", "x/locale/zh_Hans/a.po"), (PO.encode(),)),
     "mo, iso": (catalogue.read_iso_names, ("x/locale/dz/a.mo", "x/locale/zh_CN/a.mo"), (MO,)),

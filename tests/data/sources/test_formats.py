@@ -261,16 +261,6 @@ def test_folders_of_datasets(tmp_path: Path) -> None:
         read(corpus(tmp_path / "train"))
 
 
-def test_a_parquet_file_with_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    parquet.write_table(table(lambda bo, zh: {"translation": {"bo": bo, "zh": zh}}), path)
-    content = path.read_bytes().replace(b"\x18\x0btranslation", b"\x18\x0b\xffranslation", 1)
-    assert content != path.read_bytes()
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.parquet cannot be read: "):
-        read(corpus(path))
-
-
 def test_a_folder_of_parquet_is_read_in_order_and_only_of_one_part(tmp_path: Path) -> None:
     rows = table(lambda bo, zh: {"bo": bo, "zh": zh})
     for number in (1, 0):

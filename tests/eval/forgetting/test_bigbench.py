@@ -105,9 +105,8 @@ def test_wrong_answers_of_a_fact_are_of_its_relation_and_not_right_as_well() -> 
     rows: list[dict[str, Any]] = [
         {"input": f"The sound of animal{number} is", "target": f"sound{number}"} for number in range(9)
     ]
-    rows += [
-        {"input": f"The colour of thing{number} is", "target": f"colour{number}"} for number in range(3)
-    ]  # too few answers
+    # too few answers
+    rows += [{"input": f"The colour of thing{number} is", "target": f"colour{number}"} for number in range(3)]
     rows.append(
         {"input": "The sound of many is", "target": ["sound0", *(f"sound{number}" for number in range(1, 6))]}
     )

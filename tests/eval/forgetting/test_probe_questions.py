@@ -1,6 +1,4 @@
-"""Word analogies and idioms: which are asked, with which wrong answers; results with and without them side by
-side.
-"""
+"""Word analogies and idioms: which are asked, with which wrong answers; results with and without them side by side."""
 
 import csv
 import dataclasses

@@ -11,13 +11,7 @@ from data.errors import InputError
 from data.sources.news import TextItem, chinese_texts, choose_texts, cut_between_words, english_texts
 from eval.forgetting.probe_changes import compare_probes
 from eval.forgetting.probe_items import ChoiceItem, Panel, capital_items, load_panel
-from eval.forgetting.probes import (
-    bits_per_character,
-    choice_accuracy,
-    choice_result,
-    run_probes,
-    text_ids,
-)
+from eval.forgetting.probes import bits_per_character, choice_accuracy, choice_result, run_probes, text_ids
 from grpo.engine.likelihood import first_ids, log_likelihoods
 
 REGIONS = {"North": "abcdef", "South": "uvwxyz"}

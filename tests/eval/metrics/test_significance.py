@@ -105,12 +105,6 @@ def test_each_resample_draws_as_many_items_as_there_are() -> None:
     assert counts.mean() == 1.0
 
 
-def test_same_seed_same_resamples() -> None:
-    assert np.array_equal(
-        resample_counts(9, np.random.default_rng(5)), resample_counts(9, np.random.default_rng(5))
-    )
-
-
 def test_bootstrap_refuses_statistics_of_other_items() -> None:
     with pytest.raises(ValueError, match="do not belong to the same items"):
         paired_bootstrap(np.ones((3, 2)), np.ones((4, 2)), ratio_of_sums, np.ones((5, 3)))

@@ -71,29 +71,11 @@ RIVALS = {"untouched": GOOD, "translation_memory": GOOD}
         ({**GOOD, "chrf": "open"}, RIVALS, "open", "Ship it: ", "good"),
         ({**GOOD, "chrf": "down"}, RIVALS, "open", "Do not ship it: GRPO lowered chrF.", "bad"),
         ({**GOOD, "cosine_held_out": "down"}, RIVALS, "open", "Do not ship it: GRPO lowered Held-out", "bad"),
-        (
-            {**GOOD, "cosine_held_out": "open"},
-            RIVALS,
-            "open",
-            "Keep the warm start: GRPO made no clear",
-            "caution",
-        ),
-        (
-            GOOD,
-            {**RIVALS, "translation_memory": {"chrf": "down"}},
-            "open",
-            "Do not ship it: by chrF the tr",
-            "bad",
-        ),
-        (
-            GOOD,
-            {**RIVALS, "untouched": {"cosine_held_out": "down"}},
-            "open",
-            "Do not ship it: by Held-out",
-            "bad",
-        ),
+        ({**GOOD, "cosine_held_out": "open"}, RIVALS, "open", "Keep the warm start: GRPO made no clear", "caution"),
+        (GOOD, {**RIVALS, "translation_memory": {"chrf": "down"}}, "open", "Do not ship it: by chrF the tr", "bad"),
+        (GOOD, {**RIVALS, "untouched": {"cosine_held_out": "down"}}, "open", "Do not ship it: by Held-out", "bad"),
     ],
-)
+)  # fmt: skip
 def test_the_answer_follows_gain_rivals_and_cost(
     whole: RunFolder,
     gain: dict[str, str],
@@ -116,22 +98,12 @@ UNTOUCHED, MEMORY = "by Held-out cosine the untouched model", "by chrF the trans
 @pytest.mark.parametrize(
     ("gain", "rival", "better", "text"),
     [
-        (
-            OPEN,
-            "translation_memory",
-            "chrf",
-            f"GRPO made no clear difference to Held-out cosine, and {MEMORY}",
-        ),
-        (
-            OPEN,
-            "untouched",
-            "cosine_held_out",
-            f"GRPO made no clear difference to Held-out cosine, and {UNTOUCHED}",
-        ),
+        (OPEN, "translation_memory", "chrf", f"GRPO made no clear difference to Held-out cosine, and {MEMORY}"),
+        (OPEN, "untouched", "cosine_held_out", f"GRPO made no clear difference to Held-out cosine, and {UNTOUCHED}"),
         (LOST, "translation_memory", "chrf", f"GRPO lowered chrF, and {MEMORY}"),
         (LOST, "untouched", "cosine_held_out", f"GRPO lowered chrF, and {UNTOUCHED}"),
     ],
-)
+)  # fmt: skip
 def test_a_warm_start_below_a_simpler_system_is_not_kept(
     whole: RunFolder, gain: dict[str, str], rival: str, better: str, text: str
 ) -> None:

@@ -84,8 +84,7 @@ def test_a_test_set_that_the_corpus_could_not_fill_is_named() -> None:
     corpus = {"manifest": {"splits": parts}}
     assert missing_test_items({"test_size": 60, "test_min_per_language": 10}, corpus) == [
         "The test set has 20 of the 60 items of data.test_size: the corpus is too small.",
-        "Fewer than 10 test items of a language (data.test_min_per_language): "
-        "Dzongkha (dz) has 3, Mongolian (mn) has 0.",
+        "Fewer than 10 test items of a language (data.test_min_per_language): Dzongkha (dz) has 3, Mongolian (mn) has 0.",
     ]
     assert missing_test_items({"test_size": 20, "test_min_per_language": 3}, corpus)[0].endswith(
         "Mongolian (mn) has 0."

@@ -1,12 +1,12 @@
 """The structure of a page, without a browser: order, headings, tables, labels, languages, contrast, short texts."""
 
 import re
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from invented_run import write_run
+from page_reader import Page
 
 from eval.report.blocks import Document, Sample, Samples, Section
 from eval.report.html import html_page
@@ -17,34 +17,6 @@ from eval.report.write import write_report
 WORDS = 45  # of a paragraph, an item of a list or a note
 TEXT = 4.5  # WCAG 2.2, 1.4.3
 LINE = 3.0  # 1.4.11
-
-
-class Page(HTMLParser):
-    """Elements in order as (tag, attributes), and the text of each paragraph and item."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.is_open = False
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag in ("p", "li"):
-            self.texts.append("")
-            self.is_open = True
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("p", "li"):
-            self.is_open = False
-
-    def handle_data(self, data: str) -> None:
-        if self.is_open:
-            self.texts[-1] += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +53,9 @@ def test_tables_have_captions_scopes_and_a_box_that_the_keyboard_reaches(page: P
 
 
 def test_links_lead_to_sections_and_pictures_say_what_they_show(page: Page) -> None:
-    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
-    links = [(one["href"] or "").removeprefix("#") for one in page.all("a")]
-    assert len(ids) == len(set(ids)) and set(links) == set(ids)
+    ids = page.values("id")
+    links = page.values("src", "href", "xlink:href", "srcset")
+    assert len(ids) == len(set(ids)) and set(links) == {f"#{name}" for name in ids}
     pictures = [one for one in page.all("svg") if one.get("aria-hidden") != "true"]
     assert len(pictures) > 10 and all(one["role"] == "img" and one["aria-label"] for one in pictures)
     assert page.all("html") == [{"lang": "en"}]

@@ -41,9 +41,8 @@ def test_who_pays_less_follows_the_taxes(tmp_path: Path) -> None:
 
 
 def test_an_interval_that_includes_0_is_no_clear_difference(tmp_path: Path) -> None:
-    noisy = replace_last(
-        invented_study(), "sft_high", even(0.5), spread_out(0.03, 0.4)
-    )  # 0.01 more than GRPO, half of the texts far less
+    # 0.01 more than GRPO, half of the texts far less
+    noisy = replace_last(invented_study(), "sft_high", even(0.5), spread_out(0.03, 0.4))
     assert "(sft_high) 0.0300 ± " in conclusion_text(tmp_path, noisy)
     assert ": no clear difference (difference −0.0100" in conclusion_text(tmp_path / "again", noisy)
 
@@ -109,9 +108,8 @@ def test_one_seed_is_said_to_be_one_seed(tmp_path: Path) -> None:
     assert (
         "12 test items, 12 general texts (120 tokens), 3 seeds (0, 1, 2)" in three and "one seed" not in three
     )
-    assert (
-        "the tax of GRPO is 0.0210 ± 0.0025 nats" in three
-    )  # 0.020, 0.021, 0.022: sd 0.001, 4.30265 * 0.001 / sqrt(3)
+    # 0.020, 0.021, 0.022: sd 0.001, 4.30265 * 0.001 / sqrt(3)
+    assert "the tax of GRPO is 0.0210 ± 0.0025 nats" in three
 
 
 def test_few_items_and_few_seeds_are_a_warning_in_front() -> None:

@@ -54,9 +54,8 @@ def test_hypervolume_agrees_with_counting_points_in_the_plane() -> None:
 
 
 def test_tax_at_a_gain_lies_on_the_line_between_neighbours_of_the_front() -> None:
-    assert tax_at(GAINS, TAXES, 2.0) == pytest.approx(
-        0.125
-    )  # halfway from (1, 0.05) to (3, 0.2); (2, 0.2) is dominated
+    # halfway from (1, 0.05) to (3, 0.2); (2, 0.2) is dominated
+    assert tax_at(GAINS, TAXES, 2.0) == pytest.approx(0.125)
     assert tax_at(GAINS, TAXES, 3.0) == pytest.approx(0.2)
 
 

@@ -1,6 +1,4 @@
-"""The files of a study as its report reads them: whatever is damaged is named in one sentence, with its
-file.
-"""
+"""The files of a study as its report reads them: whatever is damaged is named in one sentence, with its file."""
 
 import json
 import math
@@ -47,28 +45,16 @@ def test_every_point_is_read_with_what_it_says(tmp_path: Path) -> None:
         (lambda point: point.update(seed=True), "seed is no int"),
         (lambda point: point["cost"].update(tokens=None), "cost.tokens is missing"),
         (lambda point: point["target"].update(items=[]), "target.items is empty"),
-        (
-            lambda point: point["target"]["items"][3].update(cosine="high"),
-            "target.items[3] has no number 'cosine'",
-        ),
+        (lambda point: point["target"]["items"][3].update(cosine="high"), "target.items[3] has no number 'cosine'"),
         (lambda point: point["target"]["items"][3].update(cosine=math.nan), "target.items[3].cosine = nan"),
-        (
-            lambda point: point["tax"]["drift"]["general"]["items"][0].update(nll=math.inf),
-            "tax.drift.general.items[0].nll = inf",
-        ),
-        (
-            lambda point: point["tax"]["drift"]["general"]["items"][1].pop("kl"),
-            "tax.drift.general.items[1] has no number 'kl'",
-        ),
-        (
-            lambda point: [item.update(tokens=0) for item in point["tax"]["drift"]["general"]["items"]],
-            "hold no token",
-        ),
+        (lambda point: point["tax"]["drift"]["general"]["items"][0].update(nll=math.inf), "tax.drift.general.items[0].nll = inf"),
+        (lambda point: point["tax"]["drift"]["general"]["items"][1].pop("kl"), "tax.drift.general.items[1] has no number 'kl'"),
+        (lambda point: [item.update(tokens=0) for item in point["tax"]["drift"]["general"]["items"]], "hold no token"),
         (lambda point: point.update(arm="other"), "it belongs at"),
         (lambda point: point["target"]["items"].pop(), "other test items than"),
         (lambda point: point["tax"]["drift"]["general"]["items"].reverse(), "other tax texts than"),
     ],
-)
+)  # fmt: skip
 def test_a_damaged_point_is_one_sentence_with_its_file(
     tmp_path: Path, change: Callable[[Json], Any], message: str
 ) -> None:

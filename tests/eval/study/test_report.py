@@ -4,12 +4,12 @@ is a result.
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from invented_points import invented_study, target_items, write_points
+from page_reader import Page
 
 from data.errors import InputError
 from eval.readme_table import CLOSE, OPEN, WIDTH
@@ -29,27 +29,10 @@ def write_and_read(study: Path, points: list[Json]) -> tuple[str, str, Json]:
     )
 
 
-class BalanceChecker(HTMLParser):
-    """Fails on a tag that is closed out of turn."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_a_report_has_every_part_and_stays_one_closed_page(tmp_path: Path, seeds: tuple[int, ...]) -> None:
     page, plain, summary = write_and_read(tmp_path, invented_study(seeds))
-    checker = BalanceChecker()
-    checker.feed(page)
-    assert checker.open == []
+    assert Page(page).open == []
     assert page.count("<figure>") == 4 and "http-equiv" in page and page.count("<script") == 1
     for title in (
         "Target scores",
@@ -80,9 +63,8 @@ def test_the_summary_holds_no_test_item(tmp_path: Path) -> None:
     assert target_items([0.5])[0]["reference"] not in text and "item-0" not in text and "text-0" not in text
     assert len(text) < 60_000
     lines = (tmp_path / "summary.json").read_text(encoding="utf-8").splitlines()
-    assert sum('"step": ' in line and '"num_steps": 20' in line for line in lines) == len(
-        summary["checkpoints"]
-    )  # one line each
+    one_line_each = [line for line in lines if '"step": ' in line and '"num_steps": 20' in line]
+    assert len(one_line_each) == len(summary["checkpoints"])
     assert max(len(number) for number in re.findall(r"\.(\d+)", text)) < 10
 
 
@@ -124,19 +106,19 @@ def test_seeds_that_an_arm_lacks_are_named(tmp_path: Path) -> None:
     assert (row["seeds"], row["tax"]["value"]) == ([1], pytest.approx(0.031))
 
 
+def write_transfer(study: Path, **scores: list[float]) -> None:
+    """Results on another task, after 50 examples, by start."""
+    (study / "transfer").mkdir()
+    target = invented_study()[0]["target"]
+    for start, own in scores.items():
+        one = {"start": start, "examples": 50, "seed": 0, "target": {**target, "items": target_items(own)}}
+        (study / "transfer" / f"{start}-50-seed0.json").write_text(json.dumps(one), encoding="utf-8")
+
+
 def test_transfer_and_judgements_become_tables(tmp_path: Path) -> None:
     study = write_points(tmp_path, invented_study())
-    for folder in ("transfer", "judge"):
-        (study / folder).mkdir()
-    target = invented_study()[0]["target"]
-    for start, score in (("untouched", 0.2), ("grpo", 0.5)):
-        one = {
-            "start": start,
-            "examples": 50,
-            "seed": 0,
-            "target": {**target, "items": target_items([score] * 4)},
-        }
-        (study / "transfer" / f"{start}-50-seed0.json").write_text(json.dumps(one), encoding="utf-8")
+    write_transfer(study, untouched=[0.2] * 4, grpo=[0.5] * 4)
+    (study / "judge").mkdir()
     shares = {
         "win": 0.5,
         "tie": 0.25,
@@ -144,14 +126,8 @@ def test_transfer_and_judgements_become_tables(tmp_path: Path) -> None:
         "win_interval": [0.4, 0.6],
         "loss_interval": [0.15, 0.35],
     }
-    judgement = {
-        "before": "sft_high",
-        "after": "grpo",
-        "judge": "local:x",
-        "n": 40,
-        **shares,
-        "items": [{"id": "secret"}],
-    }
+    about = {"before": "sft_high", "after": "grpo", "judge": "local:x", "n": 40}
+    judgement = {**about, **shares, "items": [{"id": "secret"}]}
     (study / "judge" / "a.json").write_text(json.dumps(judgement), encoding="utf-8")
     _, plain, summary = write_and_read(tmp_path, invented_study())
     assert "| 50 examples from grpo | 0 | 4 | 0.600 | 0.500 |" in plain
@@ -171,16 +147,7 @@ def test_transfer_and_judgements_become_tables(tmp_path: Path) -> None:
 
 def test_transfer_runs_on_other_test_items_are_refused(tmp_path: Path) -> None:
     study = write_points(tmp_path, invented_study())
-    (study / "transfer").mkdir()
-    target = invented_study()[0]["target"]
-    for start, count in (("untouched", 4), ("grpo", 5)):
-        one = {
-            "start": start,
-            "examples": 50,
-            "seed": 0,
-            "target": {**target, "items": target_items([0.5] * count)},
-        }
-        (study / "transfer" / f"{start}-50-seed0.json").write_text(json.dumps(one), encoding="utf-8")
+    write_transfer(study, untouched=[0.5] * 4, grpo=[0.5] * 5)
     with pytest.raises(
         InputError,
         match=r"transfer/untouched-50-seed0\.json: other test items than transfer/grpo-50-seed0\.json",

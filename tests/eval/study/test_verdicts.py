@@ -69,11 +69,8 @@ def test_tax_is_nats_per_token_over_all_texts(tmp_path: Path) -> None:
     )
     (checkpoint,) = estimates(tmp_path, [point])
     assert checkpoint.tax.value == pytest.approx(3 / 40)
-    assert set(np.round(checkpoint.tax.draws, 6)) == {
-        0.0,
-        round(3 / 40, 6),
-        0.1,
-    }  # both, the first twice, the second twice
+    # both, the first twice, the second twice
+    assert set(np.round(checkpoint.tax.draws, 6)) == {0.0, round(3 / 40, 6), 0.1}
 
 
 def test_resamples_are_shared_so_that_a_constant_change_has_no_width(tmp_path: Path) -> None:
@@ -141,9 +138,8 @@ def test_an_arm_that_never_rose_has_no_common_score(tmp_path: Path) -> None:
 
 
 def test_ship_takes_the_highest_target_whose_upper_tax_is_exactly_within_the_budget(tmp_path: Path) -> None:
-    risky = invented_point(
-        "risky", "sft", even(0.9), spread_out(0.03, 0.06), step=20
-    )  # mean below the budget, upper end above
+    # mean below the budget, upper end above
+    risky = invented_point("risky", "sft", even(0.9), spread_out(0.03, 0.06), step=20)
     checkpoints = estimates(tmp_path, [warm(), *arm("grpo", "grpo", (0.4, 0.02), (0.5, 0.04)), risky])
     limit = interval(
         [next(one for one in checkpoints if one.point.step == 20 and one.point.arm == "grpo").tax]

@@ -47,14 +47,11 @@ def alike(one: str, other: str, size: int) -> float:
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_no_text_near_an_rl_text_is_learnt_from(reverse: bool) -> None:
-    """Against every pair of texts, plainly compared: no prompt and no reference text has a near twin on
-    either side.
-    """
+    """Against every pair of texts, plainly compared: no prompt and no reference text has a near twin on either side."""
     pool = invented_items(60, seed=4)
     meanings = [[i, i + 1, i + 2, i + 3, i + 40, i + 50, i + 60] for i in range(0, 80, 5)]
-    variants = [
-        invented_item([*meaning[:6], meaning[6] + 1]) for meaning in meanings
-    ]  # one word of seven differs
+    # one word of seven differs
+    variants = [invented_item([*meaning[:6], meaning[6] + 1]) for meaning in meanings]
     kept_out = [rl_example(invented_item(meaning), reverse=reverse) for meaning in meanings]
     result = separate([*pool, *variants], kept_out, 0.7)
     learnt = [item for cluster in result.clusters for item in cluster]
@@ -69,9 +66,7 @@ def test_no_text_near_an_rl_text_is_learnt_from(reverse: bool) -> None:
 
 
 def test_separation_follows_chains_and_both_sides() -> None:
-    """RL prompt ~ a (same Chinese), a ~ b (same English): b goes too, though nothing of it resembles the
-    prompt.
-    """
+    """RL prompt ~ a (same Chinese), a ~ b (same English): b goes too, though nothing of it resembles the prompt."""
     prompt, a, b, other = (
         invented_item([number, number + 1, number + 2, number + 3]) for number in (1, 21, 41, 61)
     )
@@ -130,9 +125,7 @@ def test_examples_of_one_text_become_one_item() -> None:
 
 
 def test_loss_by_hand() -> None:
-    """Two orthogonal targets, met exactly: only the contrast is left, log(1 + e^(-1/t)) for each row,
-    twice.
-    """
+    """Two orthogonal targets, met exactly: only the contrast is left, log(1 + e^(-1/t)) for each row, twice."""
     config = TrainingConfig(temperature=0.5, contrast_weight=0.25, variant_weight=0)
     contrast = torch.log1p(torch.tensor(-2.0).exp())
     rows = torch.eye(2)
@@ -214,14 +207,11 @@ def test_two_renderings_share_a_text_and_are_not_equal() -> None:
 
 
 def test_nearest_pairs_use_each_text_once_and_skip_equals() -> None:
-    """The bug this prevents: a query that meets itself among the answers, as the neighbour of its
-    neighbour.
-    """
+    """The bug this prevents: a query that meets itself among the answers, as the neighbour of its neighbour."""
     angles = torch.tensor([0.0, 0.3, 0.7, 0.701, 3.0])
     meanings = torch.stack([angles.cos(), angles.sin()], dim=1)
-    assert nearest_pairs(list("abcde"), meanings) == [
-        ("a", "b")
-    ]  # c and d mean the same; b is taken when c asks for it
+    # c and d mean the same; b is taken when c asks for it
+    assert nearest_pairs(list("abcde"), meanings) == [("a", "b")]
 
 
 def test_figures_of_a_perfect_encoder() -> None:
@@ -288,9 +278,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_command_makes_a_student_once(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert distil.main(["--config", str(workplace)]) == 0
     first = capsys.readouterr().out
-    assert re.search(
-        r"kept out: 4\d prompts of .*rl\.toml with their reference texts", first
-    )  # 60 less the warm start
+    # 60 less the warm start
+    assert re.search(r"kept out: 4\d prompts of .*rl\.toml with their reference texts", first)
     assert "epoch 2 of 2: loss" in first
     assert "student, to Chinese: top-1" in first
     assert distil.main(["--config", str(workplace)]) == 0

@@ -42,9 +42,7 @@ def invented_pairs(count: int, seed: int = 0) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The configuration of a run from made-up Latin to made-up Ethiopic texts; the teacher needs no
-    weights.
-    """
+    """The configuration of a run from made-up Latin to made-up Ethiopic texts; the teacher needs no weights."""
     monkeypatch.setattr(own_pairs, "load_encoder", lambda name, cache, device: LetterTeacher())
     monkeypatch.setattr("reward.encoder._use", lambda cache, device: LetterTeacher())
     monkeypatch.setitem(own_pairs.BY_NAME, "use", lambda cache, device: LetterTeacher())
@@ -77,13 +75,11 @@ def test_a_student_of_own_pairs_finds_the_sources_of_unseen_texts(run: str, tmp_
     assert (facts["script"], facts["language"], facts["teacher_name"]) == ("Ethi", "am", "use")
     figures = facts["figures"]
     assert figures["student"]["dev and test, to their source"]["auc"] > 0.9
-    assert (
-        abs(figures["teacher"]["dev and test, to their source"]["auc"] - 0.5) < 0.1
-    )  # the letter teacher knows one language
+    # the letter teacher knows one language
+    assert abs(figures["teacher"]["dev and test, to their source"]["auc"] - 0.5) < 0.1
     assert figures["student"]["dev and test, to their source"]["n"] == facts["pairs"]["judged"] == 80
-    assert any(
-        f"{facts['pairs']['train']} texts, 17 epochs of 9 updates" in line for line in lines
-    )  # 150 updates at least
+    # 150 updates at least
+    assert any(f"{facts['pairs']['train']} texts, 17 epochs of 9 updates" in line for line in lines)
     assert (
         distil_own_pairs(settings(run), tmp_path / "cache", lines.append) == folder
         and lines[-1] == f"done before: {folder}"

@@ -104,30 +104,18 @@ def test_a_module_outside_the_folder_is_refused(path: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        (
-            "config_sentence_transformers.json",
-            {"prompts": ["q"], "default_prompt_name": "q"},
-            "prompts must be an object of texts",
-        ),
+        ("config_sentence_transformers.json", {"prompts": ["q"], "default_prompt_name": "q"}, "prompts must be an object of texts"),
         (
             "config_sentence_transformers.json",
             {"prompts": {"q": 3}, "default_prompt_name": "q"},
             "prompts must be an object of texts",
         ),
-        (
-            "sentence_bert_config.json",
-            {"max_seq_length": -5},
-            "max_seq_length = -5: must be at least 1, or null",
-        ),
-        (
-            "modules.json",
-            [{"type": "sentence_transformers.models.Transformer", "path": "a\0b"}],
-            "must be Transformer, Pooling",
-        ),
+        ("sentence_bert_config.json", {"max_seq_length": -5}, "max_seq_length = -5: must be at least 1, or null"),
+        ("modules.json", [{"type": "sentence_transformers.models.Transformer", "path": "a\0b"}], "must be Transformer, Pooling"),
         ("config.json", {"model_type": "bert", "num_hidden_layers": 10**9}, "num_hidden_layers = 1000000000"),
         ("adapter_config.json", {}, "is an adapter"),
     ],
-)
+)  # fmt: skip
 def test_settings_that_used_to_end_in_a_traceback(
     file: str, content: object, message: str, tmp_path: Path
 ) -> None:
@@ -138,9 +126,7 @@ def test_settings_that_used_to_end_in_a_traceback(
 
 
 def test_what_is_no_file_does_not_shape_the_fingerprint(tmp_path: Path) -> None:
-    """Past bug: a folder called x.json inside an encoder's folder was opened, and ended in
-    IsADirectoryError.
-    """
+    """Past bug: a folder called x.json inside an encoder's folder was opened, and ended in IsADirectoryError."""
     folder = make_encoder("pooled", tmp_path / "encoder")
     before = load_encoder(str(folder), tmp_path, CPU).fingerprint
     (folder / "x.json").mkdir()
@@ -173,9 +159,7 @@ def test_what_is_no_file_does_not_shape_the_fingerprint(tmp_path: Path) -> None:
 def test_static_matrices_that_cannot_be(
     name: str, tensors: dict[str, torch.Tensor], message: str, tmp_path: Path
 ) -> None:
-    """Past bug: a negative row of a mapping gave another token's vector; the other ones IndexError and
-    RuntimeError.
-    """
+    """Past bug: a negative row of a mapping gave another token's vector; the other ones IndexError and RuntimeError."""
     with pytest.raises(InputError, match=message):
         load_static(static_folder(tmp_path / "encoder", name, **tensors))
 
@@ -183,9 +167,7 @@ def test_static_matrices_that_cannot_be(
 @times
 @pytest.mark.parametrize("name", [KEYS, VECTORS, HEADER])
 def test_a_damaged_vector_file_never_gives_a_wrong_vector(times: int, name: str, tmp_path: Path) -> None:
-    """Whatever was done to the file: each key it still has has its own row, and what is added afterwards is
-    there.
-    """
+    """Whatever was done to the file: each key it still has has its own row, and what is added afterwards is there."""
     file_of(tmp_path / "whole", range(6))
     content = (tmp_path / "whole" / name).read_bytes()
 
@@ -202,29 +184,6 @@ def test_a_damaged_vector_file_never_gives_a_wrong_vector(times: int, name: str,
         assert torch.equal(again.matrix[list(again.index.values())], rows_of(list(again.index)))
 
     explore(60 * times, holds, damaged_bytes(content) | st.binary(max_size=80) | st.just(b"[" * 9000))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("import sys; sys.exit()", "cannot be run: SystemExit"),
-        ("raise SystemExit(0)", "cannot be run: SystemExit: 0"),
-        ("f = max", "it must take three lists"),
-        ("f = 3", "has no function 'f'"),
-        ("def f(*texts): ...", "it must take three lists"),
-        ("\0", "cannot be run: "),
-        ("x = " + "(" * 5000, "cannot be run: "),
-        ("f = lambda a, b: 0", "it must take three lists"),
-        ("raise RecursionError", "cannot be run: RecursionError"),
-    ],
-)
-def test_an_own_term_that_is_none(text: str, message: str, tmp_path: Path) -> None:
-    """Past bug: sys.exit() in the file ended the run with exit code 0 and no word; a function of Python's own
-    in a ValueError.
-    """
-    (tmp_path / "t.py").write_text(text)
-    with pytest.raises(InputError, match=message):
-        load_own_term(f"{tmp_path / 't.py'}:f")
 
 
 @times

@@ -1,6 +1,4 @@
-"""Tibetan text to hashed features: what counts as a unit, what an unknown syllable shares, and packing into
-bags.
-"""
+"""Tibetan text to hashed features: what counts as a unit, what an unknown syllable shares, and packing into bags."""
 
 import numpy as np
 import pytest

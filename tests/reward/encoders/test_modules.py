@@ -1,6 +1,4 @@
-"""A sentence-transformers folder: the library's own vectors, and one sentence for everything that is not
-known here.
-"""
+"""A sentence-transformers folder: the library's own vectors, and one sentence for everything that is not known here."""
 
 import json
 import os
@@ -254,31 +252,11 @@ def test_bad_module_lists_are_refused(tmp_path: Path, content: object, message: 
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
-        (
-            "1_Pooling/config.json",
-            {"pooling_mode": "median"},
-            r"unknown pooling 'median'; known poolings: cls",
-        ),
-        (
-            "1_Pooling/config.json",
-            {"pooling_mode_mean_tokens": 1},
-            r"pooling_mode_mean_tokens = 1: must be bool",
-        ),
-        (
-            "1_Pooling/config.json",
-            {"word_embedding_dimension": 99},
-            r"a token vector of 99 numbers, but the transformer gives 16",
-        ),
-        (
-            "sentence_bert_config.json",
-            {"max_seq_length": "long"},
-            r'max_seq_length = "long": must be int \| null',
-        ),
-        (
-            "sentence_bert_config.json",
-            {"query_length": 3},
-            r"sentence_bert_config\.json: unknown key 'query_length'",
-        ),
+        ("1_Pooling/config.json", {"pooling_mode": "median"}, r"unknown pooling 'median'; known poolings: cls"),
+        ("1_Pooling/config.json", {"pooling_mode_mean_tokens": 1}, r"pooling_mode_mean_tokens = 1: must be bool"),
+        ("1_Pooling/config.json", {"word_embedding_dimension": 99}, r"a token vector of 99 numbers, but the transformer gives 16"),
+        ("sentence_bert_config.json", {"max_seq_length": "long"}, r'max_seq_length = "long": must be int \| null'),
+        ("sentence_bert_config.json", {"query_length": 3}, r"sentence_bert_config\.json: unknown key 'query_length'"),
         (
             "sentence_bert_config.json",
             {"transformer_task": "fill-mask"},
@@ -289,21 +267,9 @@ def test_bad_module_lists_are_refused(tmp_path: Path, content: object, message: 
             {"default_prompt_name": "q"},
             r"default_prompt_name 'q' is none of its prompts: none",
         ),
-        (
-            "config_sentence_transformers.json",
-            {"model_type": "SparseEncoder"},
-            r"a SparseEncoder folder gives no sentence vectors",
-        ),
-        (
-            "2_Dense/config.json",
-            {"in_features": 384},
-            r"in_features = 384, but the module before it gives 16 numbers",
-        ),
-        (
-            "2_Dense/config.json",
-            {"out_features": 5},
-            r"needs 'linear\.weight' of shape \(5, 16\), has shape \(8, 16\)",
-        ),
+        ("config_sentence_transformers.json", {"model_type": "SparseEncoder"}, r"a SparseEncoder folder gives no sentence vectors"),
+        ("2_Dense/config.json", {"in_features": 384}, r"in_features = 384, but the module before it gives 16 numbers"),
+        ("2_Dense/config.json", {"out_features": 5}, r"needs 'linear\.weight' of shape \(5, 16\), has shape \(8, 16\)"),
         (
             "2_Dense/config.json",
             {"activation_function": "own.Tanh"},
@@ -314,13 +280,9 @@ def test_bad_module_lists_are_refused(tmp_path: Path, content: object, message: 
             {"module_input_name": "token_embeddings"},
             r"module_input_name = 'token_embeddings': only 'sentence_embedding'",
         ),
-        (
-            "2_Dense/config.json",
-            {"use_residual": True},
-            r"needs 'residual\.weight' of shape \(8, 16\), has nothing",
-        ),
+        ("2_Dense/config.json", {"use_residual": True}, r"needs 'residual\.weight' of shape \(8, 16\), has nothing"),
     ],
-)
+)  # fmt: skip
 def test_bad_settings_are_refused(tmp_path: Path, file: str, change: dict[str, Any], message: str) -> None:
     folder = pooled_folder(tmp_path / "st", heads=("Dense",))
     before = json.loads((folder / file).read_text()) if (folder / file).exists() else {}

@@ -1,6 +1,4 @@
-"""A transformers folder as an encoder: blind to what else is in the batch, strict about what is in the
-folder.
-"""
+"""A transformers folder as an encoder: blind to what else is in the batch, strict about what is in the folder."""
 
 import json
 import random
@@ -54,9 +52,7 @@ def test_equals_the_model_called_on_one_text_at_a_time(folder: Path) -> None:
 
 @pytest.mark.parametrize("max_length", [32, POSITIONS])
 def test_vector_is_bit_equal_in_every_batch(folder: Path, max_length: int) -> None:
-    """The bug this prevents: encoder noise between near-equal completions of a group, blown up into
-    advantages.
-    """
+    """The bug this prevents: encoder noise between near-equal completions of a group, blown up into advantages."""
     encoder = make_pooled_encoder(folder, PoolSettings(tuple(POOLINGS), max_length=max_length), CPU)
     texts = drawn_texts(40) + ["z" * 99] * 9
     rows = encoder.encode(texts)
@@ -104,9 +100,8 @@ def test_rows_are_unit_fp32_also_under_autocast(folder: Path) -> None:
 
 def test_text_without_tokens_gets_the_blank_row(bert: Path) -> None:
     encoder = load_pooled(bert, CPU)
-    encoder._ids = lambda texts: [
-        [5] if text else [] for text in texts
-    ]  # a tokenizer that adds no special tokens
+    # a tokenizer that adds no special tokens
+    encoder._ids = lambda texts: [[5] if text else [] for text in texts]
     rows = encoder.encode(["", "a", ""])
     assert torch.equal(rows[0], torch.nn.functional.normalize(blank_row(HIDDEN), dim=0)) and torch.equal(
         rows[0], rows[2]
@@ -189,14 +184,8 @@ def test_encoder_of_an_encoder_decoder_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            {"poling": "mean"},
-            r"encoder\.json: unknown key 'poling'; known keys: pooling, prompt, max_length, include_prompt",
-        ),
-        (
-            {"pooling": "median"},
-            r"encoder\.json: unknown pooling 'median'; known poolings: cls, max, mean, mean_sqrt_len_tokens",
-        ),
+        ({"poling": "mean"}, r"encoder\.json: unknown key 'poling'; known keys: pooling, prompt, max_length, include_prompt"),
+        ({"pooling": "median"}, r"encoder\.json: unknown pooling 'median'; known poolings: cls, max, mean, mean_sqrt_len_tokens"),
         ({"pooling": []}, r"encoder\.json: unknown pooling ''"),
         ({"pooling": [["cls"]]}, r"encoder\.json: unknown pooling \['cls'\]"),
         ({"max_length": 0}, r"encoder\.json: max_length = 0: must be at least 1"),
@@ -205,7 +194,7 @@ def test_encoder_of_an_encoder_decoder_is_used(tmp_path: Path) -> None:
         ({"prompt": None}, r"encoder\.json: prompt = null: must be str"),
         ([1], r"encoder\.json: must hold a JSON object \{\.\.\.\}, not list"),
     ],
-)
+)  # fmt: skip
 def test_bad_settings_are_refused(tmp_path: Path, settings: object, message: str) -> None:
     write_json(tmp_path / "encoder.json", settings)
     with pytest.raises(InputError, match=message):

@@ -21,10 +21,8 @@ AFTER_THE_FIRST = {
     "max": [3.0, 5.0],
     "mean": [2.5, 3.5],
     "mean_sqrt_len_tokens": [5 / 2**0.5, 7 / 2**0.5],
-    "weightedmean": [
-        (6 + 6) / 5,
-        (4 + 15) / 5,
-    ],  # a token keeps its position when the prompt in front does not count
+    # a token keeps its position when the prompt in front does not count
+    "weightedmean": [(6 + 6) / 5, (4 + 15) / 5],
     "lasttoken": [2.0, 5.0],
 }
 

@@ -82,9 +82,7 @@ def test_vector_is_bit_equal_in_every_batch(
 
 
 def test_vector_is_bit_equal_whatever_was_encoded_before(texts: list[str], vectors: torch.Tensor) -> None:
-    """The rows of pieces are kept between calls: a fresh encoder meets them in another order and in other
-    blocks.
-    """
+    """The rows of pieces are kept between calls: a fresh encoder meets them in another order and in other blocks."""
     fresh = load_use(torch.device("cpu"))
     for i in (999, 4, 1004, 17, 500):
         assert torch.equal(fresh.encode([texts[i]])[0], vectors[i])

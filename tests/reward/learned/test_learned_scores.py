@@ -141,9 +141,8 @@ def test_one_model_at_a_time(place: Path) -> None:
     models = [scorer._metric for scorer in metrics._scorers.values()]
     assert models[0] is None
     assert models[1] is not None
-    assert torch.equal(
-        metrics["comet"].scores(["a"], ["b"], [["c"]]), first
-    )  # from the cache, without its model
+    # from the cache, without its model
+    assert torch.equal(metrics["comet"].scores(["a"], ["b"], [["c"]]), first)
     assert metrics["comet"].scores(["a"], ["bb"], [["c"]]).isfinite().all()
 
 
