@@ -25,7 +25,7 @@ import torch
 
 from data.cache import cache_dir
 from grpo.runtime.device import choose
-from grpo.stages.duration import matmul_rate
+from grpo.stages.machine import matmul_rate
 from reward.encoders.use import load_use
 
 # the package's, in matrix products: projection, two convolutions of 2 + 3 + 5 slots

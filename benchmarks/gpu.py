@@ -38,7 +38,7 @@ from grpo.engine.fused_layers import fuse_layers, is_fused
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.products import FORMATS
 from grpo.runtime import device
-from grpo.stages.card_bill import Card, decode_seconds, training_seconds
+from grpo.stages.machine import Machine
 from grpo.stages.memory_bill import MemoryModes, ModelSizes, StepWork, memory_bill
 
 FORMAT = 1
@@ -78,7 +78,8 @@ class Bench:
         self.deadline = deadline
         self.save = save
         memory = device.accelerator_memory(compute) or sys.maxsize
-        self.card = Card(memory, ceilings.product_rate, ceilings.bandwidths["copy"])
+        copy_rate = ceilings.bandwidths["copy"]
+        self.machine = Machine(ceilings.product_rate, compute.format, memory, copy_rate)
         self.results: list[Result] = []
         self.bills: list[dict[str, float]] = []
         self.remarks: list[str] = []
@@ -88,8 +89,9 @@ class Bench:
         print(text, flush=True)
 
     def does_not_fit(self, job: Job) -> str | None:
-        if job.bytes > ROOM * self.card.memory:
-            return f"left out: {job.name} needs about {job.bytes / 1e9:.0f} GB of {self.card.memory / 1e9:.0f} GB"
+        memory = self.machine.memory
+        if job.bytes > ROOM * memory:
+            return f"left out: {job.name} needs about {job.bytes / 1e9:.0f} GB of {memory / 1e9:.0f} GB"
         seconds = self.deadline - time.perf_counter()
         expected_seconds = job.seconds * job.times
         if expected_seconds > seconds:
@@ -149,7 +151,7 @@ def decode_jobs(model: Model, bench: Bench) -> Iterator[Job]:
         yield Job(
             f"{size.name} decode, {rows} rows",
             sum(bill.rollout.values()) - moments,
-            decode_seconds(sizes, work, form, bench.card),
+            bench.machine.token_seconds(sizes, work),
             (1 + REPEATS) * (decode.long + decode.short),
             partial(decode_result, model.subject, decode, rows, size.name, bench.ceilings),
         )
@@ -175,7 +177,7 @@ def training_jobs(model: Model, bench: Bench) -> Iterator[Job]:
         yield Job(
             f"{size.name} warm start",
             memory_bill(sizes, work_of(step, size), form).peak,
-            training_seconds(warm_start_flops(shape), sizes, bench.card),
+            bench.machine.training_seconds(warm_start_flops(shape), sizes),
             2 * (1 + 2 * REPEATS),
             lambda: warm_start_result(model.stepper, step.max_tokens, size.name),
         )
@@ -200,8 +202,8 @@ def work_of(step: StepSize, size: ModelSize) -> StepWork:
 
 def step_seconds(sizes: ModelSizes, step: StepSize, size: ModelSize, bench: Bench, flops: float) -> float:
     """The bill's guess; `flops` of a whole step, of which the rollout is a fifth."""
-    decoding = step.new * decode_seconds(sizes, work_of(step, size), bench.compute.format, bench.card)
-    return decoding + training_seconds(0.8 * flops, sizes, bench.card)
+    decoding = step.new * bench.machine.token_seconds(sizes, work_of(step, size))
+    return decoding + bench.machine.training_seconds(0.8 * flops, sizes)
 
 
 def measure_model(size: ModelSize, bench: Bench) -> None:

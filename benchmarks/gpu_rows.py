@@ -21,6 +21,7 @@ from benchmarks.subject import Subject, pairs, prompts
 from benchmarks.timing import Row
 from data.stream import PromptStream
 from grpo.anchor import Anchor, AnchorFunction, no_anchor
+from grpo.config import SFTConfig
 from grpo.engine.sampler import Sampling, generate
 from grpo.records import LoopState
 from grpo.runtime.device import peak_memory_bytes, synchronise
@@ -166,14 +167,15 @@ def sft_seconds(stepper: Stepper, max_tokens: int, anchor: AnchorFunction) -> fl
         tempfile.TemporaryDirectory() as folder,
         RunLog(Path(folder), "sft", 0, steps, {}, quiet=True) as log,
     ):
-        training = Training(subject.policy, stepper.optimizer, log, subject.compute, anchor)
 
         def note(_state: LoopState) -> bool:
             synchronise(subject.compute)
             times.append(time.perf_counter())
             return False
 
-        train_sft(
-            training, batch, LoopState(), num_steps=steps, max_tokens_per_pass=max_tokens, after_update=note
+        training = Training(
+            subject.policy, stepper.optimizer, log, subject.compute, anchor, after_update=note
         )
+        config = SFTConfig(num_steps=steps, max_tokens_per_pass=max_tokens)
+        train_sft(config, training, batch, LoopState())
     return statistics.median(after - before for before, after in pairwise(times))

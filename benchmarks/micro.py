@@ -15,6 +15,7 @@ from benchmarks.counts import TRAINING, Lengths, forward_flops, shape_of, unifor
 from benchmarks.step import Stepper, StepSize
 from benchmarks.subject import Subject, pairs, prompts
 from benchmarks.timing import Row, Work, difference
+from grpo.config import SFTConfig
 from grpo.engine.chunked_head import CHUNK
 from grpo.engine.logprob import completion_logps
 from grpo.engine.sampler import Sampling, generate
@@ -164,10 +165,8 @@ def warm_start(stepper: Stepper, size: StepSize, timed: Timed) -> Row:
 
         def call() -> None:
             training = Training(subject.policy, stepper.optimizer, log, subject.compute)
-            train_sft(
-                training, batch, LoopState(), num_steps=1, max_tokens_per_pass=size.max_tokens,
-                after_update=lambda state: False,
-            )  # fmt: skip
+            config = SFTConfig(num_steps=1, max_tokens_per_pass=size.max_tokens)
+            train_sft(config, training, batch, LoopState())
 
         num_bytes = 3 * weight_bytes(shape) + counts.optimiser_bytes(shape)
         return timed(Work(name, call, TRAINING * forward_flops(shape, lengths), num_bytes))

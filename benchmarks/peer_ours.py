@@ -38,12 +38,12 @@ def grpo(connection: Connection, compute: device.Compute, folder: Path) -> None:
 
         connection.ready([prompt.encode_prompt(example) for example in request.examples])
         connection.wait_for_turn()
-        training = Training(policy, optimizer, log, compute)
+        training = Training(policy, optimizer, log, compute, after_update=report_turn)
         sampling = sampling_of(config, prompt)
         if request.exact:  # no completion ends before the last token
             sampling = replace(sampling, stop_ids=())
         task = Task(prompts, prompt, reward, reference, sampling)
-        train_grpo(config, training, task, LoopState(), after_update=report_turn)
+        train_grpo(config, training, task, LoopState())
 
 
 def warm_start(connection: Connection, compute: device.Compute, folder: Path) -> None:
@@ -63,15 +63,8 @@ def warm_start(connection: Connection, compute: device.Compute, folder: Path) ->
 
         connection.ready(pairs)
         connection.wait_for_turn()
-        training = Training(policy, optimizer, log, compute)
-        train_sft(
-            training,
-            InOrder(pairs, config.batch_size),
-            LoopState(),
-            num_steps=config.num_steps,
-            max_tokens_per_pass=config.max_tokens_per_pass,
-            after_update=report_turn,
-        )
+        training = Training(policy, optimizer, log, compute, after_update=report_turn)
+        train_sft(config, training, InOrder(pairs, config.batch_size), LoopState())
 
 
 def decode(connection: Connection, compute: device.Compute, folder: Path) -> None:

@@ -31,7 +31,7 @@ from grpo.config_file import load_config
 from grpo.engine.model import load_tokenizer
 from grpo.engine.pretrained import gemma_folder
 from grpo.runtime import device
-from grpo.stages.duration import matmul_rate
+from grpo.stages.machine import matmul_rate
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / ".venv-peers" / "bin" / "python"

@@ -107,7 +107,7 @@ class Stepper:
             sampling = sampling_of(config, subject.prompt)
             task = Task(batch, subject.prompt, subject.reward, self.reference, sampling)
             with log:
-                train_grpo(config, training, task, LoopState(), after_update=lambda state: False)
+                train_grpo(config, training, task, LoopState())
         return log
 
 

@@ -386,8 +386,13 @@ def value_of(config: Config, name: str) -> Any:
 
 def with_numbers(config: Config, numbers: Mapping[str, int]) -> Config:
     """The configuration with these numbers, by "section.key", where its own is 0."""
-    for name in (name for name in numbers if not value_of(config, name)):
+    return with_values(config, {name: numbers[name] for name in numbers if not value_of(config, name)})
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """The configuration with these values, by "section.key"."""
+    for name, value in values.items():
         section, key = name.split(".")
         own: Any = getattr(config, section)
-        config = replace(config, **{section: replace(own, **{key: numbers[name]})})
+        config = replace(config, **{section: replace(own, **{key: value})})
     return config

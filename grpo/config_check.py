@@ -67,7 +67,7 @@ def check(config: Config) -> None:
     check_prompt(config.prompt)
     check_reward(config.reward)
     rules = (
-        training_rules, method_rules, dev_rules, forgetting_rules, corpus_rules, prompt_rules, line_rules, tax_rules,
+        training_rules, method_rules, dev_rules, forgetting_rules, corpus_rules, prompt_rules, tax_rules,
         memory_rules, sharding_rules,
     )  # fmt: skip
     check_rules([rule for make in rules for rule in make(config)])
@@ -189,6 +189,10 @@ def corpus_rules(config: Config) -> list[Rule]:
     labels = [name for name in ("source_label", "target_label") if getattr(config.prompt, name)]
     return [
         (
+            LINE_ENDS in data.normalise and Wording.of(config.prompt).is_one_line,
+            f"data.normalise has {LINE_ENDS}, but a line end ends a completion; write prompt.lines='many', or leave it out",
+        ),
+        (
             bool(others),
             f"reward.encoders.{', '.join(others)}: no target language of this run; they are {', '.join(languages)}",
         ),
@@ -252,16 +256,6 @@ def dev_rules(config: Config) -> list[Rule]:
             config.eval.every > 0 and best_by == "bleu" and len(config.data.completion_languages) > 1,
             "eval.best_by = 'bleu' cuts texts by one language, and data.corpora has several target languages; write chrf",
         ),
-    ]
-
-
-def line_rules(config: Config) -> list[Rule]:
-    """Rules of texts of several lines."""
-    return [
-        (
-            LINE_ENDS in config.data.normalise and Wording.of(config.prompt).is_one_line,
-            f"data.normalise has {LINE_ENDS}, but a line end ends a completion; write prompt.lines='many', or leave it out",
-        )
     ]
 
 

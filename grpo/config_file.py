@@ -161,9 +161,14 @@ def value_at(values: dict[str, Any], name: str) -> Any:
 
 
 def toml_value(value: Any) -> str:
-    """A value as TOML writes it."""
+    """A value as TOML writes it.
+
+    >>> toml_value(("a", "b")), toml_value({"cosine": 1.0}), toml_value(False)
+    ('["a", "b"]', '{ cosine = 1.0 }', 'false')
+    """
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {toml_value(inner)}" for key, inner in value.items()) + " }"
+        inside = ", ".join(f"{key} = {toml_value(inner)}" for key, inner in value.items())
+        return f"{{ {inside} }}" if value else "{}"
     text = json.dumps(value, ensure_ascii=False)
     return text.replace("e-0", "e-") if isinstance(value, float) else text
 

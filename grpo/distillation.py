@@ -24,7 +24,7 @@ from grpo.engine.packing import by_budget, pack, row_tokens
 from grpo.engine.sampler import Sampling, generate
 from grpo.optim import with_last
 from grpo.records import LoopState, Rollout
-from grpo.training import AfterStep, AfterUpdate, Training, same_state
+from grpo.training import Training
 
 SHOWN = {"loss": "KL", "length_mean": "length", "tokens_per_second": "tok/s"}  # in lines and table
 Prompts = tuple[
@@ -43,12 +43,9 @@ def train_distillation(
     teacher: PreTrainedModel,
     sampling: Sampling,
     state: LoopState,
-    *,
-    after_update: AfterUpdate,
-    after_step: AfterStep = same_state,
 ) -> LoopState:
     """Distil `teacher` into the policy from `state.step` to `config.train.num_steps`, one update a step, and return the
-    state to go on from; `after_update` and `after_step` as of GRPO.
+    state to go on from.
     """
     log = training.log
     world = training.world
@@ -73,8 +70,8 @@ def train_distillation(
             log.put(training.optimizer.step())
         log.put({"tokens": num_tokens, **{name: sums[name][0] for name in counts}})
         log.write(state.step)
-        state = after_step(replace(state, step=state.step + 1))
-        if after_update(state):
+        state = training.after_step(replace(state, step=state.step + 1))
+        if training.after_update(state):
             break
     return state
 

@@ -1,4 +1,4 @@
-"""The reference texts as a guide of the policy: GRPO otherwise uses them as a yardstick only.
+"""GRPO also learns from the reference texts; without a guide only the reward reads them.
 
 The reference text of a prompt is one more completion of its packed group, so it costs its own tokens and no prompt.
 Four ways (section [guide]): a member of the group, a term that fades out, a teacher where the group fails, and steps

@@ -4,7 +4,7 @@ what is inside them.
 P prompts a step, G completions each, N = P * G rows, T completion tokens.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from torch import Tensor
@@ -16,8 +16,8 @@ from grpo.engine.logprob import completion_logps
 from grpo.engine.padding import cause_of_padding
 from grpo.guide import Guidance, guidance, reference_loss
 from grpo.kl import next_kl_coef
-from grpo.loss import OBJECTIVES, Bounds, grpo_loss, sampler_weights
-from grpo.minibatch import Minibatch, iter_minibatches, score, update_windows
+from grpo.loss import Bounds, grpo_loss, sampler_weights
+from grpo.minibatch import Minibatch, minibatches_of, score, update_windows
 from grpo.optim import with_last
 from grpo.records import Experience, LoopState, Rollout
 from grpo.redraw import batch_at, redraw
@@ -34,23 +34,11 @@ from grpo.step_metrics import (
     totals,
     trainer_logps,
 )
-from grpo.training import AfterStep, AfterUpdate, Task, Training, same_state
+from grpo.training import Task, Training
 
 
-def train_grpo(
-    config: Config,
-    training: Training,
-    task: Task,
-    state: LoopState,
-    *,
-    after_update: AfterUpdate,
-    after_step: AfterStep = same_state,
-) -> LoopState:
-    """Run GRPO from `state` to `config.train.num_steps`, and return the state to go on from.
-
-    `after_update` is called after every update: it saves, evaluates, and ends the loop by True. `after_step`
-    gets the state to go on from and may give back another one (grpo/stages/tax_guard.py).
-    """
+def train_grpo(config: Config, training: Training, task: Task, state: LoopState) -> LoopState:
+    """Run GRPO from `state` to `config.train.num_steps`, and return the state to go on from."""
     log = training.log
     while state.step < config.train.num_steps:
         step = state.step
@@ -70,14 +58,14 @@ def train_grpo(
                 log.put(training.optimizer.step())  # clip, step, schedule, zero
             if number < config.updates_per_step:
                 state = LoopState(step, number, kl_coef, experience.tensors(), log.partial(), state.tax)
-                if after_update(state):
+                if training.after_update(state):
                     return state
 
         log.put(rollout_metrics(experience, config.advantage.std_floor) | {"kl_coef": kl_coef})
         kl_coef = next_kl_coef(kl_coef, log.mean("kl_mean"), config.loss.kl_target)
         log.write(step, samples=rollout_samples(batch, experience, task.prompt))
-        state = after_step(LoopState(step + 1, kl_coef=kl_coef, tax=state.tax))
-        if after_update(state):
+        state = training.after_step(LoopState(step + 1, kl_coef=kl_coef, tax=state.tax))
+        if training.after_update(state):
             break
     return state
 
@@ -155,22 +143,6 @@ def guide_of(
     text_rewards = experience.text_rewards
     rewards = experience.rewards.cpu(), None if text_rewards is None else text_rewards.cpu()
     return guidance(config.guide, config.advantage, *rewards, step, config.train.num_steps, texts)
-
-
-def minibatches_of(
-    config: Config, experience: Experience, advantages: Tensor, step: int, guide: Guidance | None = None
-) -> Iterator[Minibatch]:
-    """The updates of a step, in their order: a function of (seed, step)."""
-    return iter_minibatches(
-        experience,
-        advantages,
-        passes=config.train.passes,
-        prompts_per_update=config.train.prompts_per_update,
-        aggregation=OBJECTIVES[config.loss.objective].aggregation,
-        seed=(config.seed, step),
-        guide=guide if guide and guide.texts else None,
-        has_loss=experience.rollout.finished if config.loss.skip_cut else None,
-    )
 
 
 def shares_prefix(config: Config, policy: PreTrainedModel) -> bool:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from grpo.config import Config
 from grpo.engine.logprob import CompletionLogps, completion_logps
 from grpo.engine.packing import Packed, by_budget, pack, row_tokens, send
 from grpo.guide import Guidance
-from grpo.loss import token_weights
+from grpo.loss import OBJECTIVES, token_weights
 from grpo.records import Experience, Rollout
 from grpo.runtime.parallel import SINGLE_PROCESS, World, balanced_shares
 
@@ -180,36 +181,29 @@ class Minibatch:
             )
 
 
-def iter_minibatches(
-    experience: Experience,
-    advantages: Tensor,
-    *,
-    passes: int,
-    prompts_per_update: int,
-    aggregation: str,
-    seed: tuple[int, ...],
-    guide: Guidance | None = None,
-    has_loss: Tensor | None = None,
+def minibatches_of(
+    config: Config, experience: Experience, advantages: Tensor, step: int, guide: Guidance | None = None
 ) -> Iterator[Minibatch]:
-    """`passes` times over the rollout in updates of `prompts_per_update` groups (0 = all); each pass takes
-    them in another order.
+    """The updates of a step, a function of (seed, step): `train.passes` times over the rollout in updates of
+    `train.prompts_per_update` groups; each pass takes them in another order.
 
     advantages (P, G) become one per row here and nowhere else. `guide` says what a prompt's completions and its
-    reference text count; completions without `has_loss` (N,) have no weight and are no part of any mean over tokens.
+    reference text count. Under `loss.skip_cut` a cut completion has no weight and is no part of any mean over tokens.
     """
     rollout = experience.rollout
-    mask = rollout.completion_mask if has_loss is None else rollout.completion_mask & has_loss[:, None]
-    windows = update_windows(len(rollout.prompt_ids), prompts_per_update, seed)
-    for number in range(passes):
-        order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, number))).permutation(
-            len(windows)
-        )
-        for window in order.tolist():
-            prompts = windows[window]
+    mask = rollout.completion_mask
+    if config.loss.skip_cut:
+        mask = mask & rollout.finished[:, None]
+    aggregation = OBJECTIVES[config.loss.objective].aggregation
+    seed = config.seed, step
+    windows = update_windows(len(rollout.prompt_ids), config.train.prompts_per_update, seed)
+    for number in range(config.train.passes):
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, number)))
+        for prompts in (windows[window] for window in rng.permutation(len(windows)).tolist()):
             rows = send(rollout.rows_of(prompts), mask.device)
             weights = torch.zeros(mask.shape, dtype=torch.float64, device=mask.device)
             texts = None
-            if guide is None:
+            if guide is None or not guide.texts:
                 weights[rows] = token_weights(mask[rows], aggregation)
             else:
                 texts = Texts.of(guide.texts, mask.device)

@@ -16,8 +16,8 @@ from torch.distributed.tensor import DTensor
 from grpo.config import OptimConfig
 from grpo.eight_bit import adamw_8bit, parts
 from grpo.engine.halves import join, split
+from grpo.engine.sharding import own_share
 
-MakeOptimiser = Callable[[nn.Parameter], torch.optim.Optimizer]
 # changes the exact numbers of a parameter in place behind its step: (its name, numbers, learning rate)
 Protection = Callable[[str, Tensor, float], None]
 
@@ -31,23 +31,19 @@ def decay_of(parameter: Tensor, config: OptimConfig) -> float:
     return config.weight_decay if parameter.dim() >= 2 else 0.0
 
 
-def optimiser_of(parameter: Tensor, config: OptimConfig, moments: str) -> MakeOptimiser:
-    """Makes the torch optimiser of a parameter. Weight decay is torch's own: SGD without momentum subtracts
-    lr x decay x parameter, which is the decoupled decay of AdamW.
+def optimiser_of(
+    exact: nn.Parameter, parameter: Tensor, config: OptimConfig, moments: str
+) -> torch.optim.Optimizer:
+    """The torch optimiser of a parameter, which it knows as `exact`. Weight decay is torch's own: SGD without momentum
+    subtracts lr x decay x parameter, which is the decoupled decay of AdamW.
     """
-    decay = decay_of(parameter, config)
-    settings: dict[str, Any] = {
-        "lr": config.lr,
-        "betas": (config.beta1, config.beta2),
-        "eps": config.epsilon,
-        "weight_decay": decay,
-    }
+    settings: dict[str, Any] = {"lr": config.lr, "weight_decay": decay_of(parameter, config)}
     if config.name == "sgd":
-        return lambda exact: torch.optim.SGD([exact], lr=config.lr, weight_decay=decay, fused=True)
+        return torch.optim.SGD([exact], **settings, fused=True)
+    settings |= {"betas": (config.beta1, config.beta2), "eps": config.epsilon}
     if moments == "8bit":
-        numbers = parameter.numel()
-        return lambda exact: adamw_8bit(exact, numbers, **settings)
-    return lambda exact: torch.optim.AdamW([exact], **settings, fused=True)
+        return adamw_8bit(exact, parameter.numel(), **settings)
+    return torch.optim.AdamW([exact], **settings, fused=True)
 
 
 class ParameterStep:
@@ -60,23 +56,24 @@ class ParameterStep:
 
     def __init__(
         self,
+        name: str,
         parameter: nn.Parameter,
         low: Tensor | None,
-        make: MakeOptimiser,
-        name: str = "",
-        protection: Protection = no_protection,
-        share: float = 1.0,
+        config: OptimConfig,
+        moments: str,
+        protection: Protection,
+        share: float,
     ):
         self.parameter = parameter
         self.name = name
         self.protection = protection
         self.share = share
-        self.low = None if low is None else share_of(low)
+        self.low = None if low is None else own_share(low)
         self.exact = nn.Parameter(self._between_steps())
-        self.optimiser = make(self.exact)
+        self.optimiser = optimiser_of(self.exact, parameter, config, moments)
 
     def _between_steps(self) -> Tensor:
-        own = share_of(self.parameter.detach())
+        own = own_share(self.parameter.detach())
         return own if self.low is None else torch.empty(0, device=own.device)
 
     @torch.no_grad()
@@ -87,9 +84,9 @@ class ParameterStep:
             return
         rate = rate * self.share
         self.parameter.grad = None
-        own = share_of(self.parameter.detach())
+        own = own_share(self.parameter.detach())
         exact = own if self.low is None else join(own, self.low)
-        gradient = share_of(gradient).to(exact.dtype)
+        gradient = own_share(gradient).to(exact.dtype)
         self._step(exact, gradient if scale is None else gradient.mul_(scale), rate)
         self.protection(self.name, exact, rate)
         if self.low is not None:
@@ -117,15 +114,10 @@ class ParameterStep:
         self.optimiser.state.clear()
         if not moments:
             return
-        like = share_of(self.parameter) if self.low is None else self.low.float()
+        like = own_share(self.parameter) if self.low is None else self.low.float()
         self._step(torch.zeros_like(like), torch.zeros_like(like), 0.0)  # makes a state to be written over
         for name, value in self.moments().items():
-            share_of(value).copy_(share_of(moments[name]))
-
-
-def share_of(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor: its share, in the same memory, or all."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+            own_share(value).copy_(own_share(moments[name]))
 
 
 def sharded_like(parameter: Tensor, share: Tensor) -> Tensor:

@@ -95,8 +95,7 @@ def print_plan(config: Config, *, is_json: bool) -> None:
     """What `--check` prints: what runs, its bill and a prompt; or all settings as JSON. Raises InputError for what
     would stop the run.
     """
-    from grpo.stages.counted import counted_config
-    from grpo.stages.dry_run import open_inputs, prompt_lines
+    from grpo.stages.dry_run import counted_config, open_inputs, prompt_lines
     from grpo.stages.overview import notes_of, overview_lines, warnings_of
     from grpo.stages.plan import make_plan
 

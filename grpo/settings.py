@@ -8,7 +8,6 @@ import ast
 import dataclasses
 import inspect
 import io
-import json
 import re
 import tokenize
 import types
@@ -24,6 +23,7 @@ from data.documents import LARGEST
 from data.settings import Bounds
 from grpo.config import Config
 from grpo.config_check import BOUNDS
+from grpo.config_file import toml_value
 from grpo.study.config import ArmConfig, SequenceConfig, Study, TransferConfig
 from reward import combine
 from reward.distil import config as distil_config
@@ -68,23 +68,6 @@ def kind_of(hint: Any) -> str:
     if origin is dict:
         return f"table of {kind_of(inner[1])}"
     return TYPES.get(hint, "table")
-
-
-def default_of(value: Any) -> str:
-    """A default as it is written in TOML.
-
-    >>> default_of(("a", "b")), default_of({"cosine": 1.0}), default_of(False)
-    ('["a", "b"]', '{ cosine = 1.0 }', 'false')
-    """
-    if isinstance(value, dict):
-        return (
-            f"{{ {', '.join(f'{key} = {default_of(one)}' for key, one in value.items())} }}"
-            if value
-            else "{}"
-        )
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(default_of, value))}]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def range_of(row: Bounds) -> str:
@@ -156,7 +139,7 @@ def rows_of(section: Any, prefix: str, bounds: dict[str, str]) -> Iterator[Setti
         if f"{prefix}{name}" not in TABLES and not dataclasses.is_dataclass(default):
             sentence = sentence_of(kind, name)
             yield Setting(
-                name, kind_of(hints[name]), default_of(default), bounds.get(f"{prefix}{name}", ""), sentence
+                name, kind_of(hints[name]), toml_value(default), bounds.get(f"{prefix}{name}", ""), sentence
             )
 
 

@@ -11,13 +11,14 @@ from typing import Protocol
 
 import torch
 
+from grpo.config import SFTConfig, TrainConfig
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
 from grpo.optim import with_last
 from grpo.records import LoopState
 from grpo.replay import Pair as Pair
 from grpo.runtime.parallel import Totals
-from grpo.training import AfterStep, AfterUpdate, Training, same_state
+from grpo.training import Training
 
 SHOWN_SFT = {"loss": "loss", "tokens_per_second": "tok/s"}  # in lines and table
 
@@ -27,30 +28,21 @@ class PairStream(Protocol):
 
 
 def train_sft(
-    training: Training,
-    pairs: PairStream,
-    state: LoopState,
-    *,
-    num_steps: int,
-    max_tokens_per_pass: int,
-    after_update: AfterUpdate,
-    after_step: AfterStep = same_state,
+    config: SFTConfig | TrainConfig, training: Training, pairs: PairStream, state: LoopState
 ) -> LoopState:
-    """Run SFT from `state.step` to `num_steps`, and return the state to go on from; `after_update` and
-    `after_step` as of GRPO. A forward pass gets no more than `max_tokens_per_pass` tokens.
-    """
+    """Run SFT from `state.step` to `config.num_steps`, and return the state to go on from."""
     log = training.log
-    while state.step < num_steps:
+    while state.step < config.num_steps:
         step = state.step
         batch = training.replay(pairs.at(step), step)
         lengths = [row_tokens(prompt, [completion]) for prompt, completion in batch]
         with log.phase("update"):
-            log.add(accumulate(training, batch, lengths, max_tokens_per_pass))
+            log.add(accumulate(training, batch, lengths, config.max_tokens_per_pass))
             log.put(training.optimizer.step())
         log.put({"tokens": sum(lengths)})
         log.write(step)
-        state = after_step(replace(state, step=step + 1))
-        if after_update(state):
+        state = training.after_step(replace(state, step=step + 1))
+        if training.after_update(state):
             break
     return state
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from grpo.engine.halves import exact_parameters
+from grpo.engine.halves import ExactParameters
 from grpo.engine.model import packed_hidden
 from grpo.engine.packing import Packed
 from grpo.engine.private_apis import layers_of
@@ -79,6 +79,6 @@ def important_columns(weight: Tensor, squares: Tensor) -> Tensor:
 
 def make_shield(model: PreTrainedModel, squares: Mapping[str, Tensor]) -> Shield:
     """The shield of a model as it is now; `squares` of `input_squares`."""
-    exact = exact_parameters(model)
+    exact = ExactParameters(model)
     columns = {name: important_columns(exact[name], squares[name]) for name in squares}
     return Shield(columns, {name: exact[name][:, chosen] for name, chosen in columns.items()})

@@ -1,4 +1,4 @@
-"""What SFT makes of the log-probabilities of a pass: the sum over its tokens of a loss each, with a gradient.
+"""The losses of SFT, from the log-probabilities of a pass: a loss each token, and the sum with a gradient.
 
 nll   -log p
 dft   -sg(p) log p, sg: no gradient (Dynamic Fine-Tuning, arXiv 2508.05629, eq. 9): sure tokens count, surprises hardly

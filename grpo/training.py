@@ -25,8 +25,11 @@ RewardFunction = Callable[
     [Sequence[str], Sequence[str], Sequence[Sequence[str]], int], tuple[Tensor, dict[str, Tensor]]
 ]
 Rewards = Mapping[str, RewardFunction]  # by target language
-AfterUpdate = Callable[[LoopState], bool]  # saves, evaluates; True ends the loop
-AfterStep = Callable[[LoopState], LoopState]  # the state to go on from -> the same, or an earlier one
+AfterStep = Callable[[LoopState], LoopState]
+
+
+def same_state(state: LoopState) -> LoopState:
+    return state
 
 
 class PromptSource(Protocol):
@@ -44,6 +47,9 @@ class Training:
     """The model that is trained, and what every update of it needs. `anchor` adds its own gradient to each
     update (grpo/anchor.py). SFT learns by `token_loss` (grpo/token_loss.py) from its pairs and those of `replay`
     (grpo/replay.py).
+
+    Each loop calls `after_update` after every update: it saves, evaluates, and ends the loop by True. `after_step` gets
+    the state to go on from and may give back another one (grpo/stages/tax_guard.py).
     """
 
     policy: PreTrainedModel
@@ -54,6 +60,8 @@ class Training:
     world: World = SINGLE_PROCESS
     token_loss: TokenLoss = nll
     replay: Replay = no_replay
+    after_update: Callable[[LoopState], bool] = lambda _: False
+    after_step: AfterStep = same_state
 
     def backward(self, loss: Tensor, is_last: bool, beside: TextsBeside | None = None) -> None:
         """Add the gradient of a micro-batch, the last one or not of its update. The anchor's come after it, unless its
@@ -119,8 +127,3 @@ def reward_examples(
         for name, value in values.items():
             terms.setdefault(name, torch.full_like(total, torch.nan))[prompts] = value.to(total)
     return total, terms
-
-
-def same_state(state: LoopState) -> LoopState:
-    """The `AfterStep` that goes on from the state as it is."""
-    return state

@@ -16,12 +16,11 @@ from torch.distributed.tensor import DTensor
 
 from grpo.config import EngineConfig, OptimConfig
 from grpo.engine.halves import low_halves
-from grpo.parameter_steps import ParameterStep, Protection, decay_of, no_protection, optimiser_of
+from grpo.parameter_steps import ParameterStep, Protection, decay_of
 
 Moments = Mapping[str, Mapping[str, Tensor]]  # by the name of the parameter, then that of the moment
 Parameters = Mapping[str, nn.Parameter]
-Shares = Mapping[str, float]  # of the learning rate, by the name of the parameter; 1 where there is none
-EQUAL: Shares = {}
+Shares = Mapping[str, float]  # of the learning rate, by the name of each parameter
 EPSILON = 1e-6  # as of torch.nn.utils.clip_grads_with_norm_
 
 
@@ -48,8 +47,8 @@ def make_update(
     parameters: Parameters,
     config: OptimConfig,
     engine: EngineConfig,
-    protection: Protection = no_protection,
-    shares: Shares = EQUAL,
+    protection: Protection,
+    shares: Shares,
 ) -> Update:
     """The way that needs the least memory where a setting saves memory, else the fastest. Each calls `protection`
     behind the step of a parameter, whose learning rate is multiplied by its share.
@@ -75,28 +74,19 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
 class JointUpdate:
     """One AdamW over all parameters."""
 
-    def __init__(
-        self,
-        parameters: Parameters,
-        config: OptimConfig,
-        protection: Protection = no_protection,
-        shares: Shares = EQUAL,
-    ):
+    def __init__(self, parameters: Parameters, config: OptimConfig, protection: Protection, shares: Shares):
         self.parameters = parameters
         self.protection = protection
-        self.shares = {name: shares.get(name, 1.0) for name in parameters}
+        self.shares = shares
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, p in parameters.items():
-            groups.setdefault((decay_of(p, config), self.shares[name]), []).append(p)
+            groups.setdefault((decay_of(p, config), shares[name]), []).append(p)
+        named_groups = [
+            {"params": own, "weight_decay": decay, "share": share} for (decay, share), own in groups.items()
+        ]
+        betas = config.beta1, config.beta2
         self.adamw = torch.optim.AdamW(
-            [
-                {"params": own, "weight_decay": decay, "share": share}
-                for (decay, share), own in groups.items()
-            ],
-            lr=config.lr,
-            betas=(config.beta1, config.beta2),
-            eps=config.epsilon,
-            fused=True,
+            named_groups, lr=config.lr, betas=betas, eps=config.epsilon, fused=True
         )
 
     def last_pass(self, rate: float) -> AbstractContextManager[None]:
@@ -137,18 +127,11 @@ class SeparateUpdate:
         parameters: Parameters,
         config: OptimConfig,
         engine: EngineConfig,
-        protection: Protection = no_protection,
-        shares: Shares = EQUAL,
+        protection: Protection,
+        shares: Shares,
     ):
         self.steps = {
-            name: ParameterStep(
-                p,
-                low_halves.get(p),
-                optimiser_of(p, config, engine.moments),
-                name,
-                protection,
-                shares.get(name, 1.0),
-            )
+            name: ParameterStep(name, p, low_halves.get(p), config, engine.moments, protection, shares[name])
             for name, p in parameters.items()
         }
         for parameter in parameters.values():

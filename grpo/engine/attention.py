@@ -1,4 +1,4 @@
-"""Attention over a packed row without the pairs that see nothing of each other.
+"""Attention over a packed row that computes only pairs of tokens of which one sees the other.
 
 A dense mask costs S^2 pairs for a row of S tokens. Here tokens move to two padded blocks: the prompts, each
 attending to itself, and the completions, each attending to its prompt and itself; then back. That is P L^2 +

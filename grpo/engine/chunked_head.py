@@ -139,14 +139,21 @@ def kl_to_base(policy: PreTrainedModel, base: PreTrainedModel, packed: Packed) -
     """KL(base || policy) in nats, over the whole vocabulary, summed over the K target tokens of `packed`;
     differentiable in `policy`.
     """
-    base_weight = output_weight(base)
-    if base_weight is None:
-        with torch.no_grad():
-            base_logps = run_in(base, all_logps, packed)
-        return full_kl(base_logps, run_in(policy, all_logps, packed)).sum()
-    with torch.no_grad():
-        base_hidden = run_in(base, packed_hidden, packed)
-    return kl_to_states(policy, packed, base_hidden, whole(base_weight))
+    found, weight = states_and_head(base, packed)
+    if weight is None:
+        return full_kl(found, run_in(policy, all_logps, packed)).sum()
+    return kl_to_states(policy, packed, found, weight)
+
+
+@torch.no_grad()
+def states_and_head(model: PreTrainedModel, packed: Packed) -> tuple[Tensor, Tensor | None]:
+    """The final hidden states (K, H) of a model that is only read and its head (V, H); its log-probabilities (K, V) and
+    None for a head that is more than a product.
+    """
+    weight = output_weight(model)
+    if weight is None:
+        return run_in(model, all_logps, packed), None
+    return run_in(model, packed_hidden, packed), whole(weight)
 
 
 def kl_to_states(policy: PreTrainedModel, packed: Packed, base_hidden: Tensor, base_weight: Tensor) -> Tensor:
@@ -161,14 +168,10 @@ def kl_from_policy(policy: PreTrainedModel, packed: Packed, teacher: PreTrainedM
 
     The teacher reads the same targets in the row `read`, where other prompts may stand before them.
     """
-    weight = output_weight(teacher)
+    found, weight = states_and_head(teacher, read)
     if weight is None:
-        with torch.no_grad():
-            teacher_logps = run_in(teacher, all_logps, read)
-        return full_kl(run_in(policy, all_logps, packed), teacher_logps).sum()
-    with torch.no_grad():
-        hidden = run_in(teacher, packed_hidden, read)
-    return run_in(policy, head_kl, packed, hidden, whole(weight), True)
+        return full_kl(run_in(policy, all_logps, packed), found).sum()
+    return run_in(policy, head_kl, packed, found, weight, True)
 
 
 def head_kl(
@@ -190,11 +193,9 @@ def hidden_kl(
 
 def logps_and_kl(policy: PreTrainedModel, base: PreTrainedModel, packed: Packed) -> tuple[Tensor, Tensor]:
     """Log-probabilities (K,) of the targets of `packed`, and `kl_to_base`, from one forward pass of the policy."""
-    base_weight = output_weight(base)
-    with torch.no_grad():
-        found = run_in(base, all_logps if base_weight is None else packed_hidden, packed)
-    if base_weight is not None:
-        return run_in(policy, head_logps_and_kl, packed, found, whole(base_weight))
+    found, weight = states_and_head(base, packed)
+    if weight is not None:
+        return run_in(policy, head_logps_and_kl, packed, found, weight)
     logps = run_in(policy, all_logps, packed)
     return logps.gather(1, packed.targets[:, None])[:, 0], full_kl(found, logps).sum()
 

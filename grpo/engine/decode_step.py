@@ -112,20 +112,20 @@ class Layer:
     and angles.
     """
 
+    kind: str
     norms: list[Function]
     query: Function
     key: Function
     value: Function
-    query_norm: Function
-    key_norm: Function
     out: Function
     gate: Function
     up: Function
     down: Function
+    query_norm: Function
+    key_norm: Function
     activation: Function
     head_size: int
     scaling: float
-    kind: str
 
     @classmethod
     def of(cls, layer: Any, family: Family, kind: str, product_of: Products) -> "Layer":
@@ -136,24 +136,10 @@ class Layer:
         query, key, value, out = (product_of(getattr(attention, f"{name}_proj")) for name in "qkvo")
         gate, up, down = (product_of(getattr(mlp, f"{name}_proj")) for name in ("gate", "up", "down"))
         query_norm, key_norm = (norm(getattr(attention, name, None), offset) for name in ("q_norm", "k_norm"))
-        size = attention.head_dim
-        scaling = attention.scaling
         return cls(
-            norms,
-            query,
-            key,
-            value,
-            query_norm,
-            key_norm,
-            out,
-            gate,
-            up,
-            down,
-            mlp.act_fn,
-            size,
-            scaling,
-            kind,
-        )
+            kind, norms, query, key, value, out, gate, up, down, query_norm, key_norm, mlp.act_fn,
+            attention.head_dim, attention.scaling,
+        )  # fmt: skip
 
     def heads(self, x: Tensor) -> Tensor:
         return x.view(len(x), -1, self.head_size)

@@ -33,7 +33,9 @@ def decodes_whole(model: PreTrainedModel) -> bool:
     if found is None:
         world = processes_of(model)
         least = -world.largest({"free": -free_bytes(model)})["free"]
-        found = fits(gathered_bytes(model), later_bytes(model) / world.size, least)
+        gathered = sum(weight.numel() * dtype.itemsize for weight, dtype in decoder_weights(model))
+        trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        found = fits(gathered, FOR_PARAMETERS * trained / world.size, least)
         setattr(model, ATTRIBUTE, found)
         if not found:
             say_once(
@@ -73,15 +75,3 @@ def decoder_weights(model: PreTrainedModel) -> list[tuple[Tensor, torch.dtype]]:
         return format.forward if id(weight) in matrices and format != FP32 else weight.dtype
 
     return [(embedding, embedding.dtype), *((weight, type_of(weight)) for weight in others)]
-
-
-def gathered_bytes(model: PreTrainedModel) -> int:
-    """Bytes of the whole weights of a decoder."""
-    return sum(weight.numel() * dtype.itemsize for weight, dtype in decoder_weights(model))
-
-
-def later_bytes(model: PreTrainedModel) -> int:
-    """Bytes of the gradients and moments of all processes."""
-    return FOR_PARAMETERS * sum(
-        parameter.numel() for parameter in model.parameters() if parameter.requires_grad
-    )

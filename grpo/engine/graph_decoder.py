@@ -205,11 +205,8 @@ class GraphDecoder:
         if self.accelerator is not None:
             room = MEMORY_SHARE * self.accelerator.free_bytes()
             room = max(1, int(room / bytes_of_slot(shape, geometry, layers, vocabulary)))
-            slots = (
-                round_up(prompts, parts) // parts
-                if (parts := round_up(prompts, room) // room) > 1
-                else prompts
-            )
+            parts = round_up(prompts, room) // room
+            slots = round_up(prompts, parts) // parts
         positions = torch.arange(width + tail, device=self.device)
         angles = prefill.angles(self.weights.last_norm[None], positions)
         tables = {kind: (cosines[:, 0], sines[:, 0]) for kind, (cosines, sines) in angles.items()}

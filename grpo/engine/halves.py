@@ -39,7 +39,8 @@ def low_halves(model: nn.Module) -> dict[nn.Parameter, Tensor]:
 
 
 class ExactParameters(Mapping[str, Tensor]):
-    """The parameters of a model by name, a tied one once, with the exact value of those that are split.
+    """The parameters of a model by name, a tied one once, with the exact value of those that are split: what to save of
+    it, or to hash.
 
     A split one is joined whenever it is asked for and not kept, so who takes one after the other holds one.
     """
@@ -60,19 +61,23 @@ class ExactParameters(Mapping[str, Tensor]):
         return len(self.parameters)
 
 
-def exact_parameters(model: nn.Module) -> ExactParameters:
-    """What to save of a model, or to hash: fp32 where its parameters are fp32 or split."""
-    return ExactParameters(model)
+def low_half(model: nn.Module, name: str) -> Tensor | None:
+    """The low half of the parameter `name`; None where it is not split."""
+    module = model.get_submodule(name.rpartition(".")[0])
+    is_weight = model.get_parameter(name) is getattr(module, "weight", None)
+    return getattr(module, LOW, None) if is_weight else None
 
 
 @torch.no_grad()
-def load_exact(model: nn.Module, name: str, value: Tensor) -> None:
-    """Give the parameter `name` this value, in both halves where it is split; at the addresses that it has."""
-    parameter = model.get_parameter(name)
-    module = model.get_submodule(name.rpartition(".")[0])
-    low = getattr(module, LOW, None) if parameter is getattr(module, "weight", None) else None
+def write(values: Tensor, target: Tensor, low: Tensor | None) -> None:
+    """Copy numbers into a tensor of another type or device, with `low` as two halves; at the addresses that they have."""
     if low is None:
-        parameter.copy_(value)
-    else:
-        for half, new in zip((parameter, low), split(value.to(parameter.device, torch.float32)), strict=True):
-            half.copy_(new)
+        target.copy_(values)
+        return
+    for half, new in zip((target, low), split(values.to(target.device, torch.float32)), strict=True):
+        half.copy_(new)
+
+
+def load_exact(model: nn.Module, name: str, value: Tensor) -> None:
+    """Give the parameter `name` this value, in both halves where it is split."""
+    write(value, model.get_parameter(name), low_half(model, name))

@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import check_direction, check_model_folder, input_errors
-from grpo.engine.halves import LOW, split
+from grpo.engine.halves import LOW, low_half, write
 from grpo.engine.sharding import own_rows, own_share
 from grpo.engine.source import ModelSource
 
@@ -197,9 +197,7 @@ def read_parameter(model: nn.Module, name: str, place: TensorPlace) -> None:
     only the rows of this process.
     """
     parameter = model.get_parameter(name)
-    module = model.get_submodule(name.rpartition(".")[0])
-    low = getattr(module, LOW, None) if parameter is getattr(module, "weight", None) else None
-    read_tensor(place, own_share(parameter), low, own_rows(parameter))
+    read_tensor(place, own_share(parameter), low_half(model, name), own_rows(parameter))
 
 
 def read_tensor(
@@ -230,15 +228,6 @@ def read_tensor(
             values = staging[: part.stop - part.start]
             fill(file, values)
             write(values, flat[part], None if low is None else low.view(-1)[part])
-
-
-def write(values: Tensor, target: Tensor, low: Tensor | None) -> None:
-    """Copy numbers into a tensor of another type or device, with `low` as two halves."""
-    if low is None:
-        target.copy_(values)
-        return
-    for half, new in zip((target, low), split(values.to(target.device, torch.float32)), strict=True):
-        half.copy_(new)
 
 
 def fill(file: Any, values: Tensor) -> None:

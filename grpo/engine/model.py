@@ -21,7 +21,7 @@ from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import check_config, first_line, input_errors
 from grpo.engine.attention import GROUPS, PLAIN, layout_of, no_mask, use_blocks
-from grpo.engine.halves import exact_parameters
+from grpo.engine.halves import ExactParameters
 from grpo.engine.loading import load_model
 from grpo.engine.offload import keep_on_host
 from grpo.engine.packing import Packed, pack, visible
@@ -294,7 +294,7 @@ def parameter_hash(model: nn.Module) -> str:
     which all processes gather.
     """
     digest = hashlib.sha256()
-    exact = exact_parameters(model)
+    exact = ExactParameters(model)
     for name in sorted(exact):
         digest.update(name.encode())
         digest.update(whole(exact[name]).detach().cpu().reshape(-1).view(torch.uint8).numpy().data)

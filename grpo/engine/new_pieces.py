@@ -176,12 +176,8 @@ def learn_merges(tokenizer: Tokenizer, texts: Sequence[str], count: int) -> list
         show_progress=False,
     )
     signs.train_from_iterator(words, trainer)
-    return [(spell(left, tokenizer), spell(right, tokenizer)) for left, right in merges_of(signs)]
-
-
-def merges_of(tokenizer: Tokenizer) -> list[list[str]]:
-    merges: list[list[str]] = json.loads(tokenizer.to_str())["model"]["merges"]
-    return merges
+    merges = json.loads(signs.to_str())["model"]["merges"]
+    return [(spell(left, tokenizer), spell(right, tokenizer)) for left, right in merges]
 
 
 def spell(signs: str, tokenizer: Tokenizer) -> str:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from grpo.engine.halves import exact_parameters
+from grpo.engine.halves import ExactParameters
 from grpo.engine.private_apis import names_kept_out, tensors_in_files
 from grpo.engine.sharding import whole
 from grpo.engine.tensor_file import Header
@@ -39,7 +39,7 @@ class ModelTensors:
 
     def __init__(self, model: PreTrainedModel):
         names = model.state_dict().keys() - names_kept_out(model)
-        self.parameters = exact_parameters(model)
+        self.parameters = ExactParameters(model)
         self.buffers = {name: buffer for name, buffer in model.named_buffers() if name in names}
         named_tensors = chain(self.parameters.items(), self.buffers.items())
         self.headers = {name: Header.of(tensor) for name, tensor in named_tensors if name in names}

@@ -69,7 +69,7 @@ def look(location: str, languages: tuple[str, str], columns: Columns | None) -> 
         )
     corpus = UserCorpus(location, "und", "und", setting="init")
     paths = corpus.paths
-    names = column_names(paths)
+    names = read_content(paths, (DEFAULT_COLUMNS, NO_NAMES), ("und", "und")).names  # none for aligned files
     names_to_read = columns or found_columns(paths, names, languages)
     hints = hints_of(paths, names_to_read or DEFAULT_COLUMNS, location)
     if kind_of(paths[0]) in UNITS:
@@ -84,11 +84,6 @@ def look(location: str, languages: tuple[str, str], columns: Columns | None) -> 
     texts = tuple([clean_text(pair[side]) for pair in pairs] for side in (0, 1))
     sides = [side_of(name, texts[n], languages[n], hints[n]) for n, name in enumerate(SIDES)]
     return CorpusFacts(location, names_to_read, sides[0], sides[1], pairs, kind_of(paths[0]))
-
-
-def column_names(paths: Sequence[Path]) -> list[str]:
-    """The names that a file's first line, first object or first unit has; none for aligned files."""
-    return read_content(paths, (DEFAULT_COLUMNS, NO_NAMES), ("und", "und")).names
 
 
 def found_columns(paths: Sequence[Path], names: Sequence[str], languages: tuple[str, str]) -> Columns | None:

@@ -51,7 +51,7 @@ def config_text(
             "": [("run_dir", answers.run_dir, "everything that the run makes")],
             "data": [*data_rows(corpus), *size_rows(pairs, test_share)],
             "model": list(model_rows(model, corpus)),
-            "prompt": prompt_rows(model),
+            "prompt": [("template", model.template, model.reason)],
             "reward": list(reward_rows(corpus, answers.encoder)),
             **training_rows(model, pairs, batch, compute),
         }
@@ -119,11 +119,6 @@ def model_rows(model: ModelFacts, corpus: CorpusFacts) -> Iterator[Row]:
         else "guessed; the stage model counts and says more"
     )
     yield "max_prompt_tokens", model.tokens[0], how
-
-
-def prompt_rows(model: ModelFacts) -> list[Row]:
-    """How the model is asked."""
-    return [("template", model.template, model.reason)]
 
 
 def reward_rows(corpus: CorpusFacts, encoder: str) -> Iterator[Row]:
@@ -203,7 +198,7 @@ def bill(rows: dict[str, list[Row]], compute: Compute) -> tuple[float, float]:
     config: Config = build(Config, values, "init", "")
     plan = make_plan(config, known_model(config), compute)
     if plan.card:
-        return plan.card.memory.peak, plan.card.card.memory
+        return plan.card.memory.peak, plan.card.size
     return plan.memory_bytes, total_memory_bytes()
 
 

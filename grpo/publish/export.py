@@ -47,7 +47,8 @@ def export(source: Path, target: Path, form: str, most: int, say: Callable[[str]
     """Write the model of `source` in files of up to `most` bytes, in the number format `form` ("" = as it is). Raises
     InputError where that cannot be, or the result is not what was meant.
     """
-    check_target(target)
+    if target.exists():
+        raise InputError(f"{target}: is there already; name another folder")
     tokenizer = load_tokenizer(source)
     ids = trial_ids(source, tokenizer)
     model = load(source, torch.float32)
@@ -107,12 +108,6 @@ def check_pieces(folder: Path, name: str, tokenizer: PreTrainedTokenizerBase, so
             raise InputError(
                 f"--gguf: the file's tokenizer would cut {text!r} otherwise, so it was not kept; {CONVERTER}"
             )
-
-
-def check_target(target: Path) -> None:
-    """Raises InputError where something is there already."""
-    if target.exists():
-        raise InputError(f"{target}: is there already; name another folder")
 
 
 def copy_others(source: Path, work: Path) -> None:

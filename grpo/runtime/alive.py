@@ -144,7 +144,7 @@ class Watch:
 
     # how a process ends
 
-    def leave(self, stop: int = 0) -> None:
+    def leave(self, stop: int) -> None:
         """Say that this process has ended, and wait until every other one has said so too. One that was stopped,
         by the signal `stop`, waits for HURRY seconds at most.
         """

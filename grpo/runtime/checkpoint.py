@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 from data.cache import FULL, atomic_write_text, remove_folder, remove_unfinished, set_aside
 from data.checksums import damage, write_checksums
 from data.errors import InputError
-from grpo.engine.halves import exact_parameters, load_exact
+from grpo.engine.halves import ExactParameters, load_exact
 from grpo.engine.tensor_file import Header, save_file
 from grpo.engine.weight_files import ModelTensors
 from grpo.optim import Optimizer
@@ -83,7 +83,7 @@ def save(
     room for the checkpoint.
     """
     path = path_of(folder, state)
-    parameters = exact_parameters(model)
+    parameters = ExactParameters(model)
     moments = moments_of(optimizer)
     alone: dict[str, Mapping[str, Tensor]] = {
         PARAMETERS: parameters,
@@ -250,7 +250,7 @@ def load_parameters(path: Path, model: nn.Module) -> None:
     checkpoint of another model.
     """
     saved = SavedTensors(path, without=(STEP,))
-    _check_fit(path, saved.parameters, exact_parameters(model))
+    _check_fit(path, saved.parameters, ExactParameters(model))
     parameters = dict(model.named_parameters())
     for batch in in_batches(parameters, READ_BYTES):
         for name, value in saved.read_like({name: parameters[name] for name in batch}).items():

@@ -68,9 +68,5 @@ def _present_text(path: Path, before: str, names: Names) -> str | None:
     except UnicodeDecodeError:  # damaged; whoever needs the file says so
         return None
     pattern = rf'({before})"({"|".join(names)})(_dev|_tax)?"'
-    present, count = re.subn(pattern, lambda match: _present(match, names), text)
+    present, count = re.subn(pattern, lambda found: f'{found[1]}"{names[found[2]]}{found[3] or ""}"', text)
     return present if count else None
-
-
-def _present(match: re.Match[str], names: Names) -> str:
-    return f'{match[1]}"{names[match[2]]}{match[3] or ""}"'

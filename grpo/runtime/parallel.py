@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import groupby
 from typing import Any, TypeVar
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from grpo.config import ParallelConfig
+from grpo.engine.packing import by_budget
 from grpo.engine.private_apis import collectives_begun
 from grpo.runtime.alive import Watch
 from grpo.runtime.roll_call import LONG
@@ -209,13 +211,9 @@ def buckets(tensors: Sequence[Tensor], most: int) -> list[list[Tensor]]:
     [2, 1, 1]
     """
     found: list[list[Tensor]] = []
-    for tensor in tensors:
-        last = found[-1] if found else []
-        fits = sum(other.nbytes for other in last) + tensor.nbytes <= most
-        if last and fits and last[0].dtype == tensor.dtype:
-            last.append(tensor)
-        else:
-            found.append([tensor])
+    for _, group in groupby(tensors, key=lambda tensor: tensor.dtype):
+        own = [*group]
+        found += [[own[i] for i in batch] for batch in by_budget([one.nbytes for one in own], most)]
     return found
 
 

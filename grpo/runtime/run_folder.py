@@ -200,9 +200,9 @@ def check_config(config: Config, folder: Path) -> None:
     """
     changes = changes_of(config, folder)
     if changes and holds_work(folder):
-        key, old, new = changes[0].key, changes[0].old, changes[0].new
+        first = changes[0]
         raise InputError(
-            f"{folder / CONFIG}: this run was made with {key} = {old!r}, not {new!r}; "
+            f"{folder / CONFIG}: this run was made with {first.key} = {first.old!r}, not {first.new!r}; "
             f"restore that value to go on with it, or write {ANOTHER}"
         )
 
@@ -210,8 +210,7 @@ def check_config(config: Config, folder: Path) -> None:
 def changes_of(config: Config, folder: Path) -> list[Change]:
     """The settings in which `config` differs from config.json; none where there is no file."""
     path = folder / CONFIG
-    changes = differences(read_object(path), plain(config)) if path.exists() else ()
-    return [Change(*one) for one in changes if one[0] not in NO_CONTENT]
+    return differences(read_object(path), plain(config), NO_CONTENT) if path.exists() else []
 
 
 def forget(changes: Sequence[Change], config: Config, folder: Path) -> None:
@@ -246,22 +245,13 @@ def plain(config: Config) -> dict[str, Any]:
     return values
 
 
-def first_difference(
-    old: dict[str, Any], new: dict[str, Any], ignored: Sequence[str] = ()
-) -> tuple[str, object, object] | None:
-    """("section.key", its old value, its new one) of the first setting in which two configurations differ;
-    None where none does. `old` may be of an earlier version.
-    """
-    return next((one for one in differences(old, new) if one[0] not in ignored), None)
-
-
-def differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, object, object]]:
-    """(section.key, its old value, its new one) of all settings in which two configurations differ."""
+def differences(old: dict[str, Any], new: dict[str, Any], ignored: Sequence[str] = ()) -> list[Change]:
+    """The settings in which two configurations differ; `old` may be of an earlier version."""
     before = ADDED | current_keys(flat(old))
     after = flat(new)
-    for key in {**after, **before}:
-        if before.get(key) != after.get(key):
-            yield key, before.get(key), after.get(key)
+    names = (key for key in {**after, **before} if key not in ignored)
+    changes = (Change(key, before.get(key), after.get(key)) for key in names)
+    return [change for change in changes if change.old != change.new]
 
 
 def flat(values: dict, prefix: str = "") -> dict[str, object]:

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadat
 from torch.distributed.tensor import DTensor
 
 from data.checksums import fingerprint
+from grpo.engine.packing import by_budget
 from grpo.engine.tensor_file import Header
 from grpo.runtime.parallel import World
 from grpo.runtime.shared_folder import gather_in_first
@@ -68,15 +69,9 @@ def in_batches(tensors: Mapping[str, Tensor], most: int) -> list[list[str]]:
     >>> in_batches({name: torch.zeros(size) for name, size in (("a", 1), ("b", 3), ("c", 2))}, 16)
     [['a', 'b'], ['c']]
     """
-    batches: list[list[str]] = []
-    room = 0
-    for name, tensor in tensors.items():
-        if not batches or tensor.nbytes > room:
-            batches.append([])
-            room = most
-        batches[-1].append(name)
-        room -= tensor.nbytes
-    return batches
+    names = [*tensors]
+    batches = by_budget([tensor.nbytes for tensor in tensors.values()], most)
+    return [[names[number] for number in batch] for batch in batches]
 
 
 class SomeFiles(FileSystem):

@@ -5,7 +5,6 @@ For trying things out: there is no key, and whoever reaches the port may use it.
 """
 
 import argparse
-import os
 import signal
 import sys
 import time
@@ -18,9 +17,7 @@ from data.arguments import ArgumentParser
 from data.cache import cache_dir
 from data.documents import user_path
 from data.errors import InputError, run_command
-from grpo.engine.model import load_policy
 from grpo.engine.self_check import positions_of
-from grpo.runtime import device
 from grpo.serve.batch import Batch
 from grpo.serve.decoders import decoders_of
 from grpo.serve.http_server import Server
@@ -30,7 +27,7 @@ from grpo.serve.served import Limits, ServedPolicy, open_any
 from grpo.serve.service import Service
 from grpo.serve.similarity import Similarity
 from grpo.serve.worker import Worker
-from grpo.translate.policy import Policy
+from grpo.translate.policy import Policy, check_options, load_model
 from grpo.translate.translator import tell
 
 LONGEST_PROMPT = 2048  # tokens, where the model has positions for more
@@ -72,12 +69,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def check(options: argparse.Namespace) -> None:
     """InputError for an option that cannot be."""
-    if "WORLD_SIZE" in os.environ and os.environ["WORLD_SIZE"] != "1":
-        raise InputError("serve runs in one process; start it without torchrun")
-    for name in ("max_prompt_tokens", "max_new_tokens", "batch_size", "queue"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')} {value}: a number from 1 is needed")
+    counts = ("max_prompt_tokens", "max_new_tokens", "batch_size", "queue")
+    check_options(options, "serve runs in one process; start it without torchrun", counts)
     if not 0 <= options.port < 1 << 16:
         raise InputError(f"--port {options.port}: a number from 0 to 65535 is needed")
 
@@ -101,15 +94,10 @@ def load(options: argparse.Namespace) -> Service:
     """The policy and the thread that decodes with it. Raises InputError."""
     path = user_path(options.model)
     policy = open_any(path, options.source_language, options.target_language)
-    settings = policy.settings
-    compute = device.choose(options.device or settings["device"], settings["engine.number_format"])
-    device.configure(compute, settings["threads"], settings["engine.deterministic"])
-    model = load_policy(
-        policy.folder, compute.device, settings["engine.packed_attention"], compute.format
-    ).requires_grad_(False)
+    model, compute = load_model(policy, options.device)
     limits = limits_of(options, policy, model)
     served = ServedPolicy(options.name or path.resolve().name, policy, limits)
-    new_decoder = decoders_of(model, limits.new, limits.rows, settings["engine.fast_decode"])
+    new_decoder = decoders_of(model, limits.new, limits.rows, policy.settings["engine.fast_decode"])
     worker = Worker(
         lambda: Batch(new_decoder(), policy.prompt.stops, served.read), limits.rows, options.queue
     )

@@ -35,7 +35,7 @@ ONE_WAY: Mapping[str, tuple[Any, ...]] = {
 }
 # fields that change no text
 WITHOUT_EFFECT = frozenset(
-    (
+    [
         "user",
         "metadata",
         "store",
@@ -43,10 +43,10 @@ WITHOUT_EFFECT = frozenset(
         "parallel_tool_calls",
         "safety_identifier",
         "prompt_cache_key",
-    )
+    ]
 )
 COMMON = frozenset(
-    (
+    [
         "model",
         "n",
         "max_tokens",
@@ -56,7 +56,7 @@ COMMON = frozenset(
         "seed",
         "stream",
         "stream_options",
-    )
+    ]
 )
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 

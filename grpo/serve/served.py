@@ -20,7 +20,7 @@ FREE = ("", "", "free")  # kind of what a model is asked that no run has trained
 USUAL_OUTPUT = 256  # tokens that such a model may write where a request does not say
 
 
-def open_any(path: Path, source_language: str = "", target_language: str = "") -> Policy:
+def open_any(path: Path, source_language: str, target_language: str) -> Policy:
     """A policy as `translate` opens it; a model that no run has trained answers by its chat template, or continues a
     text where it has none. Raises InputError.
     """

@@ -1,1 +1,1 @@
-"""What a run does, stage by stage: the only room of training that knows how its work is evaluated."""
+"""What a run does, stage by stage. The loops and the engine import nothing of the evaluation; the stages do."""

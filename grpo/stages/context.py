@@ -269,21 +269,11 @@ def load_prompt(run: Run, source: Path | ModelSource) -> Prompt:
     return Prompt.of(tokenizer, wording, model_ends(folder, tokenizer))
 
 
-def show_prompt(run: Run, prompt: Prompt, example: Example) -> None:
-    """Print a prompt as the model reads it, and what ends a completion."""
-    run.say("\n".join(prompt.lines(example)))
-
-
-def greedy_texts(
-    run: Run,
-    model: PreTrainedModel,
-    prompt: Prompt,
-    examples: Sequence[Example],
-    world: World = SINGLE_PROCESS,
-) -> list[str]:
-    """One output per example: by the settings of [eval], wherever a run decodes without randomness. The
-    processes of `world`, which all call it, share the batches.
+def greedy_texts(run: Run, model: PreTrainedModel, prompt: Prompt, examples: Sequence[Example]) -> list[str]:
+    """One output per example: by the settings of [eval], wherever a run decodes without randomness. The processes of
+    the run, which all call it, share the batches.
     """
+    world = run.world
     config = run.config.eval
     settings = DecodeSettings(
         config.max_new_tokens, prompt.stops, config.batch_size, run.config.engine.fast_decode

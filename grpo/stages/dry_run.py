@@ -5,8 +5,11 @@ Nothing is trained and nothing is downloaded. A corpus of the user's own is prep
 """
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -19,23 +22,27 @@ from data.documents import read_object
 from data.model_folder import check_model_folder
 from data.prepare import RULES, Corpus, load, prepare
 from data.prompt import Prompt
+from data.records import Chain, sample_of
 from data.saved_prompt import model_ends
 from data.sources.headlines import HEADLINES
 from data.sources.package_corpus import INTERFACES
 from data.template import Wording
-from grpo.config import Config, with_numbers
+from data.tokens import token_report
+from grpo.config import Config, value_of, with_numbers
 from grpo.engine.model import load_policy, load_tokenizer
 from grpo.engine.self_check import Need, check_positions
 from grpo.runtime.device import Compute
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import check_place, check_settings
 from grpo.stages.context import Run, shots_and_others
+from grpo.stages.duration import counted_tokens
 from grpo.stages.lengths import fits, needs
 from grpo.stages.plan import known_model
 from grpo.stages.prepare import check_names, check_sides
-from grpo.stages.token_limits import limits_of
+from grpo.stages.token_limits import FACT, LIMITS, limits_of
 
 LACKS_MODEL = "prompt       not shown: the model's folder is not there yet (the stage model makes it)"
+COUNTED = 2000  # examples give the medians
 LACKS_CORPUS = "prompt       not shown: the corpus is not prepared yet (the stage data does it)"
 
 
@@ -132,3 +139,26 @@ def is_manifest_of(facts: dict[str, Any], config: DataConfig) -> bool:
 def is_own_file(config: DataConfig) -> bool:
     """Whether the corpus is a file of the user's."""
     return config.pairs not in (BUILT_IN, *INTERFACES, *HEADLINES)
+
+
+@contextmanager
+def counted_config(config: Config, inputs: Inputs) -> Iterator[Config]:
+    """The configuration for a bill: as it is where its run folder has counted tokens, or model or corpus are not there
+    yet; else with a folder for the time of the bill, whose corpus.json has them. The run folder stays as it is.
+    """
+    if counted_tokens(config) or inputs.model is None or inputs.corpus is None:
+        yield config
+        return
+    facts = corpus_file(config, inputs.corpus, prompt_of(config, inputs.model, inputs.corpus))
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "corpus.json").write_text(json.dumps(facts), encoding="utf-8")
+        yield replace(config, run_dir=folder)
+
+
+def corpus_file(config: Config, corpus: Corpus, prompt: Prompt) -> dict[str, object]:
+    """What corpus.json of a run says of its corpus, as far as a bill reads it."""
+    examples = sample_of(Chain([*corpus.parts.values()]), COUNTED)
+    tokens = token_report(prompt, examples, config.model.max_prompt_tokens, config.rollout.max_new_tokens)
+    is_open = any(not value_of(config, name) for name in LIMITS)
+    limits = {FACT: limits_of(corpus, prompt)} if is_open else {}
+    return {"manifest": corpus.manifest, "tokens": tokens, **limits}

@@ -1,21 +1,18 @@
-"""How long a run takes: operations of its stages, counted, over rates of this machine, measured."""
+"""How long the stages of a run take: their operations are counted, the rates of the machine are measured
+(grpo/stages/machine.py).
+"""
 
 import math
 import os
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
-
-import torch
 
 from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import tensor_shapes
 from grpo.config import Config, with_numbers
-from grpo.engine.products import Format
-from grpo.runtime.device import Compute, synchronise
-from grpo.stages.card_bill import Card, decode_seconds, measure_card, training_seconds
+from grpo.stages.machine import Machine
 from grpo.stages.memory_bill import PROTECTION, MemoryModes, ModelSizes, StepWork, metric_bytes
 from grpo.stages.pass_size import MOST
 from grpo.stages.token_limits import known_limits
@@ -31,12 +28,9 @@ DEFAULT_SIZES = {
     "num_key_value_heads": 1,
     "head_dim": 256,
 }
-PRODUCT_SIDE = 1024  # of the square product that is timed
-ACCELERATOR_PRODUCT_SIDE = 8192  # a smaller one leaves an accelerator partly idle
 # of a length limit that a typical prompt or completion uses, before the corpus has been counted
 LENGTH_SHARE = 0.4
 ANCHOR_TOKENS = 64  # of a text that an anchor holds to (grpo/stages/anchor_setup.py)
-EFFICIENCY = 0.5  # of the measured matrix-product rate, what whole steps have reached
 # of the bill, what runs take: other work on the machine, warm-up, padding; and before the corpus has been counted,
 # texts that are much shorter or longer than LENGTH_SHARE of their limits
 SPREAD = (0.5, 2.0)
@@ -45,73 +39,43 @@ UNCOUNTED_SPREAD = (0.25, 3.0)
 PANEL_TOKENS = 22_000
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Operations a second of a matrix product, measured; and of an accelerator what else counts."""
-
-    product_rate: float
-    format: Format
-    card: Card | None = None
-
-    @classmethod
-    def of(cls, compute: Compute) -> "Machine":
-        rate = matmul_rate(compute)
-        card = None if compute.device.type == "cpu" else measure_card(compute, rate)
-        return cls(rate, compute.format, card)
-
-    def training_seconds(self, flops: float, sizes: ModelSizes, updates: int = 0) -> float:
-        """Of passes over whole texts, `updates` of them updates of the policy."""
-        if self.card is None:
-            return flops / (EFFICIENCY * self.product_rate)
-        return training_seconds(flops, sizes, self.card, updates)
-
-    def decoding_seconds(self, flops: float, sizes: ModelSizes, work: StepWork) -> float:
-        """Of `work.new` tokens for all its rows; `flops`: their operations and those of the prompts."""
-        if self.card is None:
-            return flops / (EFFICIENCY * self.product_rate)
-        return work.new * decode_seconds(sizes, work, self.format, self.card)
-
-
-def stage_seconds(config: Config, folder: Path | None, machine: Machine) -> tuple[float, float]:
-    """Of the warm start, and of the stage after it. On an accelerator a rollout goes on to the length limit, since
-    one of its rows does.
+def stage_seconds(config: Config, sizes: ModelSizes, machine: Machine) -> tuple[float, float]:
+    """The seconds of the warm start, and of the stage after it. On an accelerator a rollout goes on to the length limit,
+    since one of its rows does.
     """
-    sizes = model_sizes(config, folder)
     prompt, _ = typical_lengths(config)
-    warm_start, stage = stage_flops(config, folder)
-    rollout = 0.0 if config.train.method == "sft" else decode_flops(config, folder)
+    warm_start, stage = stage_flops(config, sizes)
+    rollout = 0.0 if config.train.method == "sft" else decode_flops(config, sizes)
     steps = config.train.num_steps
-    decoding = machine.decoding_seconds(rollout, sizes, replace(step_work(config, 0), prompt=prompt))
-    return (
-        machine.training_seconds(warm_start, sizes, config.sft.num_steps),
-        machine.training_seconds(stage - steps * rollout, sizes, steps)
-        + (steps * decoding if rollout else 0.0),
-    )
+    seconds = machine.training_seconds(stage - steps * rollout, sizes, steps)
+    if rollout:
+        work = replace(step_work(config, 0), prompt=prompt)
+        seconds += steps * machine.decoding_seconds(rollout, sizes, work)
+    return machine.training_seconds(warm_start, sizes, config.sft.num_steps), seconds
 
 
-def output_seconds(config: Config, folder: Path | None, machine: Machine) -> float:
-    """To decode the test set; on an accelerator each batch goes on to the length limit."""
-    parameters, embedding = count_parameters(config, folder)
+def output_seconds(config: Config, sizes: ModelSizes, machine: Machine) -> float:
+    """The seconds that the test set is decoded in. On an accelerator each batch goes on to the length limit."""
     prompt, completion = typical_lengths(config)
     items = config.data.test_size * len(config.data.members)
-    flops = 2 * items * (parameters * completion + (parameters - embedding) * prompt)
+    body = sizes.parameters - sizes.embedding
+    flops = 2 * items * (sizes.parameters * completion + body * prompt)
     rows = min(items, config.eval.batch_size)
     new = with_numbers(config, known_limits(config)).eval.max_new_tokens
     batch = replace(step_work(config, 0), prompts=rows, group=1, prompt=prompt, new=new)
-    batches = -(-items // rows) if machine.card and rows else 1
-    return batches * machine.decoding_seconds(flops / batches, model_sizes(config, folder), batch)
+    batches = -(-items // rows) if machine.memory and rows else 1
+    return batches * machine.decoding_seconds(flops / batches, sizes, batch)
 
 
-def panel_seconds(config: Config, folder: Path | None, machine: Machine, passes: float = 1.0) -> float:
-    """Of `passes` passes over the probes of general competence."""
-    sizes = model_sizes(config, folder)
+def panel_seconds(sizes: ModelSizes, machine: Machine, passes: float = 1.0) -> float:
+    """The seconds of `passes` passes over the probes of general competence."""
     return machine.training_seconds(2 * sizes.parameters * PANEL_TOKENS * passes, sizes)
 
 
-def evaluation_seconds(config: Config, folder: Path | None, machine: Machine) -> float:
-    """Of the untouched model, the warm start and the trained model."""
-    panel = panel_seconds(config, folder, machine) if config.eval.probes else 0.0
-    return 3 * (output_seconds(config, folder, machine) + panel)
+def evaluation_seconds(config: Config, sizes: ModelSizes, machine: Machine) -> float:
+    """The seconds of the evaluation of untouched model, warm start and trained model."""
+    panel = panel_seconds(sizes, machine) if config.eval.probes else 0.0
+    return 3 * (output_seconds(config, sizes, machine) + panel)
 
 
 def spread(config: Config) -> tuple[float, float]:
@@ -119,11 +83,11 @@ def spread(config: Config) -> tuple[float, float]:
     return SPREAD if counted_tokens(config) else UNCOUNTED_SPREAD
 
 
-def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
-    """Floating-point operations of the warm start, and of the stage after it, whose train.method may be one
-    that samples nothing.
+def stage_flops(config: Config, sizes: ModelSizes) -> tuple[float, float]:
+    """The floating-point operations of the warm start, and of the stage after it, whose train.method may be one that
+    samples nothing.
     """
-    total, embedding = count_parameters(config, folder)
+    total, embedding = sizes.parameters, sizes.embedding
     body = total - embedding
     rollout = config.rollout
     train = config.train
@@ -139,7 +103,7 @@ def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
     if train.method == "sft":
         return warm_start, once + train.num_steps * (rollout.num_prompts * pair + anchored_flops)
     sampled_tokens = rollout.num_prompts * rollout.group_size * completion
-    decode = decode_flops(config, folder)
+    decode = decode_flops(config, sizes)
     if train.method == "best_of_group":
         return warm_start, once + train.num_steps * (decode + rollout.num_prompts * pair + anchored_flops)
     prompts = rollout.num_prompts if config.engine.share_prefix else rollout.num_prompts * rollout.group_size
@@ -149,7 +113,7 @@ def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
 
 
 def pair_flops(config: Config, stage: Literal["sft", "train"], body: int, embedding: int) -> float:
-    """Of SFT on a pair, with its part of the general texts that are replayed and of the base of "asft"."""
+    """The operations of SFT on a pair, with its part of the general texts that are replayed and of the base of "asft"."""
     prompt, completion = typical_lengths(config)
     learned_tokens = completion / (1 - getattr(config.replay, stage))
     body_flops = body * (prompt + learned_tokens)
@@ -160,20 +124,17 @@ def pair_flops(config: Config, stage: Literal["sft", "train"], body: int, embedd
 
 
 def protection_flops(config: Config, kind: str, body: int, embedding: int) -> float:
-    """Of what a protection reads before the first step: forward for a shield, there and back for EWC."""
+    """The operations of what a protection reads before the first step: forward for a shield, there and back for EWC."""
     tokens = config.protection.texts * ANCHOR_TOKENS
     return tokens * {"shield": 2 * body, "ewc": 6 * (body + embedding)}.get(kind, 0)
 
 
-def decode_flops(config: Config, folder: Path | None) -> float:
-    """Floating-point operations of one rollout."""
-    total, embedding = count_parameters(config, folder)
+def decode_flops(config: Config, sizes: ModelSizes) -> float:
+    """The operations of one rollout."""
     prompt, completion = typical_lengths(config)
     prompts = config.rollout.num_prompts
-    return (
-        2 * total * prompts * config.rollout.group_size * completion
-        + 2 * (total - embedding) * prompts * prompt
-    )
+    sampled = 2 * sizes.parameters * prompts * config.rollout.group_size * completion
+    return sampled + 2 * (sizes.parameters - sizes.embedding) * prompts * prompt
 
 
 def typical_lengths(config: Config) -> tuple[float, float]:
@@ -203,53 +164,25 @@ def median_of(tokens: Any, name: str, path: Path) -> float:
     return median
 
 
-def count_parameters(config: Config, folder: Path | None) -> tuple[int, int]:
-    """(all, output embedding) parameters of the untouched model."""
-    sizes = model_sizes(config, folder)
-    return sizes.parameters, sizes.embedding
-
-
-def stored_parameters(config: Config, folder: Path | None) -> tuple[int, int]:
-    """(all, output embedding) parameters from the headers of a model folder, or the known sizes of the
-    default model.
+def stored_parameters(config: Config, folder: Path | None) -> tuple[int, int, bool]:
+    """(all, output embedding) parameters, and whether the head is the embedding: by the headers of a model folder, where
+    a head of its own has a name, or as known of the default model.
     """
     files = sorted(folder.glob("*.safetensors")) if folder else []
     if not files:
-        return DEFAULT_PARAMETERS[config.model.vocabulary]
-    sizes = {name: math.prod(shape) for file in files for name, shape in tensor_shapes(file).items()}
-    return sum(sizes.values()), max(
-        (size for name, size in sizes.items() if "embed" in name or "lm_head" in name), default=0
-    )
-
-
-def is_tied(folder: Path | None) -> bool:
-    """Whether the head is the embedding: then no file of the model folder has a head of its own."""
-    files = folder.glob("*.safetensors") if folder else ()
-    return not any("lm_head" in name for file in files for name in tensor_shapes(file))
-
-
-def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
-    """Floating-point operations a second of a square matrix product, by the fastest of those measured: others wait
-    for other work on the machine.
-    """
-    side = PRODUCT_SIDE if compute.device.type == "cpu" else ACCELERATOR_PRODUCT_SIDE
-    a, b = (torch.randn(side, side, device=compute.device, dtype=compute.format.forward) for _ in range(2))
-    a @ b
-    synchronise(compute)
-    fastest = math.inf
-    end = time.perf_counter() + seconds
-    while (start := time.perf_counter()) < end:
-        a @ b
-        synchronise(compute)
-        fastest = min(fastest, time.perf_counter() - start)
-    return 2 * side**3 / fastest
+        return *DEFAULT_PARAMETERS[config.model.vocabulary], True
+    counts = {name: math.prod(shape) for file in files for name, shape in tensor_shapes(file).items()}
+    heads = [size for name, size in counts.items() if "embed" in name or "lm_head" in name]
+    return sum(counts.values()), max(heads, default=0), not any("lm_head" in name for name in counts)
 
 
 def model_sizes(config: Config, folder: Path | None) -> ModelSizes:
-    """Of the model's folder, or of the default model, with the rows of all pieces of model.add_pieces."""
+    """The sizes of the untouched model: of its folder, or of the default one, with the rows of all pieces of
+    model.add_pieces.
+    """
     path = folder / "config.json" if folder else None
     settings = DEFAULT_SIZES if path is None else read_object(path) if path.is_file() else {}
-    sizes = ModelSizes.of(settings, *stored_parameters(config, folder), is_tied(folder))
+    sizes = ModelSizes.of(settings, *stored_parameters(config, folder))
     return sizes.with_rows(new_rows(config, folder, sizes.vocabulary))
 
 
@@ -264,7 +197,7 @@ def new_rows(config: Config, folder: Path | None, rows: int) -> int:
 
 
 def step_work(config: Config, packed: float) -> StepWork:
-    """A step with the longest prompts and completions that the limits allow."""
+    """The work of a step with the longest prompts and completions that the limits allow; `packed`: its tokens."""
     config = with_numbers(config, known_limits(config))
     train = config.train
     rollout = config.rollout

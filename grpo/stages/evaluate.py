@@ -71,12 +71,6 @@ def own_sets(run: Run) -> TestSets:
     return own
 
 
-def outputs_of(
-    run: Run, model: PreTrainedModel, folder: Path | ModelSource, examples: Sequence[Example]
-) -> list[str]:
-    return greedy_texts(run, model, load_prompt(run, folder), examples, run.world)
-
-
 Scales = tuple[EmbeddingStore, EmbeddingStore]  # the encoder that gave the reward, and the one that did not
 
 
@@ -170,7 +164,8 @@ class Measures:
 
     def outputs(self, model: PreTrainedModel, folder: Path | ModelSource) -> dict[str, list[str]]:
         """The model's greedy outputs on each test set."""
-        return {test: outputs_of(self.run, model, folder, items) for test, items in self.sets.items()}
+        prompt = load_prompt(self.run, folder)
+        return {test: greedy_texts(self.run, model, prompt, items) for test, items in self.sets.items()}
 
     def results(self, name: str, outputs: Mapping[str, list[str]]) -> dict[str, dict[str, Any]]:
         """The result of a system on each test set."""

@@ -1,44 +1,35 @@
 """What acts against forgetting in a stage besides its anchor, by the configuration: token loss, replay, protection."""
 
 from collections.abc import Iterator
-from typing import Literal
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.errors import InputError
 from grpo.anchor import texts_behind
-from grpo.engine.halves import exact_parameters
+from grpo.engine.halves import ExactParameters
 from grpo.engine.likelihood import BATCH_TOKENS, first_ids
 from grpo.engine.packing import Packed, by_budget
-from grpo.optim import Optimizer
 from grpo.parameter_steps import Protection, no_protection
 from grpo.pull import Pull, squared_gradients, unit_mean
 from grpo.replay import Replay, TextReplay, no_replay
-from grpo.runtime.run_log import RunLog
 from grpo.shield import input_squares, make_shield
 from grpo.stages.anchor_setup import anchor_ids, make_anchor
 from grpo.stages.context import Run, frozen_model, untouched_model
+from grpo.stages.hooks import Stage, UpdateHook
 from grpo.token_loss import Asft, TokenLoss, dft, nll
-from grpo.training import Training
-
-Stage = Literal["sft", "train"]
+from grpo.training import AfterStep, Training
 
 
-def make_training(
-    run: Run,
-    stage: Stage,
-    policy: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    optimizer: Optimizer,
-    log: RunLog,
-) -> Training:
-    """What the loop of a stage is given, with its anchor, token loss and replay."""
+def make_training(hook: UpdateHook, tokenizer: PreTrainedTokenizerBase, guard: AfterStep) -> Training:
+    """What the loop of the hook's stage is given, with its anchor, token loss and replay."""
+    run, stage = hook.run, hook.stage
     max_tokens = getattr(run.config, stage).max_tokens_per_pass
     anchor = make_anchor(run, tokenizer, getattr(run.config.anchor, stage), max_tokens)
-    token_loss = make_token_loss(run, stage)
-    replay = make_replay(run, stage, tokenizer)
-    return Training(policy, optimizer, log, run.compute, anchor, run.world, token_loss, replay)
+    return Training(
+        hook.model, hook.optimizer, hook.log, run.compute, anchor, run.world, make_token_loss(run, stage),
+        make_replay(run, stage, tokenizer), hook, guard,
+    )  # fmt: skip
 
 
 def make_token_loss(run: Run, stage: Stage) -> TokenLoss:
@@ -85,7 +76,7 @@ def make_protection(
         run.say("ewc: the Fisher information of general texts ...")
         texts = own_passes(run, policy, tokenizer, max_tokens=1)
         fisher = unit_mean(all_processes(run, squared_gradients(policy, texts)))
-    exact = exact_parameters(policy)
+    exact = ExactParameters(policy)
     return Pull({name: exact[name].clone() for name in exact}, config.strength, fisher)
 
 

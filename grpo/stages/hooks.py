@@ -5,6 +5,7 @@ export the model.
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from transformers import PreTrainedModel
 
@@ -27,6 +28,7 @@ from grpo.stages.dev_metric import dev_metric
 from grpo.training import RewardFunction, Rewards, reward_examples
 
 Scores = dict[str, float]
+Stage = Literal["sft", "train"]
 
 
 def resume(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer) -> LoopState:
@@ -79,7 +81,7 @@ class UpdateHook:
     """
 
     run: Run
-    stage: str
+    stage: Stage
     model: PreTrainedModel
     optimizer: Optimizer
     num_steps: int
@@ -192,7 +194,7 @@ def dev_score(
     metric = dev_metric(run)
 
     def score() -> Scores:
-        outputs = greedy_texts(run, policy, prompt, examples, run.world)
+        outputs = greedy_texts(run, policy, prompt, examples)
         rewards, terms = reward_examples(reward, examples, outputs, 1)
         own: Scores = {} if metric is None else {config.best_by: metric(examples, outputs)}
         return {

@@ -31,7 +31,7 @@ from grpo.stages.hooks import Scores, dev_score
 from grpo.stages.method import Method
 from grpo.stages.mixing import of_language, runs_by_language, stream_of
 from grpo.stages.reward_setup import functions_of, load_rewards, training_reward
-from grpo.training import AfterStep, AfterUpdate, PromptSource, Task, Training, by_language
+from grpo.training import PromptSource, Task, Training, by_language
 from reward.faults import RewardFailure
 
 Draw = Callable[[int], None]  # the samples of all steps before this one
@@ -102,18 +102,8 @@ def imitation(
     """SFT on `pairs`, one update a step."""
     config = run.config.train
 
-    def loop(
-        training: Training, state: LoopState, *, after_update: AfterUpdate, after_step: AfterStep
-    ) -> LoopState:
-        return train_sft(
-            training,
-            pairs,
-            state,
-            num_steps=config.num_steps,
-            max_tokens_per_pass=config.max_tokens_per_pass,
-            after_update=after_update,
-            after_step=after_step,
-        )
+    def loop(training: Training, state: LoopState) -> LoopState:
+        return train_sft(config, training, pairs, state)
 
     return Method(loop, config.num_steps, SHOWN_SFT, score, samples)
 

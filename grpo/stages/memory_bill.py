@@ -139,7 +139,7 @@ class MemoryModes:
 @dataclass(frozen=True)
 class StepWork:
     """P prompts of at most `prompt` tokens x G completions of at most `new` tokens; a pass over `pass_tokens`
-    packed tokens, and whether an update is one pass. `processes` share every model. `protection`: a key of PROTECTION.
+    packed tokens. `processes` share every model. `protection`: a key of PROTECTION.
     `metrics`: bytes of the learned metrics that training asks; of those that the evaluation asks.
     """
 
@@ -151,7 +151,6 @@ class StepWork:
     has_reference: bool = False
     has_anchor: bool = False
     modes: MemoryModes = MemoryModes()
-    is_one_pass: bool = False
     processes: int = 1
     protection: str = "none"
     metrics: float = 0.0
@@ -189,8 +188,8 @@ class MemoryBill:
 
 
 def memory_bill(sizes: ModelSizes, work: StepWork, format: Format) -> MemoryBill:
-    """What stays, and what a rollout and an update add to it. The sampler's copies of the weights, keys and values
-    stay: a captured step needs them at the same places.
+    """The bill of a step: what stays, and what a rollout and an update add to it. The sampler's copies of the weights,
+    keys and values stay: a captured step needs them at the same places.
     """
     # these import transformers, which --check may do and no import of this
     from grpo.engine.chunked_head import CHUNK
@@ -221,16 +220,13 @@ def memory_bill(sizes: ModelSizes, work: StepWork, format: Format) -> MemoryBill
         "activations": activation_bytes(sizes, work),
         "logits": CHUNK_TENSORS * 4 * CHUNK * sizes.vocabulary + head * sizes.embedding,
     }
-    if work.is_one_pass:  # activations go as gradients come, so both are never whole at a time
-        smaller = min("gradients", "activations", key=lambda name: update[name])
-        update[smaller] = 0
     scored = {"weights": models["weights"], "metrics": work.evaluation_metrics}
     return MemoryBill(models | rollout, models | update, scored if work.evaluation_metrics else {})
 
 
 def metric_bytes(config: Config, in_training: bool) -> float:
-    """Weights of the learned metrics that training asks, or of all of them, which an evaluation asks; of the largest
-    where one is in memory at a time. Raises InputError for weights that cannot be read.
+    """The bytes of the weights of the learned metrics that training asks, or of all of them, which an evaluation asks; of
+    the largest where one is in memory at a time. Raises InputError for weights that cannot be read.
     """
     from data.model_folder import tensor_shapes
 
@@ -247,6 +243,7 @@ def metric_bytes(config: Config, in_training: bool) -> float:
 
 
 def moment_bytes(sizes: ModelSizes, modes: MemoryModes) -> float:
+    """The bytes of the optimiser's moments; SGD has none."""
     return 0 if modes.optimizer == "sgd" else MOMENTS[modes.moments] * trained_parameters(sizes, modes)
 
 
@@ -260,13 +257,13 @@ def trained_parameters(sizes: ModelSizes, modes: MemoryModes) -> float:
 
 
 def protection_bytes(sizes: ModelSizes, kind: str) -> float:
-    """A shield stores nothing of embedding and head."""
+    """The bytes that a protection stores; a shield stores nothing of embedding and head."""
     return PROTECTION[kind] * (sizes.body if kind == "shield" else sizes.parameters)
 
 
 def gradient_bytes(sizes: ModelSizes, modes: MemoryModes) -> float:
-    """With steps in the backward pass one gradient exists at a time; the largest is that of the head, which is
-    counted there.
+    """The bytes of the gradients. With steps in the backward pass one exists at a time; the largest is that of the
+    head, which is counted there.
     """
     if modes.step_in_backward:
         return 0
@@ -274,7 +271,7 @@ def gradient_bytes(sizes: ModelSizes, modes: MemoryModes) -> float:
 
 
 def frozen_bytes(sizes: ModelSizes, modes: MemoryModes, format: Format) -> float:
-    """A model that is not trained: its products read it in their format, so that is how it is kept. The embedding is
+    """The bytes of a model that is not trained: it is kept in the format in which products read it. The embedding is
     looked up and stays fp32, on the host where it is not the head too.
     """
     on_host = modes.frozen == "host"
@@ -285,25 +282,25 @@ def frozen_bytes(sizes: ModelSizes, modes: MemoryModes, format: Format) -> float
 
 
 def number_bytes(format: Format) -> int:
-    """Of a number that products read."""
+    """The bytes of a number that products read."""
     return FP32_BYTES if format == FP32 else HALF_BYTES
 
 
 def copy_bytes(sizes: ModelSizes, modes: MemoryModes, format: Format) -> float:
-    """The sampler's copies of layers and head; high halves are read where they are."""
+    """The bytes of the sampler's copies of layers and head; high halves are read where they are."""
     in_place = modes.weights == "split" and format.forward == FORMATS["bf16"].forward
     return number_bytes(format) * (sizes.embedding + (0 if in_place else sizes.body))
 
 
 def cache_bytes(sizes: ModelSizes, work: StepWork, format: Format) -> float:
-    """Keys and values of each prompt, and of the completions behind it."""
+    """The bytes of the keys and values of each prompt, and of the completions behind it."""
     tokens = work.prompts * work.prompt + work.rows * work.new
     number = format.forward.itemsize if format.pieces == 1 else FP32.forward.itemsize
     return 2 * number * sizes.layers * sizes.keys * tokens
 
 
 def layer_bytes(sizes: ModelSizes) -> float:
-    """What a layer keeps of a token for the backward pass."""
+    """The bytes that a layer keeps of a token for the backward pass."""
     norm_bytes = NORM_BYTES * sizes.norms_queries
     return (
         (HIDDEN_BYTES + NORM_BYTES * sizes.norms) * sizes.width
@@ -314,8 +311,8 @@ def layer_bytes(sizes: ModelSizes) -> float:
 
 
 def activation_bytes(sizes: ModelSizes, work: StepWork) -> float:
-    """What the forward pass keeps for the backward pass; with gradient checkpointing the input of each layer
-    and all of one layer.
+    """The bytes that the forward pass keeps for the backward pass; with gradient checkpointing the input of each
+    layer and all of one layer.
     """
     if work.modes.recomputes:
         return work.pass_tokens * (sizes.layers * 4 * sizes.width + layer_bytes(sizes))
@@ -323,7 +320,9 @@ def activation_bytes(sizes: ModelSizes, work: StepWork) -> float:
 
 
 def whole_bytes(sizes: ModelSizes) -> float:
-    """Of a shared model: the layer that computes, the next one, and the embedding with its gradient, in fp32."""
+    """The bytes of what a shared model has whole: the layer that computes, the next one, and the embedding with its
+    gradient, in fp32.
+    """
     layer = sizes.body / sizes.layers
     return FP32_BYTES * (2 * layer + 2 * sizes.embedding * (1 if sizes.tied else 2))
 
@@ -336,7 +335,6 @@ SWITCHES: tuple[tuple[dict[str, Any], str, float], ...] = (
     ({"gradients": "bf16"}, "engine.gradients=bf16", 1.0),
     ({"moments": "8bit"}, "engine.moments=8bit", 1.1),
     ({"weights": "split"}, "engine.weights=split engine.number_format=bf16", 2.5),
-    ({"step_in_backward": True}, "engine.step_in_backward=true train.optim.max_grad_norm=0", 5.0),
 )
 
 
@@ -354,8 +352,6 @@ def cheapest_fit(
 ) -> tuple[str, MemoryBill] | None:
     """The settings of the cheapest memory mode whose bill is within `memory`, and that bill."""
     for modes, settings in candidates(work.modes):
-        if modes.step_in_backward and (not work.is_one_pass or work.has_anchor):
-            continue
         own_format = FORMATS["bf16"] if modes.weights == "split" else format
         bill = memory_bill(sizes, replace(work, modes=modes), own_format)
         if bill.peak <= memory:

@@ -2,30 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from grpo.records import LoopState
 from grpo.stages.best_samples import SampledStep
 from grpo.stages.hooks import Scores
-from grpo.training import AfterStep, AfterUpdate, Training
-
-
-class Loop(Protocol):
-    def __call__(
-        self, training: Training, state: LoopState, *, after_update: AfterUpdate, after_step: AfterStep
-    ) -> LoopState:
-        """Train from `state` to the last step of the configuration; the state at the end."""
-        ...
-
-
-def no_check() -> None:
-    """Nothing to look at after training."""
+from grpo.training import Training
 
 
 @dataclass(frozen=True)
 class Method:
-    """A training loop, and what the stage has to know of it.
+    """What the stage has to know of a training loop.
 
+    loop         trains from a state to the last step of the configuration; the state at the end
     num_updates  updates of the whole loop, for the schedule of the learning rate
     shown        metric -> its label in lines and table
     score        the figures of the dev set; None where none are asked for
@@ -33,9 +21,9 @@ class Method:
     check        called after the loop; raises where training was not what it should be
     """
 
-    loop: Loop
+    loop: Callable[[Training, LoopState], LoopState]
     num_updates: int
     shown: Mapping[str, str]
     score: Callable[[], Scores] | None = None
     samples: Sequence[SampledStep] = ()
-    check: Callable[[], None] = no_check
+    check: Callable[[], None] = lambda: None

@@ -14,10 +14,7 @@ from eval.run_folder import METHOD_LABELS
 from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.products import Format
 from grpo.runtime.device import Compute
-from grpo.stages.card_bill import Card
 from grpo.stages.duration import (
-    Machine,
-    count_parameters,
     evaluation_seconds,
     model_sizes,
     spread,
@@ -26,6 +23,7 @@ from grpo.stages.duration import (
     step_work,
     typical_lengths,
 )
+from grpo.stages.machine import Machine
 from grpo.stages.memory_bill import (
     FP32_BYTES,
     MemoryBill,
@@ -188,39 +186,39 @@ def make_plan(config: Config, folder: Path | None, compute: Compute, pairs: int 
     """The bill of a configuration; `folder` is the model's, None when it has not been made yet; `pairs`: to train on,
     where the corpus is prepared.
     """
-    total, embedding = count_parameters(config, folder)
+    sizes = model_sizes(config, folder)
     train = config.train
     sft = config.sft
     prompt, completion = typical_lengths(config)
     rows = config.rollout.num_prompts * config.rollout.group_size
     sampled_tokens = rows * completion * (train.method != "sft")
     packed = packed_tokens(config)
-    flops = sum(stage_flops(config, folder))
+    flops = sum(stage_flops(config, sizes))
     pairs = corpus_pairs(config) if pairs is None else pairs
     corpus = OWN_BYTES + pairs * PAIR_BYTES
     machine = Machine.of(compute)
-    card = card_bill(config, folder, machine.card, compute.format, packed) if machine.card else None
-    training = training_models(config, folder, compute.format) + activation_bytes(config, total - embedding)
+    card = card_bill(config, sizes, machine, packed) if machine.memory else None
+    training = training_models(config, sizes, compute.format)
+    training += activation_bytes(config, sizes.parameters - sizes.embedding)
     if card is not None:  # the process only reads the model
-        training = FP32_BYTES * total
+        training = FP32_BYTES * sizes.parameters
     return Plan(
-        parameters=total,
+        parameters=sizes.parameters,
         sft_tokens=int(sft.num_steps * sft.batch_size * (prompt + completion)),
         rollout_tokens=int(train.num_steps * sampled_tokens),
         update_tokens=int(train.num_steps * train.passes * packed),
         flops=flops,
         pairs=pairs,
         training_bytes=int(training + corpus),
-        evaluation_bytes=int(evaluation_bytes(config, total) + corpus),
-        seconds=sum(stage_seconds(config, folder, machine)),
-        evaluation_seconds=evaluation_seconds(config, folder, machine),
+        evaluation_bytes=int(evaluation_bytes(config, sizes.parameters) + corpus),
+        seconds=sum(stage_seconds(config, sizes, machine)),
+        evaluation_seconds=evaluation_seconds(config, sizes, machine),
         card=card,
     )
 
 
-def training_models(config: Config, folder: Path | None, format: Format) -> float:
+def training_models(config: Config, sizes: ModelSizes, format: Format) -> float:
     """Bytes of the model, its gradients and moments, and the models that are not trained, in the host's memory."""
-    sizes = model_sizes(config, folder)
     modes = MemoryModes.of(config)
     at_rest = replace(modes, frozen="device")  # on a CPU both are the same memory
     work = step_work(config, 0)
@@ -231,23 +229,23 @@ def training_models(config: Config, folder: Path | None, format: Format) -> floa
 
 @dataclass(frozen=True)
 class CardBill:
-    """An accelerator's memory. `advice` says what would fit where this does not."""
+    """What a run takes of an accelerator's memory of `size` bytes. `advice` says what would fit where this does not."""
 
-    card: Card
+    size: int
     memory: MemoryBill
     advice: str = ""
 
     def lines(self) -> list[str]:
-        return [*self.memory.lines(self.card.memory), *([self.advice] if self.advice else ())]
+        return [*self.memory.lines(self.size), *([self.advice] if self.advice else ())]
 
 
-def card_bill(config: Config, folder: Path | None, card: Card, format: Format, packed: float) -> CardBill:
+def card_bill(config: Config, sizes: ModelSizes, machine: Machine, packed: float) -> CardBill:
     """`packed`: tokens of a step."""
-    sizes = model_sizes(config, folder)
     work = step_work(config, packed)
-    memory = memory_bill(sizes, work, format)
-    advice = advice_on(sizes, work, format, card.memory) if memory.peak > card.memory else ""
-    return CardBill(card, memory, advice)
+    memory = memory_bill(sizes, work, machine.format)
+    is_over = memory.peak > machine.memory
+    advice = advice_on(sizes, work, machine.format, machine.memory) if is_over else ""
+    return CardBill(machine.memory, memory, advice)
 
 
 def advice_on(sizes: ModelSizes, work: StepWork, format: Format, memory: int) -> str:

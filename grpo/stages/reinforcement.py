@@ -20,7 +20,7 @@ from grpo.stages.hooks import dev_score
 from grpo.stages.method import Method
 from grpo.stages.mixing import of_language, runs_by_language, stream_of
 from grpo.stages.reward_setup import functions_of, load_rewards, log_reward, training_reward
-from grpo.training import AfterStep, AfterUpdate, Task, Training, by_language
+from grpo.training import Task, Training, by_language
 from reward.combine import RewardConfig
 
 SHOWN = {
@@ -48,9 +48,7 @@ def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Seq
     prompts = stream_of(run, examples, examples, config.rollout.num_prompts)
     floor = max(reward.std_floor for reward in rewards.values())
 
-    def loop(
-        training: Training, state: LoopState, *, after_update: AfterUpdate, after_step: AfterStep
-    ) -> LoopState:
+    def loop(training: Training, state: LoopState) -> LoopState:
         metrics = {}
         for language, reward in rewards.items():
             steering = training_reward(run, reward.function, of_language(runs[language], examples))
@@ -59,7 +57,7 @@ def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Seq
             )
         task = Task(prompts, prompt, by_language(metrics), reference, sampling_of(config, prompt))
         with_floor = replace(config, advantage=replace(config.advantage, std_floor=floor))
-        return train_grpo(with_floor, training, task, state, after_update=after_update, after_step=after_step)
+        return train_grpo(with_floor, training, task, state)
 
     def check() -> None:
         for reward in rewards.values():

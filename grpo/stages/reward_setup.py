@@ -223,7 +223,7 @@ def outputs_to_measure(run: Run, policy: PreTrainedModel, prompt: Prompt) -> Out
     if not run.config.reward.is_measured or run.world.any(run.facts(FILE).exists()):
         return []
     examples = within_limit(corpus_of(run).dev, prompt, run.config.model.max_prompt_tokens)
-    return [*zip(examples, greedy_texts(run, policy, prompt, examples, run.world), strict=True)]
+    return [*zip(examples, greedy_texts(run, policy, prompt, examples), strict=True)]
 
 
 def reward_facts(

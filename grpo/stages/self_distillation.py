@@ -22,15 +22,15 @@ from transformers import PreTrainedModel
 from data.examples import Example
 from data.prompt import Prompt
 from eval.memory import build_memory
-from grpo.distillation import Prompts
+from grpo.distillation import SHOWN, Prompts, train_distillation
+from grpo.records import LoopState
 from grpo.samples import sampling_of
 from grpo.stages.context import Run
-from grpo.stages.distillation import distillation
 from grpo.stages.imitation import score_of
 from grpo.stages.method import Method
 from grpo.stages.mixing import stream_of
 from grpo.stages.reinforcement import frozen_warm_start
-from grpo.training import PromptSource
+from grpo.training import PromptSource, Training
 
 Demonstrate = Callable[[Example], tuple[Example, ...]]
 
@@ -64,8 +64,12 @@ def self_distillation_method(
     demonstrate = nearest_pairs(examples, count, run.cache) if count else lambda example: (example,)
     stream = stream_of(run, examples, examples, config.rollout.num_prompts)
     prompts = DemonstratedPrompts(stream, prompt, demonstrate)
-    score = score_of(run, policy, prompt, examples)
-    return distillation(run, prompts, frozen_warm_start(run, policy), sampling_of(config, prompt), score)
+    teacher, sampling = frozen_warm_start(run, policy), sampling_of(config, prompt)
+
+    def loop(training: Training, state: LoopState) -> LoopState:
+        return train_distillation(config, training, prompts, teacher, sampling, state)
+
+    return Method(loop, config.train.num_steps, SHOWN, score_of(run, policy, prompt, examples))
 
 
 def nearest_pairs(examples: Sequence[Example], count: int, folder: Path | None = None) -> Demonstrate:

@@ -10,14 +10,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from data.cache import atomic_write_text
 from data.documents import read_object
 from data.errors import InputError
-from grpo.config import Config, value_of
+from grpo.config import Config, value_of, with_values
 from grpo.runtime.device import release_memory
 from grpo.runtime.within_memory import Result, half_sizes, within_memory
 from grpo.stages.context import Run
@@ -58,12 +58,7 @@ def with_smaller_passes(run: Run, stage: str, sizes: dict[str, int]) -> Run:
             f"WARNING {stage}: the card had no memory for {before}, so this run goes on with {in_words(sizes)}; "
             "write these settings for the next run"
         )
-    config = run.config
-    for name, size in sizes.items():
-        section, key = name.split(".")
-        own: Any = getattr(config, section)
-        config = replace(config, **{section: replace(own, **{key: size})})
-    return replace(run, config=config)
+    return replace(run, config=with_values(run.config, sizes))
 
 
 def do_within_memory(run: Run, stage: str, work: Callable[[Run], Result]) -> Result:

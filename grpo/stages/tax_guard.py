@@ -29,8 +29,9 @@ from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, load_model, untouched_model
+from grpo.stages.hooks import UpdateHook
 from grpo.stages.tax_controller import SafeState, after_measurement, next_coefficient
-from grpo.training import same_state
+from grpo.training import AfterStep, same_state
 
 MAX_TOKENS = 96  # of a text: with 32 texts a measurement costs less than 3,100 tokens forward
 FACTS = "tax.json"
@@ -38,38 +39,22 @@ FACTS = "tax.json"
 Ids = list[list[int]]  # of each text
 
 
-def make_tax_guard(
-    run: Run,
-    stage: str,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    optimizer: Optimizer,
-    num_steps: int,
-    log: RunLog,
-    state: LoopState,
-) -> tuple[Callable[[LoopState], LoopState], LoopState]:
-    """The guard of a stage, to be called after each step, and the state to begin from. Without a tax.budget
+def make_tax_guard(hook: UpdateHook, tokenizer: PreTrainedTokenizerBase) -> tuple[AfterStep, LoopState]:
+    """The guard of a hook's stage, to be called after each step, and the state to begin from. Without a tax.budget
     nothing is guarded.
 
     Raises InputError where the model is beyond the budget before the first step.
-    """  # fmt: skip
+    """
+    run = hook.run
     if not run.config.tax.budget:
-        return same_state, state
+        return same_state, hook.state
     start = first_ids(tokenizer)
     texts = [text_ids(tokenizer, text)[:MAX_TOKENS] for text in texts_of(run)]
-    baseline = baseline_nll(run, start, texts)
+    folder = run.checkpoints(hook.stage) / "within_budget"
     guard = TaxGuard(
-        run,
-        run.checkpoints(stage) / "within_budget",
-        model,
-        optimizer,
-        num_steps,
-        log,
-        start,
-        texts,
-        baseline,
-    )
-    return guard, guard.begin(state)
+        run, folder, hook.model, hook.optimizer, hook.num_steps, hook.log, start, texts, baseline_nll(run, start, texts)
+    )  # fmt: skip
+    return guard, guard.begin(hook.state)
 
 
 def texts_of(run: Run) -> list[str]:

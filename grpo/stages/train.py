@@ -5,7 +5,7 @@ The stage is done when run/policy exists.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from transformers import PreTrainedModel
@@ -17,9 +17,9 @@ from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.parallel import FailedElsewhere
-from grpo.stages.context import Run, corpus_of, load_prompt, show_prompt, trainable, within_limit
+from grpo.stages.context import Run, corpus_of, load_prompt, trainable, within_limit
 from grpo.stages.forgetting_setup import make_protection, make_training
-from grpo.stages.hooks import UpdateHook, check_end, export_best, finish, open_log, resume
+from grpo.stages.hooks import Stage, UpdateHook, check_end, export_best, finish, open_log, resume
 from grpo.stages.imitation import best_of_group_method, sft_method
 from grpo.stages.method import Method
 from grpo.stages.pass_size import with_pass_size
@@ -31,6 +31,7 @@ from grpo.stages.smaller_passes import state_in_a_checkpoint
 from grpo.stages.snapshots import Snapshots
 from grpo.stages.tax_guard import make_tax_guard
 from grpo.stages.token_limits import with_limits
+from grpo.training import AfterStep, same_state
 from reward.faults import RewardFailure
 
 STAGE: Final = "train"
@@ -55,41 +56,38 @@ def train_stage(run: Run) -> None:
     policy = trainable(run, run.warm_start)
     run = with_pass_size(run, "train", policy)
     prompts = within_limit(corpus_of(run).train, prompt, run.config.model.max_prompt_tokens)
-    show_prompt(run, prompt, prompts[0])
+    run.say("\n".join(prompt.lines(prompts[0])))
     method = METHODS[run.config.train.method](run, policy, prompt, prompts)
-    hook, state = train(run, method, policy, prompt)
+    hook, state = train(run, STAGE, method, policy, prompt)
     method.check()
     check_end(run, state, run.config.train.num_steps)
     export_best(hook, prompt, run.best_policy)
     finish(run, STAGE, policy, prompt, run.policy)
 
 
-def train(run: Run, method: Method, policy: PreTrainedModel, prompt: Prompt) -> tuple[UpdateHook, LoopState]:
-    """Train `policy` from its newest checkpoint on; the hook that looked on, and the state at the end."""
-    config = run.config.train
-    protection = make_protection(run, STAGE, policy, prompt.tokenizer)
+def train(
+    run: Run, stage: Stage, method: Method, policy: PreTrainedModel, prompt: Prompt
+) -> tuple[UpdateHook, LoopState]:
+    """Train `policy` in a stage, from its newest checkpoint on; the hook that looked on, and the state at the end. The
+    warm start has no reward that may fail, no snapshots and no tax guard.
+    """
+    config = getattr(run.config, stage)
+    tokenizer = prompt.tokenizer
+    protection = make_protection(run, stage, policy, tokenizer)
     optimizer = Optimizer(policy, config.optim, method.num_updates, run.config.engine, protection)
-    state = resume(run, STAGE, policy, optimizer)
-    with open_log(run, STAGE, state, config.num_steps, method.shown) as log:
-        guard, state = make_tax_guard(
-            run, STAGE, policy, prompt.tokenizer, optimizer, config.num_steps, log, state
-        )
-        snapshots = Snapshots(run, policy, prompt, log, method.samples)
-        hook = UpdateHook(
-            run,
-            STAGE,
-            policy,
-            optimizer,
-            config.num_steps,
-            log,
-            state,
-            method.score,
-            snapshots,
-            notes={"cut": f"; a completion ends with {prompt.stops_in_words}"},
-        )
-        training = make_training(run, STAGE, policy, prompt.tokenizer, optimizer, log)
-        with checkpoint_on_failure(hook), state_in_a_checkpoint(hook):
-            state = method.loop(training, state, after_update=hook, after_step=guard)
+    state = resume(run, stage, policy, optimizer)
+    with open_log(run, stage, state, config.num_steps, method.shown) as log, ExitStack() as saving:
+        hook = UpdateHook(run, stage, policy, optimizer, config.num_steps, log, state, method.score)
+        guard: AfterStep = same_state
+        if stage == STAGE:
+            hook.snapshots = Snapshots(run, policy, prompt, log, method.samples)
+            hook.notes = {"cut": f"; a completion ends with {prompt.stops_in_words}"}
+            guard, hook.state = make_tax_guard(hook, tokenizer)
+        training = make_training(hook, tokenizer, guard)
+        if stage == STAGE:
+            saving.enter_context(checkpoint_on_failure(hook))
+        with state_in_a_checkpoint(hook):
+            state = method.loop(training, hook.state)
     return hook, state
 
 

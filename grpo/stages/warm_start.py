@@ -3,23 +3,22 @@
 from collections.abc import Sequence
 from typing import Final
 
-from transformers import PreTrainedModel
-
 from data.console import number_of
 from data.examples import Example
 from data.prompt import Prompt
 from data.records import Mapped
-from grpo.optim import Optimizer
+from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.sft import SHOWN_SFT, train_sft
-from grpo.stages.context import Run, corpus_of, load_prompt, show_prompt, trainable, untouched_model
-from grpo.stages.forgetting_setup import make_protection, make_training
-from grpo.stages.hooks import UpdateHook, check_end, finish, open_log, resume
+from grpo.stages.context import Run, corpus_of, load_prompt, trainable, untouched_model
+from grpo.stages.hooks import check_end, finish
 from grpo.stages.lengths import fit, pair_limits
+from grpo.stages.method import Method
 from grpo.stages.mixing import stream_of
 from grpo.stages.pass_size import with_pass_size
-from grpo.stages.smaller_passes import state_in_a_checkpoint
 from grpo.stages.token_limits import with_limits
+from grpo.stages.train import train
+from grpo.training import Training
 
 STAGE: Final = "sft"
 
@@ -35,7 +34,8 @@ def sft_stage(run: Run) -> None:
     policy = trainable(run, folder)
     run = with_pass_size(run, "sft", policy)
     if run.config.sft.num_steps:
-        train(run, policy, prompt)
+        _, state = train(run, STAGE, sft_on_pairs(run, prompt), policy, prompt)
+        check_end(run, state, run.config.sft.num_steps)
     else:
         say_no_warm_start(run)
     finish(run, STAGE, policy, prompt, run.warm_start)
@@ -49,30 +49,17 @@ def say_no_warm_start(run: Run) -> None:
         )
 
 
-def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
-    """Train `policy` from its newest checkpoint to the last step. Raises Interrupted where it is stopped
-    before.
-    """
+def sft_on_pairs(run: Run, prompt: Prompt) -> Method:
+    """SFT on the pairs of the part warm_start."""
     config = run.config.sft
     examples = examples_of(run, prompt)
     pairs = Mapped(examples, prompt.encode_pair)
     stream = stream_of(run, examples, pairs, config.batch_size, "sft.batch_size")
-    protection = make_protection(run, STAGE, policy, prompt.tokenizer)
-    optimizer = Optimizer(policy, config.optim, config.num_steps, run.config.engine, protection)
-    state = resume(run, STAGE, policy, optimizer)
-    with open_log(run, STAGE, state, config.num_steps, SHOWN_SFT) as log:
-        training = make_training(run, STAGE, policy, prompt.tokenizer, optimizer, log)
-        hook = UpdateHook(run, STAGE, policy, optimizer, config.num_steps, log, state)
-        with state_in_a_checkpoint(hook):
-            state = train_sft(
-                training,
-                stream,
-                state,
-                num_steps=config.num_steps,
-                max_tokens_per_pass=config.max_tokens_per_pass,
-                after_update=hook,
-            )
-    check_end(run, state, config.num_steps)
+
+    def loop(training: Training, state: LoopState) -> LoopState:
+        return train_sft(config, training, stream, state)
+
+    return Method(loop, config.num_steps, SHOWN_SFT)
 
 
 def examples_of(run: Run, prompt: Prompt) -> Sequence[Example]:
@@ -84,7 +71,7 @@ def examples_of(run: Run, prompt: Prompt) -> Sequence[Example]:
     run.say(
         f"warm start on {number_of(len(examples), 'pair')} ({len(available) - len(examples):,} are over a length limit)"
     )
-    show_prompt(run, prompt, examples[0])
+    run.say("\n".join(prompt.lines(examples[0])))
     most = run.config.sft.max_pairs
     if 0 < most < len(examples):
         examples = examples[:most]

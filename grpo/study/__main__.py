@@ -25,7 +25,7 @@ from grpo.runtime import device
 from grpo.runtime.ending import shared_ending
 from grpo.runtime.parallel import SINGLE_PROCESS, World, meet
 from grpo.runtime.run_folder import check_config
-from grpo.study.arms import train_arm, train_warm_start, train_warm_starts
+from grpo.study.arms import train_arm, train_warm_starts
 from grpo.study.checkpoints import chosen_arms, chosen_seeds, has_all_points
 from grpo.study.children import Job, run_child, run_children
 from grpo.study.config import ArmConfig, Study, load_study
@@ -97,8 +97,7 @@ def chosen_parts(text: str) -> list[str]:
 
 def bill_of(work: Work) -> "Bill":
     """The bill by the lengths of each corpus that is prepared or a file of the user's. Raises InputError."""
-    from grpo.stages.counted import counted_config
-    from grpo.stages.dry_run import Inputs, prepared_corpus
+    from grpo.stages.dry_run import Inputs, counted_config, prepared_corpus
     from grpo.stages.plan import known_model
     from grpo.study.cost import make_bill
 
@@ -175,7 +174,7 @@ def train_and_evaluate(work: Work, arms: Sequence[ArmConfig], seed: int) -> None
     if "train" not in work.parts:
         evaluate_arms(work, arms, seed)
         return
-    code = work.world.from_first(lambda: train_warm_start(study, seed, say))
+    (code,) = work.world.from_first(lambda: train_warm_starts(study, [seed], 1, say))
     if code and not work.world.is_first:
         return
     if not work.note(f"the warm start of seed {seed}", code, study.warm_start_folder(seed)):
@@ -248,10 +247,8 @@ def evaluate_arms(work: Work, arms: Sequence[ArmConfig], seed: int) -> None:
     if not arms or "evaluate" not in work.parts or has_all_points(study, arms, [seed]):
         return
     command = ["grpo.study.points", *work.source, "--arms", names, "--seeds", str(seed)]
-    folder = study.folder / "points"
-    work.note(
-        f"the evaluation of {names}, seed {seed},", run_child(command, f"points seed{seed}", folder), folder
-    )
+    job = Job(command, f"points seed{seed}", study.folder / "points")
+    work.note(f"the evaluation of {names}, seed {seed},", run_child(job), job.folder)
 
 
 def do_by_seed(work: Work, part: str) -> None:

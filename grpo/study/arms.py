@@ -23,20 +23,12 @@ from grpo.study.config import ArmConfig, Study
 SAMPLES = "best_of_group.jsonl"
 
 
-def train_warm_start(study: Study, seed: int, say: Callable[[str], None]) -> int:
-    """The stages data, model and sft, which all arms of a seed share; exit code."""
-    folder = study.warm_start_folder(seed)
-    with study_lock(folder, say) as lock:
-        if has_warm_start(study, seed):
-            return 0
-        job = warm_start_job(study, seed, lock)
-        return run_child(job.command, job.name, job.folder, job.keep)
-
-
 def train_warm_starts(
     study: Study, seeds: Sequence[int], at_most: int, say: Callable[[str], None]
 ) -> list[int]:
-    """Those of several seeds, at most so many at a time: the exit code of each, 0 where it was finished."""
+    """The stages data, model and sft, which all arms of a seed share, at most so many at a time: the exit code of each,
+    0 where it was finished.
+    """
     with ExitStack() as stack:
         locks = {seed: stack.enter_context(study_lock(study.warm_start_folder(seed), say)) for seed in seeds}
         missing = [seed for seed in seeds if not has_warm_start(study, seed)]
@@ -70,15 +62,9 @@ def train_arm(study: Study, arm: ArmConfig, seed: int, say: Callable[[str], None
             return 0
         share_start(study, arm, seed)
         share_samples(study, arm, seed)
-        command = [
-            "grpo.run",
-            "--config",
-            study.config,
-            "--stages",
-            "data,model,train",
-            *study.arm_overrides(arm, seed),
-        ]
-        code = run_child(command, f"{arm.name} seed{seed}", folder, [lock])
+        overrides = study.arm_overrides(arm, seed)
+        command = ["grpo.run", "--config", study.config, "--stages", "data,model,train", *overrides]
+        code = run_child(Job(command, f"{arm.name} seed{seed}", folder, [lock]))
         link_last_snapshot(folder)
         return code
 
@@ -94,8 +80,7 @@ def start_model(study: Study, arm: ArmConfig, seed: int) -> Path:
                 f'arms.{arm.name}: start = "untouched" needs model.policy to be the default one or a folder'
             )
         return untouched
-    warm = study.warm_start_folder(seed) / "warm_start"
-    model = warm if arm.start == "warm_start" else study.arm_folder(arm.start, seed) / "policy"
+    model = study.model_of(arm.start, seed)
     if not model.exists():
         raise InputError(
             f"{model}: arms.{arm.name} begins from this model, which is not there yet; run the study with --only train first"

@@ -82,11 +82,6 @@ def warm_start_cost(study: Study, seed: int) -> Cost:
     )
 
 
-def snapshot_folders(study: Study, arm: ArmConfig, seed: int) -> list[tuple[int, Path]]:
-    """(step, folder) of the snapshots that are on disk, by step."""
-    return snapshots_in(study.arm_folder(arm.name, seed))
-
-
 def arm_points(study: Study, arm: ArmConfig, seed: int) -> list[PlannedPoint]:
     """A point for each snapshot of a finished arm; none while it is trained, as a tax guard may take steps back."""
     if not (study.arm_folder(arm.name, seed) / "policy").exists():
@@ -94,7 +89,7 @@ def arm_points(study: Study, arm: ArmConfig, seed: int) -> list[PlannedPoint]:
     num_steps = study.arm_config(arm, seed).train.num_steps
     settings = [*study.settings, *arm.settings]
     points = []
-    for step, folder in snapshot_folders(study, arm, seed):
+    for step, folder in snapshots_in(study.arm_folder(arm.name, seed)):
         cost: Any = read_object(folder / "cost.json")
         facts = PointFacts(
             arm=arm.name,

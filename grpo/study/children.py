@@ -79,9 +79,9 @@ def copy_lines(lines: TextIO, name: str, log: TextIO) -> None:
         log.flush()
 
 
-def run_child(command: Sequence[str], name: str, folder: Path, keep: Sequence[int] = ()) -> int:
-    """One job: its exit code, or minus the signal that ended it. Raises Interrupted as `run_children`."""
-    return run_children([Job(command, name, folder, keep)], 1)[0]
+def run_child(job: Job) -> int:
+    """Its exit code, or minus the signal that ended it. Raises Interrupted as `run_children`."""
+    return run_children([job], 1)[0]
 
 
 def run_children(jobs: Sequence[Job], at_most: int) -> list[int]:

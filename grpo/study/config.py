@@ -111,30 +111,33 @@ class Study:
         """The run folder of one arm and seed; its result is policy/ in it."""
         return layout.arm_run(self.folder, name, seed)
 
+    def model_of(self, name: str, seed: int) -> Path:
+        """The model folder of the warm start, or the last policy of an arm."""
+        if name == "warm_start":
+            return self.warm_start_folder(seed) / "warm_start"
+        return self.arm_folder(name, seed) / "policy"
+
     def point_path(self, name: str, seed: int, step: int) -> Path:
         """Where one evaluated checkpoint is written."""
         return layout.point_file(self.folder, name, seed, step)
 
     def warm_start_overrides(self, seed: int) -> list[str]:
-        return [
-            *self.settings,
-            "eval.probes=false",
-            f"seed={seed}",
-            override("run_dir", self.warm_start_folder(seed)),
-        ]
+        return [*self.settings, *self.run_overrides(seed, self.warm_start_folder(seed))]
 
     def arm_overrides(self, arm: ArmConfig, seed: int) -> list[str]:
-        own_settings = [
-            "eval.probes=false",
-            f"seed={seed}",
-            override("run_dir", self.arm_folder(arm.name, seed)),
-        ]
-        return [
-            *self.settings,
-            *arm.settings,
-            *own_settings,
-            f"checkpoint.snapshots={self.snapshot_interval(arm)}",
-        ]
+        own = self.run_overrides(seed, self.arm_folder(arm.name, seed))
+        snapshots = f"checkpoint.snapshots={self.snapshot_interval(arm)}"
+        return [*self.settings, *arm.settings, *own, snapshots]
+
+    def run_overrides(self, seed: int, folder: Path) -> list[str]:
+        """What every run of a study has of its own."""
+        return ["eval.probes=false", f"seed={seed}", override("run_dir", folder)]
+
+    def model_overrides(self, seed: int, policy: str = "") -> list[str]:
+        """The settings by which another task begins from a model folder; "" = the untouched model of the study."""
+        model = self.warm_start_config(seed).model
+        own = override("model.policy", policy or model.policy)
+        return [own, override("model.vocabulary", model.vocabulary)]
 
     def snapshot_interval(self, arm: ArmConfig) -> int:
         """Steps from one snapshot of the arm to the next."""
@@ -191,7 +194,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     return replace(study, arms=tuple(resolve_arm(study, arm, str(path)) for arm in study.arms))
 
 
-def read_arms(values: Any, path: str, rates: Sequence[float] = ()) -> tuple[ArmConfig, ...]:
+def read_arms(values: Any, path: str, rates: Sequence[float]) -> tuple[ArmConfig, ...]:
     """The arms of a file, each with every learning rate of its own or of the study."""
     if not isinstance(values, dict) or not values:
         raise InputError(

@@ -5,16 +5,14 @@ in grpo/stages/plan.py.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from eval.report.wording import estimate, estimate_range
 from grpo.config import Config
 from grpo.config_file import load_config
-from grpo.engine.products import Format
 from grpo.runtime.device import Compute
 from grpo.stages.duration import (
     UNCOUNTED_SPREAD,
-    Machine,
-    count_parameters,
     model_sizes,
     output_seconds,
     panel_seconds,
@@ -22,10 +20,11 @@ from grpo.stages.duration import (
     stage_seconds,
     step_work,
 )
-from grpo.stages.memory_bill import FP32_BYTES, memory_bill
+from grpo.stages.machine import Machine
+from grpo.stages.memory_bill import FP32_BYTES, ModelSizes, memory_bill
 from grpo.stages.plan import packed_tokens
 from grpo.study.checkpoints import has_all_points
-from grpo.study.config import ArmConfig, Study, override
+from grpo.study.config import ArmConfig, Study
 
 BASE_SHARE = 0.3  # of the tokens of the panel that go through the untouched model too
 FRONT_SHARE = 0.15  # of the evaluated snapshots are typically on the study's front
@@ -35,9 +34,23 @@ START_SECONDS = 30.0
 # what a process takes beside its tensors: context, kernels, room between tensors. Of an H200 twelve arms of 8.4 to 9.3 GB
 # by their bill wanted more than 140 GB
 PROCESS_BYTES = 3e9
-Spread = tuple[float, float]  # the least and the most that a part takes, as shares of its estimate
 Count = Callable[[Config], str]  # the folder whose corpus.json knows the lengths of a configuration's corpus
 CHECKPOINT_MODELS = 3  # sizes of a model in a checkpoint: parameters and two moments
+
+
+class Time(NamedTuple):
+    """The estimate of a part; the least and the most that it takes, as shares of that."""
+
+    seconds: float = 0.0
+    spread: tuple[float, float] = UNCOUNTED_SPREAD
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the most seconds."""
+        return self.spread[0] * self.seconds, self.spread[1] * self.seconds
+
+
+NO_TIME = Time()
 
 
 @dataclass(frozen=True)
@@ -63,17 +76,15 @@ class Bill:
     seeds: int
     warm_start_seconds: float
     point_seconds: float
-    transfer_seconds: float
+    transfer: Time
     reference_points: int
     peak_bytes: float
     on_accelerator: bool
-    sequence_seconds: float = 0.0
+    sequence: Time = NO_TIME
     start_seconds: float = 0.0
     side_by_side: int = 1
-    spread: Spread = UNCOUNTED_SPREAD
+    spread: tuple[float, float] = UNCOUNTED_SPREAD
     card_memory: float = 0.0
-    transfer_spread: Spread = UNCOUNTED_SPREAD
-    sequence_spread: Spread = UNCOUNTED_SPREAD
 
     @property
     def points(self) -> int:
@@ -85,12 +96,13 @@ class Bill:
 
     @property
     def seconds(self) -> float:
-        return self.own_seconds + self.transfer_seconds + self.sequence_seconds
+        return self.own.seconds + self.transfer.seconds + self.sequence.seconds
 
     @property
-    def own_seconds(self) -> float:
+    def own(self) -> Time:
         """Of the study's own task: all but transfer and sequence."""
-        return self.training_seconds + self.points * self.point_seconds + self.start_seconds
+        points = self.points * self.point_seconds
+        return Time(self.training_seconds + points + self.start_seconds, self.spread)
 
     def lines(self) -> list[str]:
         width = max(len(bill.arm.name) for bill in self.arms)
@@ -110,14 +122,10 @@ class Bill:
 
     def likely_time(self) -> str:
         """The range of the bill, and of its parts whose texts are those of another corpus."""
-        parts = {
-            "": (self.own_seconds, self.spread),
-            "transfer": (self.transfer_seconds, self.transfer_spread),
-            "sequence": (self.sequence_seconds, self.sequence_spread),
-        }
-        ranges = {name: [share * seconds for share in own] for name, (seconds, own) in parts.items()}
-        low, high = (sum(side) for side in zip(*ranges.values(), strict=True))
-        others = [f"{name} {estimate_range(a, b)}" for name, (a, b) in ranges.items() if name and b]
+        parts = {"transfer": self.transfer, "sequence": self.sequence}
+        limits = [part.limits for part in (self.own, *parts.values())]
+        low, high = (sum(side) for side in zip(*limits, strict=True))
+        others = [f"{name} {estimate_range(*part.limits)}" for name, part in parts.items() if part.seconds]
         of_others = f", of them {' and '.join(others)}" if others else ""
         return f"likely {estimate_range(low, high)}{of_others}"
 
@@ -133,17 +141,20 @@ class Bill:
 
     def summary(self) -> str:
         """The bill in one line."""
-        transfer = f" + transfer {estimate(self.transfer_seconds)}" if self.transfer_seconds else ""
-        sequence = f" + sequence {estimate(self.sequence_seconds)}" if self.sequence_seconds else ""
+        parts = {
+            "transfer": self.transfer.seconds,
+            "sequence": self.sequence.seconds,
+            "starts": self.start_seconds,
+        }
+        others = "".join(f" + {name} {estimate(seconds)}" for name, seconds in parts.items() if seconds)
         about = (
             "at least" if self.on_accelerator else "about"
         )  # there short sequences wait for each other, not for arithmetic
         training = estimate(self.training_seconds)
         points = estimate(self.points * self.point_seconds)
-        starts = f" + starts {estimate(self.start_seconds)}" if self.start_seconds else ""
         return (
             f"bill: {about} {estimate(self.seconds)} on this machine (training {training} + {self.points} points "
-            f"{points}{transfer}{sequence}{starts}), {self.peak_bytes / 1e9:.1f} GB of disk at the peak"
+            f"{points}{others}), {self.peak_bytes / 1e9:.1f} GB of disk at the peak"
             f"{f', {self.side_by_side} arms side by side' if self.side_by_side > 1 else ''}"
         )
 
@@ -162,10 +173,8 @@ def make_bill(
     machine = Machine.of(compute)
     base = study.warm_start_config(seeds[0])
     base = replace(base, run_dir=count(base))
-    transfer = transfer_configs(study, count)
-    sequence = sequence_configs(study, count)
-    bills = tuple(arm_bill(study, arm, seeds, folder, machine, compute.format, base.run_dir) for arm in arms)
-    size = FP32_BYTES * float(count_parameters(base, folder)[0])
+    bills = tuple(arm_bill(study, arm, seeds, folder, machine, base.run_dir) for arm in arms)
+    sizes = model_sizes(base, folder)
     is_warm = all((study.warm_start_folder(seed) / "warm_start").exists() for seed in seeds)
     references = [
         study.point_path("untouched", min(study.seeds), 0),
@@ -174,30 +183,22 @@ def make_bill(
     return Bill(
         arms=bills,
         seeds=len(seeds),
-        warm_start_seconds=0.0 if is_warm else stage_seconds(base, folder, machine)[0],
-        point_seconds=point_seconds(base, folder, machine),
-        transfer_seconds=transfer_seconds(study, transfer, len(seeds), folder, machine),
+        warm_start_seconds=0.0 if is_warm else stage_seconds(base, sizes, machine)[0],
+        point_seconds=point_seconds(base, sizes, machine),
+        transfer=transfer_time(study, count, len(seeds), folder, machine),
         reference_points=sum(not path.exists() for path in references),
-        peak_bytes=size * models_on_disk(study, bills, len(seeds), base),
+        peak_bytes=FP32_BYTES * sizes.parameters * models_on_disk(study, bills, len(seeds), base),
         on_accelerator=compute.device.type != "cpu",
         start_seconds=start_seconds(study, bills, len(seeds), machine),
         side_by_side=study.side_by_side,
         spread=spread(base),
-        card_memory=machine.card.memory if machine.card else 0.0,
-        sequence_seconds=sequence_seconds(study, sequence, len(seeds), folder, machine),
-        transfer_spread=widest(transfer),
-        sequence_spread=widest(sequence),
+        card_memory=machine.memory,
+        sequence=sequence_time(study, count, len(seeds), folder, machine),
     )
 
 
 def arm_bill(
-    study: Study,
-    arm: ArmConfig,
-    seeds: Sequence[int],
-    folder: Path | None,
-    machine: Machine,
-    format: Format,
-    counts: str,
+    study: Study, arm: ArmConfig, seeds: Sequence[int], folder: Path | None, machine: Machine, counts: str
 ) -> ArmBill:
     """`counts`: the folder whose corpus.json knows lengths."""
     config = replace(study.arm_config(arm, seeds[0]), run_dir=counts)
@@ -206,78 +207,62 @@ def arm_bill(
     points = len({*range(every, steps + 1, every), steps}) + len(study.interpolate)
     is_trained = all((study.arm_folder(arm.name, seed) / "policy").exists() for seed in seeds)
     done = is_trained and has_all_points(study, [arm], seeds)
-    seconds = stage_seconds(config, folder, machine)[1]
     sizes = model_sizes(config, folder)
-    on_card = (
-        memory_bill(sizes, step_work(config, packed_tokens(config)), format).peak if machine.card else 0.0
-    )
+    seconds = stage_seconds(config, sizes, machine)[1]
+    work = step_work(config, packed_tokens(config))
+    on_card = memory_bill(sizes, work, machine.format).peak if machine.memory else 0.0
     return ArmBill(arm, seconds, points, steps, config.rollout.num_prompts, done, on_card)
 
 
-def point_seconds(config: Config, folder: Path | None, machine: Machine) -> float:
+def point_seconds(config: Config, sizes: ModelSizes, machine: Machine) -> float:
     """To evaluate one checkpoint: greedy outputs on the test set, the tax panel, and what of it the untouched
     model reads.
     """
-    return output_seconds(config, folder, machine) + panel_seconds(config, folder, machine, 1 + BASE_SHARE)
+    return output_seconds(config, sizes, machine) + panel_seconds(sizes, machine, 1 + BASE_SHARE)
 
 
 def other_task(study: Study, path: str, settings: Sequence[str], count: Count) -> Config:
     """The configuration of a task that is not the study's own, with the study's model."""
-    model = study.warm_start_config(study.seeds[0]).model
-    own = [override("model.policy", model.policy), override("model.vocabulary", model.vocabulary)]
-    config = load_config(path, [*settings, *own])
+    config = load_config(path, [*settings, *study.model_overrides(study.seeds[0])])
     return replace(config, run_dir=count(config))
 
 
-def transfer_configs(study: Study, count: Count) -> list[Config]:
-    """That of the other task; none without [transfer]."""
+def transfer_time(study: Study, count: Count, seeds: int, folder: Path | None, machine: Machine) -> Time:
+    """Of the fine-tuning runs of the other task, their test outputs included; nothing without [transfer]."""
     transfer = study.transfer
-    return [other_task(study, transfer.config, transfer.settings, count)] if transfer else []
+    if transfer is None:
+        return NO_TIME
+    config = other_task(study, transfer.config, transfer.settings, count)
+    runs = seeds * len(transfer.starts) * len(transfer.examples)
+    sizes = model_sizes(config, folder)
+    each = stage_seconds(config, sizes, machine)[0] + output_seconds(config, sizes, machine)
+    return Time(runs * each, spread(config))
 
 
-def sequence_configs(study: Study, count: Count) -> list[Config]:
-    """Those of every task by every recipe; none without [sequence]."""
+def sequence_time(study: Study, count: Count, seeds: int, folder: Path | None, machine: Machine) -> Time:
+    """Of all stages of all recipes, with the test outputs of every task after each; nothing without [sequence]. The range
+    is the wide one where the lengths of a corpus are not counted.
+    """
     sequence = study.sequence
     if sequence is None:
-        return []
-    return [
+        return NO_TIME
+    configs = [
         other_task(study, path, [*sequence.settings, *settings], count)
         for settings in sequence.recipes.values()
         for path in sequence.configs
     ]
-
-
-def widest(configs: Sequence[Config]) -> Spread:
-    """The range of several estimates together: the wide one where the lengths of a corpus are not counted."""
-    return max((spread(config) for config in configs), key=lambda own: own[1], default=UNCOUNTED_SPREAD)
-
-
-def transfer_seconds(
-    study: Study, configs: Sequence[Config], seeds: int, folder: Path | None, machine: Machine
-) -> float:
-    """Of the fine-tuning runs of the other task, their test outputs included; 0 without [transfer]."""
-    if study.transfer is None:
-        return 0.0
-    runs = seeds * len(study.transfer.starts) * len(study.transfer.examples)
-    (config,) = configs
-    return runs * (stage_seconds(config, folder, machine)[0] + output_seconds(config, folder, machine))
-
-
-def sequence_seconds(
-    study: Study, configs: Sequence[Config], seeds: int, folder: Path | None, machine: Machine
-) -> float:
-    """Of all stages of all recipes, with the test outputs of every task after each; 0 without [sequence]."""
-    tasks = len(study.sequence.configs) if study.sequence else 0
-    training = sum(sum(stage_seconds(config, folder, machine)) for config in configs)
-    outputs = sum(output_seconds(config, folder, machine) for config in configs)
-    return seeds * (training + tasks * outputs)
+    pairs = [(config, model_sizes(config, folder)) for config in configs]
+    training = sum(sum(stage_seconds(*pair, machine)) for pair in pairs)
+    outputs = sum(output_seconds(*pair, machine) for pair in pairs)
+    widest = max(map(spread, configs), key=lambda own: own[1])
+    return Time(seeds * (training + len(sequence.configs) * outputs), widest)
 
 
 def start_seconds(study: Study, bills: Sequence[ArmBill], seeds: int, machine: Machine) -> float:
     """Of an accelerator that waits for processes to begin: two for each arm, training and evaluation, and one for each
     warm start. Side by side they begin together, and what the card computes adds up. A CPU is busy meanwhile.
     """
-    if machine.card is None:
+    if not machine.memory:
         return 0.0
     processes = seeds * (1 + 2 * sum(not bill.done for bill in bills))
     return START_SECONDS * processes / study.side_by_side

@@ -16,7 +16,7 @@ from data.documents import config_path
 from data.errors import InputError
 from eval.study.roles import STUDY_SETTINGS
 from grpo.config_file import load_config
-from grpo.runtime.run_folder import first_difference
+from grpo.runtime.run_folder import differences
 from grpo.study.config import Study, override
 
 
@@ -42,10 +42,9 @@ def check_base(study: Study) -> None:
         if not copy.exists():
             continue
         before, now = (asdict(load_config(path, settings)) for path in (copy, source))
-        if difference := first_difference(before, now, STUDY_SETTINGS):
-            key, old, new = difference
+        for change in differences(before, now, STUDY_SETTINGS):
             raise InputError(
-                f"{source}: {key} = {new!r}, but this study began with {old!r} ({copy}); "
+                f"{source}: {change.key} = {change.new!r}, but this study began with {change.old!r} ({copy}); "
                 "restore that value to go on with it, or write study_dir=runs/another for a new study"
             )
 

@@ -28,17 +28,18 @@ from eval.forgetting.policy_kl import measure_policy_kl
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel, measure_tax, tax_scalar
 from eval.macro import macro_result
-from eval.study.layout import point_files
+from eval.study.layout import point_files, snapshots_in
 from eval.study.pareto import front
 from grpo.engine.model import parameter_hash
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.run_folder import check_config, study_lock
+from grpo.runtime.run_folder import study_lock
 from grpo.stages.context import Run, corpus_of, load_model, load_prompt, untouched_model, within_limit
 from grpo.stages.evaluate import Measures, own_sets
 from grpo.stages.smaller_passes import evaluate_within_memory
 from grpo.stages.token_limits import with_limits
-from grpo.study.checkpoints import PlannedPoint, chosen_arms, chosen_seeds, planned_points, snapshot_folders
+from grpo.study.arms import has_warm_start
+from grpo.study.checkpoints import PlannedPoint, chosen_arms, chosen_seeds, planned_points
 from grpo.study.config import ArmConfig, Study, load_study
 from grpo.study.files import check_base
 
@@ -124,7 +125,7 @@ def prune(study: Study, seed: int, say: Callable[[str], None]) -> None:
     removable = [
         (study.point_path(arm.name, seed, step), folder)
         for arm in study.arms
-        for step, folder in snapshot_folders(study, arm, seed)[:-1]
+        for step, folder in snapshots_in(study.arm_folder(arm.name, seed))[:-1]
         if study.point_path(arm.name, seed, step).exists()
     ]
     front_points = points_on_front(study, seed) if study.keep_snapshots == "front" and removable else set()
@@ -149,7 +150,8 @@ def evaluate_all(
     """Every checkpoint of these arms and seeds that has no point yet, with half of the batch where a card has no memory;
     then weights are removed that the study does not keep.
     """
-    check_warm_starts(study, seeds)
+    for seed in seeds:
+        has_warm_start(study, seed)  # refuses one of another configuration than its points are measured by
     config = study.warm_start_config(min(study.seeds))
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads, config.engine.deterministic)
@@ -172,16 +174,6 @@ def measure_missing(study: Study, run: Run, arms: Sequence[ArmConfig], seeds: Se
                     gc.collect()
                 if run.stop():
                     raise Interrupted(run.stop.signal)
-
-
-def check_warm_starts(study: Study, seeds: Sequence[int]) -> None:
-    """Raises InputError where a warm start was made by another configuration than the one that its seed is
-    now evaluated by.
-    """
-    for seed in seeds:
-        folder = study.warm_start_folder(seed)
-        if (folder / "warm_start").exists():
-            check_config(study.warm_start_config(seed), folder)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,8 +6,9 @@ sequence/RECIPE-STAGE-TASK-seedK.json: {"recipe", "stage", "task", "tasks", "see
 untouched model. What was finished is skipped, and a stopped stage goes on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from data.errors import InputError
@@ -17,10 +18,10 @@ from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.engine.source import ModelSource
 from grpo.runtime.run_folder import check_config, study_lock
-from grpo.stages.context import untouched_model
+from grpo.stages.context import Run, untouched_model
 from grpo.stages.evaluate import Measures
-from grpo.study.children import run_child
-from grpo.study.config import SequenceConfig, Study, override
+from grpo.study.children import Job, run_child
+from grpo.study.config import SequenceConfig, Study
 from grpo.study.tasks import Say, has_result, measure_on_task, measures_of, task_run
 
 
@@ -46,17 +47,14 @@ class Stage:
 
     @property
     def start(self) -> str:
-        """What model.policy says: what the stage before has left, or the untouched model's own name."""
-        if self.number > 1:
-            return str(self.before.folder / "policy")
-        return self.study.warm_start_config(self.seed).model.policy
+        """What the stage before has left; "" = the untouched model."""
+        return str(self.before.folder / "policy") if self.number > 1 else ""
 
     def overrides(self) -> list[str]:
         """The settings of a run by the recipe of the stage, from its start."""
-        vocabulary = self.study.warm_start_config(self.seed).model.vocabulary
-        model = [override("model.policy", self.start), override("model.vocabulary", vocabulary)]
-        own = ["eval.probes=false", f"seed={self.seed}", override("run_dir", self.folder)]
-        return [*self.sequence.settings, *self.sequence.recipes.get(self.recipe, ()), *model, *own]
+        own = self.study.run_overrides(self.seed, self.folder)
+        recipe = self.sequence.recipes.get(self.recipe, ())
+        return [*self.sequence.settings, *recipe, *self.study.model_overrides(self.seed, self.start), *own]
 
     def config(self, task: int) -> Config:
         return load_config(self.sequence.configs[task], self.overrides())
@@ -71,29 +69,17 @@ def stages_of(study: Study, sequence: SequenceConfig, recipe: str, seed: int) ->
         yield Stage(study, sequence, recipe, number, seed)
 
 
-class Instruments:
-    """What measures each task, loaded when it is first needed."""
-
-    def __init__(self, untouched: Stage, say: Say):
-        self.untouched = untouched
-        self.say = say
-        self.loaded: dict[int, Measures] = {}
-
-    def of(self, task: int) -> Measures:
-        if task not in self.loaded:
-            self.loaded[task] = measures_of(
-                task_run(self.untouched.config(task), self.untouched.folder, self.say)
-            )
-        return self.loaded[task]
-
-
 def run_sequence(study: Study, seed: int, say: Say) -> None:
     """Every stage of one seed that is not finished. Raises InputError, after the other recipes, for one that failed."""
     if study.sequence is None:
         return
     untouched = Stage(study, study.sequence, UNTOUCHED, 0, seed)
-    tools = Instruments(untouched, say)
-    measure_stage(untouched, untouched_model(task_run(untouched.config(0), untouched.folder, say)), tools)
+
+    def run_of(task: int) -> Run:
+        return task_run(untouched.config(task), untouched.folder, say)
+
+    measures = cache(lambda task: measures_of(run_of(task)))  # of each task, when it is first needed
+    measure_stage(untouched, untouched_model(run_of(0)), measures)
     failed = []
     for recipe in study.sequence.recipes:
         for stage in stages_of(study, study.sequence, recipe, seed):
@@ -101,7 +87,7 @@ def run_sequence(study: Study, seed: int, say: Say) -> None:
                 if train_stage(stage, lock) != 0:
                     failed.append(f"{recipe}, seed {seed} (see {stage.folder / 'log.txt'})")
                     break
-                measure_stage(stage, stage.folder / "policy", tools)
+                measure_stage(stage, stage.folder / "policy", measures)
     if failed:
         raise InputError(
             f"sequence: {', '.join(failed)} failed; put right what the log says and run the same command again"
@@ -117,15 +103,15 @@ def train_stage(stage: Stage, lock: int) -> int:
     config = stage.sequence.configs[task]
     command = ["grpo.run", "--config", config, "--stages", "data,model,sft,train", *stage.overrides()]
     name = f"sequence {stage.recipe} {stage.sequence.tasks[task]} seed{stage.seed}"
-    return run_child(command, name, stage.folder, [lock])
+    return run_child(Job(command, name, stage.folder, [lock]))
 
 
-def measure_stage(stage: Stage, model: Path | ModelSource, tools: Instruments) -> None:
-    """The results on all tasks that are not there yet."""
+def measure_stage(stage: Stage, model: Path | ModelSource, measures: Callable[[int], Measures]) -> None:
+    """Write the results on all tasks that are not there yet."""
     for task, name in enumerate(stage.sequence.tasks):
         if has_result(stage.result(task), stage.config(task)):
             continue
         about = {
             "recipe": stage.recipe, "stage": stage.number, "task": name, "tasks": list(stage.sequence.tasks), "seed": stage.seed,
         }  # fmt: skip
-        measure_on_task(tools.of(task), model, stage.result(task), about, stage.config(task))
+        measure_on_task(measures(task), model, stage.result(task), about, stage.config(task))

@@ -19,7 +19,7 @@ from grpo.config import Config
 from grpo.engine.source import ModelSource
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.run_folder import first_difference, plain
+from grpo.runtime.run_folder import differences, plain
 from grpo.stages.context import Run, load_model
 from grpo.stages.evaluate import Measures, own_sets
 from grpo.stages.smaller_passes import evaluate_within_memory
@@ -44,10 +44,9 @@ def has_result(path: Path, config: Config) -> bool:
     """Whether there is a result. Raises InputError for one that was made by another configuration."""
     if not path.exists():
         return False
-    if difference := first_difference(read_object(path).get("config", {}), plain(config)):
-        key, old, new = difference
+    for change in differences(read_object(path).get("config", {}), plain(config)):
         raise InputError(
-            f"{path}: was made with {key} = {old!r}, not {new!r}; remove it to have it made again"
+            f"{path}: was made with {change.key} = {change.old!r}, not {change.new!r}; remove it to have it made again"
         )
     return True
 

@@ -17,8 +17,8 @@ from grpo.runtime.run_folder import study_lock
 from grpo.stages.context import Run, corpus_of, load_prompt, untouched_model
 from grpo.stages.evaluate import Measures
 from grpo.stages.lengths import fit, pair_limits
-from grpo.study.children import run_child
-from grpo.study.config import Study, TransferConfig, override
+from grpo.study.children import Job, run_child
+from grpo.study.config import Study, TransferConfig
 from grpo.study.tasks import Say, has_result, measure_on_task, measures_of, task_run
 
 # of the pairs that are neither test nor dev: nearly all, as GRPO needs no prompts here
@@ -49,25 +49,12 @@ class Course:
 
     @property
     def model(self) -> str:
-        """What model.policy says: the untouched model's own name, or the folder of a trained one."""
-        if self.start == "untouched":
-            return self.study.warm_start_config(self.seed).model.policy
-        warm_start = self.study.warm_start_folder(self.seed) / "warm_start"
-        return str(
-            warm_start
-            if self.start == "warm_start"
-            else self.study.arm_folder(self.start, self.seed) / "policy"
-        )
+        """The folder of a trained model; "" = the untouched model."""
+        return "" if self.start == "untouched" else str(self.study.model_of(self.start, self.seed))
 
     def overrides(self) -> list[str]:
-        vocabulary = self.study.warm_start_config(self.seed).model.vocabulary
-        model = [override("model.policy", self.model), override("model.vocabulary", vocabulary)]
-        own = [
-            f"sft.max_pairs={self.examples}",
-            "eval.probes=false",
-            f"seed={self.seed}",
-            override("run_dir", self.folder),
-        ]
+        model = self.study.model_overrides(self.seed, self.model)
+        own = [f"sft.max_pairs={self.examples}", *self.study.run_overrides(self.seed, self.folder)]
         return [f"data.warm_start_share={WARM_START_SHARE}", *self.transfer.settings, *model, *own]
 
     def config(self) -> Config:
@@ -135,15 +122,9 @@ def train_course(course: Course, lock: int) -> int:
     """The stages data, model and sft in a process of their own; exit code."""
     if (course.folder / "warm_start").exists():
         return 0
-    command = [
-        "grpo.run",
-        "--config",
-        course.transfer.config,
-        "--stages",
-        "data,model,sft",
-        *course.overrides(),
-    ]
-    return run_child(command, f"transfer {course.name}", course.folder, [lock])
+    config = course.transfer.config
+    command = ["grpo.run", "--config", config, "--stages", "data,model,sft", *course.overrides()]
+    return run_child(Job(command, f"transfer {course.name}", course.folder, [lock]))
 
 
 def measure_course(course: Course, measures: Measures) -> None:

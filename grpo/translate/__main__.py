@@ -15,14 +15,12 @@ from data.console import number_of
 from data.documents import user_path
 from data.errors import RESUMES, InputError, run_command
 from grpo.engine.greedy import DecodeSettings
-from grpo.engine.model import load_policy
 from grpo.engine.self_check import positions_of
-from grpo.runtime import device
 from grpo.runtime.device import Compute
 from grpo.translate.choice import TERMS
 from grpo.translate.decoding import Decoding
 from grpo.translate.output import Output, Stream, open_output
-from grpo.translate.policy import Policy, open_policy
+from grpo.translate.policy import Policy, check_options, load_model, open_policy
 from grpo.translate.source import JSONL, STDIN, Source, open_source
 from grpo.translate.translator import Translator, tell, translate
 
@@ -68,14 +66,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def check(options: argparse.Namespace) -> None:
     """InputError for an option that cannot be."""
-    if "WORLD_SIZE" in os.environ and os.environ["WORLD_SIZE"] != "1":
-        raise InputError(
-            "translate runs in one process; start it without torchrun, on a part of the file each"
-        )
-    for name in ("best_of", "max_prompt_tokens", "max_new_tokens", "batch_size"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')} {value}: a number from 1 is needed")
+    counts = ("best_of", "max_prompt_tokens", "max_new_tokens", "batch_size")
+    alone = "translate runs in one process; start it without torchrun, on a part of the file each"
+    check_options(options, alone, counts)
     if options.temperature is not None and not 0 < options.temperature < 100:
         raise InputError(
             f"--temperature {options.temperature}: a number above 0 is needed; greedy is the default"
@@ -149,16 +142,10 @@ def load(options: argparse.Namespace, source: Source) -> Translator:
     if len(policy.kinds) > 1 and not options.source_language:
         others = ", ".join(one for one, _, _ in policy.kinds if one != policy.kind[0])
         tell(f"NOTE: lines are read as {policy.kind[0]}; the policy also knows {others} (--source-language)")
-    compute = device.choose(
-        options.device or policy.settings["device"], policy.settings["engine.number_format"]
-    )
-    device.configure(compute, policy.settings["threads"], policy.settings["engine.deterministic"])
     decoding = decoding_of(options, policy)
+    model, compute = load_model(policy, options.device)
     name = chosen_by(options)
     term = TERMS[name](policy, cache_dir(), compute.device) if name else None
-    model = load_policy(
-        policy.folder, compute.device, policy.settings["engine.packed_attention"], compute.format
-    ).requires_grad_(False)
     limit = prompt_limit(options, policy, model, decoding.settings.max_new_tokens)
     is_jsonl = options.output.lower().endswith(JSONL) if options.output else bool(source.field)
     tell(first_sentence(options, policy, decoding, compute, len(source)))
@@ -185,7 +172,7 @@ def last_sentence(output: Output | Stream, place: str) -> str:
     counts = output.counts
     reasons = [f"{count:,} {reason} (line {line})" for reason, (count, line) in counts.problems.items()]
     reasons += [f"{counts.without_text:,} without an answer of the model"] if counts.without_text else []
-    empty = counts.left_empty + counts.without_text
+    empty = sum(count for count, _ in counts.problems.values()) + counts.without_text
     parts = [f"{number_of(output.lines, 'line')} in, {number_of(output.lines, 'line')} out{place}"]
     parts += [f"{empty:,} of them left empty: {', '.join(reasons)}"] if empty else []
     parts += [f"{counts.cut:,} cut at the length limit (--max-new-tokens)"] if counts.cut else []

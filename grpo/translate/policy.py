@@ -1,9 +1,13 @@
 """The policy that translates: its prompt, and the settings of the run that made it."""
 
+import argparse
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from transformers import PreTrainedModel
 
 from data.clean import clean_text
 from data.errors import InputError
@@ -13,7 +17,9 @@ from data.prompt import Prompt
 from data.prompt_record import Kind, load_kinds
 from data.saved_prompt import example_of, load
 from grpo.config import Config
-from grpo.engine.model import load_tokenizer
+from grpo.engine.model import load_policy, load_tokenizer
+from grpo.runtime import device
+from grpo.runtime.device import Compute
 from grpo.runtime.run_folder import policy_in, run_of, settings_in
 from grpo.stages.token_limits import LIMITS, known_limits
 
@@ -60,6 +66,26 @@ def open_policy(path: Path, source_language: str = "", target_language: str = ""
     kind = chosen_kind(folder, kinds, source_language, target_language)
     prompt = load(folder, load_tokenizer(folder))
     return Policy(folder, run, settings_of(run, prompt), prompt, kind, kinds)
+
+
+def load_model(policy: Policy, where: str | None) -> tuple[PreTrainedModel, Compute]:
+    """The model of a policy for reading only, on the device `where`, or that of the run."""
+    settings = policy.settings
+    compute = device.choose(where or settings["device"], settings["engine.number_format"])
+    device.configure(compute, settings["threads"], settings["engine.deterministic"])
+    packed_attention = settings["engine.packed_attention"]
+    model = load_policy(policy.folder, compute.device, packed_attention, compute.format)
+    return model.requires_grad_(False), compute
+
+
+def check_options(options: argparse.Namespace, sentence: str, counts: Sequence[str]) -> None:
+    """InputError, with this sentence, for several processes; and for one of the options `counts` that is below 1."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise InputError(sentence)
+    for name in counts:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} {value}: a number from 1 is needed")
 
 
 def settings_of(run: Path | None, prompt: Prompt) -> dict[str, Any]:

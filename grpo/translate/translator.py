@@ -87,7 +87,7 @@ class Translator:
         answers = iter(zip(found, chosen, strict=True))
         for line, problem in zip(lines, problems, strict=True):
             if problem:
-                output.counts.add_problem(problem, line.number)
+                output.counts.problems.setdefault(problem, [0, line.number])[0] += 1
                 rows.append(self.row(line, "", {"problem": problem}))
                 count.add()
                 continue

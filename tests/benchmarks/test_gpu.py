@@ -6,6 +6,7 @@ import ast
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,7 @@ def test_without_time_every_row_is_left_out_with_a_sentence(tmp_path: Path) -> N
 def bench_of(memory: int, deadline: float) -> gpu.Bench:
     ceilings = Ceilings(1, (1e12,), {"copy": 1e10})
     bench = gpu.Bench(device.choose("cpu"), ceilings, deadline, lambda: None)
-    bench.card = gpu.Card(memory, 1e12, 1e10)
+    bench.machine = replace(bench.machine, memory=memory)
     return bench
 
 

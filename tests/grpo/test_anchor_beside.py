@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data.stream import PromptStream
 from grpo.anchor import Anchor
-from grpo.config import OptimConfig
+from grpo.config import OptimConfig, SFTConfig
 from grpo.engine import chunked_head, logprob
 from grpo.engine.packing import Packed, joined_rows, pack
 from grpo.optim import Optimizer
@@ -64,14 +64,8 @@ def sft_update(
             )
         with RunLog(folder, "sft", 0, 1, {}, quiet=True) as log:
             training = Training(policy, optimizer, log, CPU, anchor, token_loss=loss)
-            train_sft(
-                training,
-                PromptStream(PAIRS, 3, 0),
-                LoopState(),
-                num_steps=1,
-                max_tokens_per_pass=max_tokens,
-                after_update=lambda _: False,
-            )
+            config = SFTConfig(num_steps=1, max_tokens_per_pass=max_tokens)
+            train_sft(config, training, PromptStream(PAIRS, 3, 0), LoopState())
     return Update(gradients[0], metrics(folder)[0], len(rows))
 
 

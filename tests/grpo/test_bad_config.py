@@ -19,7 +19,7 @@ from grpo.config import Config
 from grpo.config_check import BOUNDS, check
 from grpo.config_file import load_config
 from grpo.runtime.device import choose
-from grpo.stages import duration, plan
+from grpo.stages import machine, plan
 from reward.distil.config import read_config
 
 LAST_WORDS = [key.rpartition(".")[2] for key in KEYS]  # as the rules of [data] say them
@@ -28,7 +28,7 @@ ODD_KEYS = ["train", "train.", ".seed", "data..seed", "reward.settings" + ".a" *
 
 @pytest.fixture(autouse=True)
 def given_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duration, "matmul_rate", lambda compute: 1e11)
+    monkeypatch.setattr(machine, "matmul_rate", lambda compute: 1e11)
 
 
 def check_usable(config: Config) -> None:

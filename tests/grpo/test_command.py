@@ -21,7 +21,7 @@ from data.errors import RESUMES, InputError, Interrupted, TrainingFailure, run_c
 from grpo.command import COMMANDS
 from grpo.config_file import load_config
 from grpo.runtime import run_folder
-from grpo.study.arms import run_child
+from grpo.study.children import Job, run_child
 from grpo.study.config import load_study
 from grpo.study.files import keep_files
 
@@ -179,7 +179,7 @@ def test_a_child_of_a_study_does_not_look_into_the_working_folder(
     foreign: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(foreign)
-    assert run_child(["grpo.run", "--config", "nowhere.toml"], "arm", foreign / "log") == 2
+    assert run_child(Job(["grpo.run", "--config", "nowhere.toml"], "arm", foreign / "log")) == 2
     assert (
         (foreign / "log" / "log.txt")
         .read_text(encoding="utf-8")

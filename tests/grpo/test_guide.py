@@ -15,12 +15,12 @@ from tiny_session import CONFIG, EXAMPLES, TWO_PASSES, Session, count_of_a, vari
 
 from data.prompt import Prompt
 from grpo.advantage import group_advantages
-from grpo.config import AdvantageConfig, Config, GuideConfig
+from grpo.config import AdvantageConfig, Config, GuideConfig, LossConfig
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import pack
 from grpo.guide import guidance, reference_loss
-from grpo.loop import accumulate, collect, guide_of, minibatches_of
-from grpo.minibatch import iter_minibatches
+from grpo.loop import accumulate, collect, guide_of
+from grpo.minibatch import minibatches_of
 from grpo.records import Experience, Rollout
 from grpo.runtime.parallel import SINGLE_PROCESS
 from grpo.runtime.run_log import RunLog
@@ -73,18 +73,18 @@ def test_who_counts(
 
 
 @pytest.mark.parametrize(
-    ("aggregation", "mode", "samples", "texts"),
+    ("objective", "mode", "samples", "texts"),
     [
-        ("sequence", "term", [1 / 16, 1 / 4, 1 / 8, 1 / 8], [1 / 6, 1 / 10]),
-        ("token", "term", [1 / 9] * 4, [1 / 8, 1 / 8]),
-        ("constant", "term", [1 / 16] * 4, [1 / 8, 1 / 8]),
-        ("sequence", "member", [1 / 24, 1 / 6, 1 / 12, 1 / 12], [1 / 18, 1 / 30]),
-        ("token", "member", [1 / 17] * 4, [1 / 17, 1 / 17]),
-        ("constant", "member", [1 / 24] * 4, [1 / 24, 1 / 24]),
+        ("grpo", "term", [1 / 16, 1 / 4, 1 / 8, 1 / 8], [1 / 6, 1 / 10]),
+        ("dapo", "term", [1 / 9] * 4, [1 / 8, 1 / 8]),
+        ("dr_grpo", "term", [1 / 16] * 4, [1 / 8, 1 / 8]),
+        ("grpo", "member", [1 / 24, 1 / 6, 1 / 12, 1 / 12], [1 / 18, 1 / 30]),
+        ("dapo", "member", [1 / 17] * 4, [1 / 17, 1 / 17]),
+        ("dr_grpo", "member", [1 / 24] * 4, [1 / 24, 1 / 24]),
     ],
 )
 def test_what_a_token_weighs_by_hand(
-    aggregation: str, mode: str, samples: list[float], texts: list[float]
+    objective: str, mode: str, samples: list[float], texts: list[float]
 ) -> None:
     """Two groups of two with 4, 1, 2 and 2 of at most T = 4 tokens, and texts of 3 and 5, which is more than T. As a
     member a text is a completion like all; a constant length is T, whatever texts are in the batch.
@@ -97,9 +97,8 @@ def test_what_a_token_weighs_by_hand(
     config = GuideConfig(mode=mode, final_weight=1.0)  # type: ignore[arg-type]
     found = guidance(config, ADVANTAGE, rewards, torch.ones(2, 1), 0, 5, [[1] * 3, [1] * 5])
     counts = found.references[:, None]
-    (update,) = iter_minibatches(
-        experience, found.advantages, passes=1, prompts_per_update=0, aggregation=aggregation, seed=(0, 0), guide=found
-    )  # fmt: skip
+    loss = LossConfig(objective=objective)  # type: ignore[arg-type]
+    (update,) = minibatches_of(Config(loss=loss), experience, found.advantages, 0, found)
     assert update.texts is not None
     for weights, mask, each in (
         (update.weights, rollout.completion_mask, torch.tensor(samples, dtype=torch.float64)),

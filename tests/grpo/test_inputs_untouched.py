@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from grpo import advantage, kl, loss, minibatch
 from grpo import step_metrics as observe
-from grpo.config import EngineConfig, LossConfig
+from grpo.config import Config, EngineConfig, LossConfig, TrainConfig
 from grpo.engine import draw, logprob, packing, products, sampler
 from grpo.engine.model import load_policy, packed_hidden, parameter_hash
 from grpo.loss import Bounds
@@ -43,9 +43,9 @@ ADVANTAGES = torch.tensor([[1.0, 0.0, -1.0], [-0.7, -0.7, 1.4]], dtype=torch.flo
 LOGPS, OLD, REF = (torch.rand(6, 6, generator=DRAW) - 1.5 for _ in range(3))
 RATIO = (LOGPS - OLD).exp()
 BOUNDS = Bounds(0.2, 0.3, 3.0)
-UPDATE = {"passes": 1, "prompts_per_update": 1, "aggregation": "token", "seed": (0,)}
+UPDATE = Config(loss=LossConfig(objective="dapo"), train=TrainConfig(prompts_per_update=1))
 PACKED = packing.pack(PROMPTS, ROLLOUT.completions(), 3, 6)
-(MINIBATCH, *_) = minibatch.iter_minibatches(EXPERIENCE, ADVANTAGES, **UPDATE)
+(MINIBATCH, *_) = minibatch.minibatches_of(UPDATE, EXPERIENCE, ADVANTAGES, 0)
 (MICRO, *_) = MINIBATCH.split(1000)
 MICRO_LOGPS = logprob.completion_logps(MODEL, MICRO.packed)
 SINGLE = packing.pack([[5, 6], [7]], [[8, 9, 1], [9, 1]], 1)
@@ -104,7 +104,7 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (minibatch.score, (MODEL, ROLLOUT, 0.7, 20), {}),
     (minibatch.update_windows, (6, 2, (0, 1)), {}),
     (minibatch.shares_of, (ROLLOUT, torch.arange(2), 2), {}),
-    (minibatch.iter_minibatches, (EXPERIENCE, ADVANTAGES), UPDATE),
+    (minibatch.minibatches_of, (UPDATE, EXPERIENCE, ADVANTAGES, 0), {}),
     (minibatch.Minibatch.split, (MINIBATCH, 20), {}),
     (draw.draw, (LOGITS, UNIFORMS), {}),
     *[(draw.pick, (LOGITS, UNIFORMS, temperature), {}) for temperature in (0.0, 0.7)],

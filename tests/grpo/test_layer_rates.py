@@ -19,7 +19,7 @@ from data.errors import InputError
 from grpo.config import OptimConfig
 from grpo.config_file import load_config
 from grpo.engine.chunked_head import kl_to_base
-from grpo.engine.halves import exact_parameters
+from grpo.engine.halves import ExactParameters
 from grpo.engine.logprob import completion_logps
 from grpo.engine.model import frozen_copy
 from grpo.engine.packing import Packed, pack
@@ -78,7 +78,7 @@ def test_each_parameter_moves_by_its_own_rate(mode: str, monkeypatch: pytest.Mon
         for step in range(3):
             backward(model, step)
             optimizer.step()
-        return {name: value.clone() for name, value in exact_parameters(model).items()}
+        return {name: value.clone() for name, value in ExactParameters(model).items()}
 
     whole = trained(config)
     expected = dict(rates)
@@ -103,7 +103,7 @@ def test_without_a_rate_they_take_no_gradient_and_no_moments(make: Make, config:
     model, plain = make(), make()
     optimizer = Optimizer(model, replace(config, lower_lr_share=0.0), STEPS)
     lower = lower_parameters(plain)
-    before = {name: value.clone() for name, value in exact_parameters(model).items()}
+    before = {name: value.clone() for name, value in ExactParameters(model).items()}
     base = frozen_copy(plain)
     for each in (model, plain):
         nn.init.normal_(
@@ -116,7 +116,7 @@ def test_without_a_rate_they_take_no_gradient_and_no_moments(make: Make, config:
         assert one.grad is None if name in lower else torch.equal(one.grad, other.grad)
     optimizer.step()
     assert set(optimizer.moments()) == set(before) - lower
-    still = {name for name, value in exact_parameters(model).items() if torch.equal(value, before[name])}
+    still = {name for name, value in ExactParameters(model).items() if torch.equal(value, before[name])}
     assert still == lower
 
 

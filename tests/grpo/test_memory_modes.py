@@ -36,6 +36,7 @@ from grpo.eight_bit import PIP_COMMAND
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.halves import low_halves
 from grpo.optim import Optimizer, with_last
+from grpo.parameter_steps import no_protection
 from grpo.updates import BackwardUpdate, JointUpdate, SeparateUpdate, total_norm
 
 
@@ -333,8 +334,10 @@ def test_of_a_sharded_parameter_each_process_updates_its_share(
 ) -> None:
     model, plain = layers(), layers()
     fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+    shares = dict.fromkeys(dict(plain.named_parameters()), 1.0)
     ways = [
-        SeparateUpdate({}, dict(each.named_parameters()), config, EngineConfig()) for each in (model, plain)
+        SeparateUpdate({}, dict(each.named_parameters()), config, EngineConfig(), no_protection, shares)
+        for each in (model, plain)
     ]
     for step in range(5):
         norms = []

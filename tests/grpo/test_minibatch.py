@@ -4,10 +4,11 @@ import pytest
 import torch
 from tiny import tiny_gemma
 
+from grpo.config import Config, LossConfig, TrainConfig
 from grpo.engine.logprob import completion_logps
 from grpo.engine.sampler import Sampling, generate
-from grpo.loss import Bounds, grpo_loss, token_weights
-from grpo.minibatch import iter_minibatches
+from grpo.loss import OBJECTIVES, Bounds, grpo_loss, token_weights
+from grpo.minibatch import minibatches_of
 from grpo.records import Experience, Rollout
 
 PROMPTS = [[2, 40 + i, 41, 42][: 2 + i % 3] for i in range(5)]
@@ -30,20 +31,23 @@ def experience(seed: int = 0) -> Experience:
     )
 
 
-@pytest.mark.parametrize("aggregation", ["sequence", "token", "constant"])
+def update_config(
+    objective: str, prompts_per_update: int = 0, passes: int = 1, skip_cut: bool = False
+) -> Config:
+    loss = LossConfig(objective=objective, skip_cut=skip_cut)  # type: ignore[arg-type]
+    return Config(loss=loss, train=TrainConfig(passes=passes, prompts_per_update=prompts_per_update))
+
+
+@pytest.mark.parametrize("objective", ["grpo", "dapo", "dr_grpo"])
 @pytest.mark.parametrize("max_tokens", [1, 30, 10_000])
-def test_every_window_of_an_epoch_is_exact(aggregation: str, max_tokens: int) -> None:
+def test_every_window_of_an_epoch_is_exact(objective: str, max_tokens: int) -> None:
     """mu = 2, windows of 2, 2 and 1 groups of unequal lengths: each has its own denominator, and every cut
     the gradient of no cut.
     """
     exp = experience()
     model = tiny_gemma().double()
     advantages = exp.rewards.double() - 0.5
-    windows = list(
-        iter_minibatches(
-            exp, advantages, passes=2, prompts_per_update=2, aggregation=aggregation, seed=(0, 0)
-        )
-    )
+    windows = list(minibatches_of(update_config(objective, 2, passes=2), exp, advantages, 0))
     passes = [[window.prompts.tolist() for window in windows[start : start + 3]] for start in (0, 3)]
     assert [sorted(map(len, windows)) for windows in passes] == [[1, 2, 2], [1, 2, 2]]
     assert sorted(passes[0]) == sorted(passes[1]) and sorted(
@@ -52,7 +56,7 @@ def test_every_window_of_an_epoch_is_exact(aggregation: str, max_tokens: int) ->
     for window in windows:
         rows = exp.rollout.rows_of(window.prompts)
         mask = exp.rollout.completion_mask[rows]
-        assert torch.equal(window.weights[rows], token_weights(mask, aggregation))
+        assert torch.equal(window.weights[rows], token_weights(mask, OBJECTIVES[objective].aggregation))
         gradients = []
         for tokens in (max_tokens, 10_000_000):
             model.zero_grad()
@@ -74,9 +78,7 @@ def test_every_window_of_an_epoch_is_exact(aggregation: str, max_tokens: int) ->
 def test_advantages_and_old_logps_follow_their_rows() -> None:
     exp = experience()
     advantages = torch.arange(15.0, dtype=torch.float64).view(5, 3)
-    for window in iter_minibatches(
-        exp, advantages, passes=1, prompts_per_update=2, aggregation="token", seed=(3, 1)
-    ):
+    for window in minibatches_of(update_config("dapo", 2), exp, advantages, 1):
         for micro in window.split(12):
             for row, advantage in enumerate(micro.advantages.tolist()):
                 assert exp.old_logps is not None and micro.old_logps is not None
@@ -86,29 +88,28 @@ def test_advantages_and_old_logps_follow_their_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("aggregation", "each"),
+    ("objective", "each"),
     [
-        ("sequence", [0, 1 / 4, 1 / 8, 0]),
-        ("token", [0, 1 / 3, 1 / 3, 0]),
-        ("constant", [0, 1 / 16, 1 / 16, 0]),
+        ("grpo", [0, 1 / 4, 1 / 8, 0]),
+        ("dapo", [0, 1 / 3, 1 / 3, 0]),
+        ("dr_grpo", [0, 1 / 16, 1 / 16, 0]),
     ],
 )
-def test_a_cut_completion_without_a_loss_by_hand(aggregation: str, each: list[float]) -> None:
+def test_a_cut_completion_without_a_loss_by_hand(objective: str, each: list[float]) -> None:
     """4, 1, 2 and 2 tokens of at most 4, the first and the last completion cut: they have no weight and are no part of a
     mean over tokens. Where all are cut there is no gradient at all.
     """
     lengths = torch.tensor([4, 1, 2, 2])
     finished = torch.tensor([False, True, True, False])
     zeros = torch.zeros(4, 4)
-    rollout = Rollout(((2,), (2,)), torch.ones(4, 4, dtype=torch.int64), lengths, finished, zeros, 2)
-    exp = Experience(rollout, torch.zeros(2, 2), {}, zeros, None)
+    config = update_config(objective, skip_cut=True)
     for rows, expected in (
         (finished, torch.tensor(each, dtype=torch.float64)),
         (finished & ~finished, zeros[0].double()),
     ):
-        (update,) = iter_minibatches(
-            exp, torch.ones(2, 2), passes=1, prompts_per_update=0, aggregation=aggregation, seed=(0,), has_loss=rows
-        )  # fmt: skip
+        rollout = Rollout(((2,), (2,)), torch.ones(4, 4, dtype=torch.int64), lengths, rows, zeros, 2)
+        exp = Experience(rollout, torch.zeros(2, 2), {}, zeros, None)
+        (update,) = minibatches_of(config, exp, torch.ones(2, 2), 0)
         torch.testing.assert_close(
             update.weights, rollout.completion_mask * expected[:, None], atol=1e-15, rtol=0
         )

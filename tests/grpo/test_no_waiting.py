@@ -125,7 +125,5 @@ def test_passes_of_sft_and_its_anchor_read_nothing(tmp_path: Path) -> None:
     pairs = PromptStream([([3, 4, 5], [6, 7, 1])] * 5, 5, 0)
     with RunLog(tmp_path, "sft", 0, 1, {}, quiet=True) as log, Reads() as reads:
         training = Training(policy, optimizer, log, compute, anchor)
-        sft.train_sft(
-            training, pairs, LoopState(), num_steps=1, max_tokens_per_pass=10, after_update=lambda _: False
-        )
+        sft.train_sft(SFTConfig(num_steps=1, max_tokens_per_pass=10), training, pairs, LoopState())
     assert counts == [0]

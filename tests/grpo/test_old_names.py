@@ -19,7 +19,8 @@ from grpo.config import Config, EngineConfig
 from grpo.config_file import load_config
 from grpo.old_names import ADDED, OLD_NAMES
 from grpo.run import main
-from grpo.runtime.run_folder import first_difference, flat
+from grpo.runtime.bindings import Change
+from grpo.runtime.run_folder import differences, flat
 from grpo.stages.best_samples import header_of, steps_in
 from grpo.study.__main__ import main as study_main
 from grpo.study.config import load_study
@@ -104,11 +105,11 @@ def test_a_configuration_of_before_is_equal_and_a_changed_one_is_not() -> None:
     now = json.loads(json.dumps(asdict(Config())))
     before = with_old_settings(now)
     assert before["train"]["share_prefix"] is True and "engine" not in before
-    assert first_difference(before, now) is None
+    assert differences(before, now) == []
     before["sft"]["anchor"] = 0.5
-    assert first_difference(before, now) == ("anchor.sft", 0.5, 0.0)
+    assert differences(before, now)[0] == Change("anchor.sft", 0.5, 0.0)
     now["anchor"] |= {"sft": 0.5, "text": "other.txt"}
-    assert first_difference(before, now) == ("anchor.text", "", "other.txt")
+    assert differences(before, now)[0] == Change("anchor.text", "", "other.txt")
 
 
 def test_samples_of_before_are_read(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from tiny_layers import MODES, STEPS, backward, layers, split_layers, trained, v
 from torch import nn
 
 from grpo.config import OptimConfig
-from grpo.engine.halves import exact_parameters
+from grpo.engine.halves import ExactParameters
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import pack
 from grpo.optim import Optimizer
@@ -71,8 +71,8 @@ def test_every_optimiser_is_pulled(mode: str) -> None:
     backward(model, 0)
     rate = optimizer.rate
     optimizer.step()
-    free = exact_parameters(trained(mode, range(1))[0])
-    for name, value in exact_parameters(model).items():
+    free = ExactParameters(trained(mode, range(1))[0])
+    for name, value in ExactParameters(model).items():
         stiffness = rate * 30.0 * fisher.get(name, torch.ones(()))
         expected = start[name].double() + (free[name].double() - start[name]) / (1 + stiffness)
         assert torch.allclose(value, expected.float(), rtol=1e-6, atol=1e-9)

@@ -109,14 +109,8 @@ def sft(folder: Path, stop_at: int | None) -> tuple[str, list, list[dict]]:
         return state.step == stop_at
 
     with RunLog(folder, "sft", state.step, config.num_steps, {}, quiet=True) as log:
-        train_sft(
-            Training(policy, optimizer, log, device.choose("cpu")),
-            pairs,
-            state,
-            num_steps=config.num_steps,
-            max_tokens_per_pass=config.max_tokens_per_pass,
-            after_update=save,
-        )
+        training = Training(policy, optimizer, log, device.choose("cpu"), after_update=save)
+        train_sft(config, training, pairs, state)
         rows = [{key: row[key] for key in ("step", "loss", "grad_norm", "lr", "tokens")} for row in log.rows]
     return parameter_hash(policy), moments(optimizer), rows
 

@@ -41,7 +41,7 @@ def test_a_row() -> None:
     bounds = bounds_of([("train.", [Bounds(1e-12, 100, "optim.lr optim.x")])])
     config = dataclasses.replace(Config().train.optim, lr=2e-5)
     rows = {row.name: row for row in rows_of(config, "train.optim.", bounds)}
-    assert rows["lr"][1:4] == ("number", "2e-05", "1e-12 to 100")
+    assert rows["lr"][1:4] == ("number", "2e-5", "1e-12 to 100")
     assert rows["schedule"].kind == "`constant`, `linear`, `cosine`"
     assert rows["lr"].sentence == "The learning rate after the warm-up."
     assert sentence_of(OptimConfig, "nothing") == ""

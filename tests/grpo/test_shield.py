@@ -5,7 +5,7 @@ import torch
 from tiny import tiny_gpt2, tiny_llama
 from tiny_layers import MODES, STEPS, backward, layers, split_layers, trained, values
 
-from grpo.engine.halves import exact_parameters
+from grpo.engine.halves import ExactParameters
 from grpo.engine.packing import pack
 from grpo.optim import Optimizer
 from grpo.shield import Shield, important_columns, input_squares, linear_layers, make_shield
@@ -57,7 +57,7 @@ def test_embedding_and_head_are_free() -> None:
 def test_a_shield_keeps_half_of_a_matrix() -> None:
     model = tiny_llama()
     shield = make_shield(model, input_squares(model, [pack([START] * 3, TEXTS, 1)]))
-    exact = exact_parameters(model)
+    exact = ExactParameters(model)
     for name, columns in shield.columns.items():
         assert len(columns) == exact[name].shape[1] // 2
         assert torch.equal(shield.values[name], exact[name][:, columns])
@@ -78,10 +78,10 @@ def test_columns_keep_every_bit_and_all_others_move_as_ever(mode: str) -> None:
     for step in range(4):
         backward(model, step)
         optimizer.step()
-    free = exact_parameters(trained(mode, range(4))[0])
+    free = ExactParameters(trained(mode, range(4))[0])
     is_free = torch.ones(64, dtype=torch.bool)
     is_free[columns] = False
-    for name, value in exact_parameters(model).items():
+    for name, value in ExactParameters(model).items():
         expected = free[name].clone()
         if name == "0.weight":
             assert (free[name] != start[name])[:, columns].any(dim=0).all()

@@ -93,14 +93,7 @@ def _warm_start(tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedMode
     optimizer = Optimizer(policy, config.optim, config.num_steps)
     stream = PromptStream(pairs, len(pairs), seed)
     with TemporaryDirectory() as folder, RunLog(Path(folder), "sft", 0, config.num_steps, {}) as log:
-        train_sft(
-            Training(policy, optimizer, log, device.choose("cpu")),
-            stream,
-            LoopState(),
-            num_steps=config.num_steps,
-            max_tokens_per_pass=config.max_tokens_per_pass,
-            after_update=lambda state: False,
-        )
+        train_sft(config, Training(policy, optimizer, log, device.choose("cpu")), stream, LoopState())
     return policy
 
 

@@ -1,24 +1,13 @@
 """Names of all settings, and values of every kind of badness for them."""
 
-import dataclasses
 import json
-from typing import Any
 
 from hypothesis import strategies as st
 
 from grpo.config import Config
+from grpo.config_file import names_below
 
-
-def leaves(section: Any, prefix: str = "") -> list[str]:
-    """The dotted names of all settings."""
-    names = []
-    for name in (field.name for field in dataclasses.fields(section)):
-        value = getattr(section, name)
-        names += leaves(value, f"{prefix}{name}.") if dataclasses.is_dataclass(value) else [f"{prefix}{name}"]
-    return names
-
-
-KEYS = leaves(Config())
+KEYS = [*names_below(Config)]
 numbers = (
     st.integers(-3, 3000).map(str)
     | st.floats(-2, 2000).map(repr)

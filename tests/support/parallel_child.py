@@ -19,7 +19,7 @@ from grpo.config import LossConfig
 from grpo.engine.sampler import Sampling, generate
 from grpo.loop import accumulate
 from grpo.loss import OBJECTIVES
-from grpo.minibatch import iter_minibatches
+from grpo.minibatch import minibatches_of
 from grpo.optim import Optimizer
 from grpo.records import Experience
 from grpo.runtime import device
@@ -45,12 +45,8 @@ def gradients(world: World, folder: Path) -> dict[str, Tensor]:
     for objective in OBJECTIVES:
         loss = LossConfig(objective=objective)  # type: ignore[arg-type]
         config = replace(TWO_PASSES, loss=loss, rollout=replace(TWO_PASSES.rollout, max_gap=9.0))
-        advantages = group_advantages(rewards, 1e-3)
-        aggregation = OBJECTIVES[objective].aggregation
-        minibatches = iter_minibatches(
-            experience, advantages, passes=1, prompts_per_update=0, aggregation=aggregation, seed=(0, 0)
-        )
-        for minibatch in minibatches:
+        config = replace(config, train=replace(config.train, passes=1, prompts_per_update=0))
+        for minibatch in minibatches_of(config, experience, group_advantages(rewards, 1e-3), 0):
             policy.zero_grad()
             with RunLog(folder / f"{objective}-{world.rank}", "train", 0, 1, {}, quiet=True) as log:
                 optimizer = Optimizer(policy, config.train.optim, 1)

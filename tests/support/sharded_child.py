@@ -36,6 +36,7 @@ from transformers import PreTrainedModel
 from data.examples import Example
 from data.prompt import Prompt
 from data.stream import PromptStream
+from grpo.config import SFTConfig
 from grpo.engine import gathering, greedy, sampler
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.engine.logprob import completion_logps
@@ -44,9 +45,9 @@ from grpo.engine.packing import pack
 from grpo.engine.products import FORMATS
 from grpo.engine.sampler import Sampling, generate
 from grpo.engine.sharding import is_share, whole
-from grpo.loop import accumulate, minibatches_of
+from grpo.loop import accumulate
 from grpo.loss import OBJECTIVES
-from grpo.minibatch import score
+from grpo.minibatch import minibatches_of, score
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime.parallel import World, balanced_shares, join, leave
@@ -109,9 +110,7 @@ def steps(world: World, folder: Path) -> dict[str, Tensor]:
     with RunLog(folder / f"sft-{world.rank}", "sft", 0, 3, {}, quiet=True) as log:
         training = Training(policy, Optimizer(policy, STRICT, 3), log, COMPUTE, anchor_of(world), world)
         pairs = PromptStream(PAIRS, 6, 0)
-        train_sft(
-            training, pairs, LoopState(), num_steps=3, max_tokens_per_pass=14, after_update=lambda _: False
-        )
+        train_sft(SFTConfig(num_steps=3, max_tokens_per_pass=14), training, pairs, LoopState())
     return result | whole_parameters(policy, "sft")
 
 

@@ -1,4 +1,4 @@
-"""A child of `grpo.study.arms.run_child` that asks its parent to stop, and ends only when the parent has
+"""A child of `grpo.study.children.run_child` that asks its parent to stop, and ends only when the parent has
 asked it in turn.
 """
 

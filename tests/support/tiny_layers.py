@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from grpo.config import EngineConfig, OptimConfig
-from grpo.engine.halves import LOW, exact_parameters, split
+from grpo.engine.halves import LOW, ExactParameters, split
 from grpo.optim import Optimizer
 
 CONFIG = OptimConfig(lr=1e-2, schedule="cosine", warmup_steps=3, weight_decay=0.1, max_grad_norm=0.5)
@@ -56,7 +56,7 @@ def layers() -> nn.Module:
 
 
 def values(model: nn.Module) -> list[Tensor]:
-    return [value.clone() for value in exact_parameters(model).values()]
+    return [value.clone() for value in ExactParameters(model).values()]
 
 
 def are_equal(some: list[Tensor], others: list[Tensor]) -> bool:

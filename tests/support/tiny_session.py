@@ -104,10 +104,12 @@ class Session:
         ) as log:
             prompts = PromptStream(self.examples, self.config.rollout.num_prompts, self.config.seed)
             compute = device.choose("cpu")
-            training = Training(self.policy, self.optimizer, log, compute, world=self.world)
+            training = Training(
+                self.policy, self.optimizer, log, compute, world=self.world, after_update=after
+            )
             prompt = Prompt.of(self.tokenizer)
             task = Task(prompts, prompt, self.reward, self.reference, sampling_of(self.config, prompt))
-            self.state = train_grpo(self.config, training, task, self.state, after_update=after)
+            self.state = train_grpo(self.config, training, task, self.state)
         return self.state
 
     def resume(self) -> None:

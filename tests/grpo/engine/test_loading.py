@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 
 from data.errors import InputError
 from grpo.engine import loading
-from grpo.engine.halves import exact_parameters
+from grpo.engine.halves import ExactParameters
 from grpo.engine.loading import load_model, read_model, read_tensor, stored_tensors
 from grpo.engine.model import load_policy
 from grpo.engine.pretrained import gemma_folder
@@ -105,7 +105,7 @@ def test_halves_are_read_as_such(dtype: torch.dtype, tmp_path: Path, monkeypatch
     ):
         assert all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(values, buffers, strict=True))
     assert {p.grad_dtype for p in found.parameters()} == {torch.float32}
-    assert {value.dtype for value in exact_parameters(found).values()} == {torch.float32}
+    assert {value.dtype for value in ExactParameters(found).values()} == {torch.float32}
 
 
 @pytest.mark.real

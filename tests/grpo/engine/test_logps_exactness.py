@@ -11,13 +11,14 @@ from tiny import EOS, tiny_gemma, tiny_llama
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from grpo.config import Config
 from grpo.engine.logprob import completion_logps
 from grpo.engine.model import output_weight, packed_hidden
 from grpo.engine.packing import pack
 from grpo.engine.products import FORMATS, use_format
 from grpo.engine.sampler import Sampling, generate
 from grpo.loss import Bounds, grpo_loss, token_weights
-from grpo.minibatch import iter_minibatches, score
+from grpo.minibatch import minibatches_of, score
 from grpo.records import Experience
 
 WIDTH = 10
@@ -260,9 +261,7 @@ def test_shared_prefix_update_equals_the_unshared_one(make: Callable, max_tokens
     for share_prefix in (True, False):
         model.zero_grad()
         total = 0.0
-        (update,) = iter_minibatches(
-            experience, rewards - 0.5, passes=1, prompts_per_update=0, aggregation="sequence", seed=(0,)
-        )
+        (update,) = minibatches_of(Config(), experience, rewards - 0.5, 0)
         for micro in update.split(max_tokens, share_prefix):
             logps = completion_logps(model, micro.packed).logps
             value, _ = grpo_loss(

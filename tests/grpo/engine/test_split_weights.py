@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from data.errors import InputError
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.graph_decoder import GraphDecoder
-from grpo.engine.halves import exact_parameters, load_exact, low_halves
+from grpo.engine.halves import ExactParameters, load_exact, low_halves
 from grpo.engine.model import parameter_hash
 from grpo.engine.products import FORMATS, SplitLinear, use_format
 from grpo.engine.sampler import Sampling, decode_in_slots, generate
@@ -103,7 +103,7 @@ def test_exact_values_are_taken_and_given_back_at_the_same_addresses() -> None:
     first = pair(tiny_gemma, "bf16")[1]
     second = pair(partial(tiny_gemma, seed=7), "bf16")[1]
     addresses = [p.data_ptr() for p in second.parameters()]
-    values = exact_parameters(first)
+    values = ExactParameters(first)
     assert {value.dtype for value in values.values()} == {torch.float32}
     for name, value in values.items():
         load_exact(second, name, value)
@@ -133,7 +133,7 @@ def test_the_sampler_reads_high_halves_in_place_also_after_an_update(name: str) 
             assert torch.equal(matrix.weight, torch.cat([module.weight for module in modules]))
     for parameter in plain.parameters():
         parameter.data.mul_(0.9)
-    for key, value in exact_parameters(plain).items():
+    for key, value in ExactParameters(plain).items():
         load_exact(split, key, value)
     second = rollouts()
     assert GraphDecoder.of(split) is decoder

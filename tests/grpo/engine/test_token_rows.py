@@ -25,7 +25,7 @@ from grpo.engine.packing import pack
 from grpo.engine.sampler import Sampling, generate
 from grpo.engine.self_check import check_packing
 from grpo.runtime.parallel import World
-from grpo.stages.duration import count_parameters
+from grpo.stages.duration import model_sizes
 from grpo.stages.hooks import name_ends
 
 CPU = torch.device("cpu")
@@ -151,7 +151,7 @@ def test_the_loss_of_a_router_is_not_added(tmp_path: Path) -> None:
 def test_the_bill_of_memory_counts_all_experts(tmp_path: Path) -> None:
     made("Qwen 3 MoE", tmp_path, num_experts=16)
     model = load_policy(tmp_path, CPU)
-    assert count_parameters(Config(), tmp_path)[0] == sum(p.numel() for p in model.parameters())
+    assert model_sizes(Config(), tmp_path).parameters == sum(p.numel() for p in model.parameters())
 
 
 def test_a_model_without_a_tokenizer_keeps_all_its_rows() -> None:

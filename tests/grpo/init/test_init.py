@@ -17,7 +17,7 @@ from grpo.init.__main__ import main
 from grpo.init.corpus_facts import look
 from grpo.init.text import size_rows, steps_reason
 from grpo.run import main as run
-from grpo.stages import duration
+from grpo.stages import machine
 
 HAN = "天地人"
 TIBETAN = "ཀ་ཁ་ག"
@@ -26,7 +26,7 @@ TIBETAN = "ཀ་ཁ་ག"
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a model, and a cache that has nothing."""
-    monkeypatch.setattr(duration, "matmul_rate", lambda compute: 1e11)
+    monkeypatch.setattr(machine, "matmul_rate", lambda compute: 1e11)
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     shutil.copytree(tiny_folder, tmp_path / "model")
     monkeypatch.chdir(tmp_path)

@@ -14,7 +14,7 @@ from data.errors import InputError
 from grpo.config import Config
 from grpo.config_file import apply_override, build
 from grpo.run import main
-from grpo.runtime.bindings import SHAPES, Change, progress_of, refused_changes, stages_of
+from grpo.runtime.bindings import SHAPES, progress_of, refused_changes, stages_of
 from grpo.runtime.run_folder import claim_folder, differences, flat, plain, write_config
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -106,7 +106,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def states_with(override: str, folders: dict[str, Path], config: Config) -> str:
     """In which states a change of `config` is free: "1101"."""
     new = with_overrides(config, override)
-    changes = [Change(*one) for one in differences(plain(config), plain(new))]
+    changes = differences(plain(config), plain(new))
     assert [change.key for change in changes] == [override.partition("=")[0]]
     refusals = (any(refused_changes(changes, new, progress_of(folder))) for folder in folders.values())
     return "".join("01"[not is_refused] for is_refused in refusals)

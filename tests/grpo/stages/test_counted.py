@@ -11,9 +11,8 @@ from tiny_study import write_study
 from grpo.config_file import load_config
 from grpo.run import main
 from grpo.runtime import device
-from grpo.stages import duration
-from grpo.stages.counted import counted_config
-from grpo.stages.dry_run import Inputs, open_inputs
+from grpo.stages import machine
+from grpo.stages.dry_run import Inputs, counted_config, open_inputs
 from grpo.stages.duration import SPREAD, UNCOUNTED_SPREAD, spread, typical_lengths
 from grpo.stages.plan import corpus_pairs
 from grpo.stages.token_limits import known_limits
@@ -25,7 +24,7 @@ OPEN = ("model.max_prompt_tokens=0", "rollout.max_new_tokens=0")
 
 @pytest.fixture(autouse=True)
 def given_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duration, "matmul_rate", lambda compute: 1e5)
+    monkeypatch.setattr(machine, "matmul_rate", lambda compute: 1e5)
 
 
 def test_the_lengths_are_those_that_the_run_counts(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from grpo.run import main
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import write_config
-from grpo.stages import duration
+from grpo.stages import machine
 from grpo.stages.context import Run
 from grpo.stages.dry_run import is_manifest_of, open_inputs
 from grpo.stages.mixing import repeat_note, stream_of
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 @pytest.fixture(autouse=True)
 def given_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duration, "matmul_rate", lambda compute: 1e11)
+    monkeypatch.setattr(machine, "matmul_rate", lambda compute: 1e11)
 
 
 def bad_lines(path: Path) -> None:

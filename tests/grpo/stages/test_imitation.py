@@ -58,13 +58,13 @@ def test_strong_sft_sees_the_prompts_of_grpo_with_their_references(
     """Step by step into the third epoch."""
     streams: dict[str, Any] = {}
 
-    def grpo(*inputs: Any, **more: Any) -> Any:
+    def grpo(*inputs: Any) -> Any:
         streams["grpo"] = inputs[2].prompts
-        return train_grpo(*inputs, **more)
+        return train_grpo(*inputs)
 
-    def sft(*inputs: Any, **more: Any) -> Any:
-        streams["sft"] = inputs[1]
-        return train_sft(*inputs, **more)
+    def sft(*inputs: Any) -> Any:
+        streams["sft"] = inputs[2]
+        return train_sft(*inputs)
 
     monkeypatch.setattr(reinforcement, "train_grpo", grpo)
     monkeypatch.setattr(imitate, "train_sft", sft)
@@ -89,9 +89,9 @@ def test_an_update_of_strong_sft_has_the_gradient_of_plain_nll(
     batches = []
     gradients = []
 
-    def sft(*inputs: Any, **more: Any) -> Any:
-        batches.append(inputs[1].at(0))
-        return train_sft(*inputs, **more)
+    def sft(*inputs: Any) -> Any:
+        batches.append(inputs[2].at(0))
+        return train_sft(*inputs)
 
     def step(self: Optimizer) -> dict[str, float]:
         gradients.append([p.grad.clone() for p in self.parameters if p.grad is not None])
@@ -246,9 +246,9 @@ def test_a_warm_start_on_the_first_pairs_only(
 ) -> None:
     streams = []
 
-    def sft(*inputs: Any, **more: Any) -> Any:
-        streams.append(list(inputs[1].examples))
-        return train_sft(*inputs, **more)
+    def sft(*inputs: Any) -> Any:
+        streams.append(list(inputs[2].examples))
+        return train_sft(*inputs)
 
     monkeypatch.setattr(warm_start, "train_sft", sft)
     for number in (0, 5, 10**6):

@@ -148,13 +148,6 @@ def test_an_own_head() -> None:
     assert host.update["reference"] == 2 * (2 * 300 + 200)
 
 
-def test_one_pass_has_activations_or_gradients() -> None:
-    bill = memory_bill(SIZES, replace(WORK, is_one_pass=True), FP16)
-    assert (bill.update["gradients"], bill.update["activations"]) == (0, 16 * 2 * LAYER)
-    short = memory_bill(SIZES, replace(WORK, is_one_pass=True, pass_tokens=1), FP16)
-    assert (short.update["gradients"], short.update["activations"]) == (4000, 0)
-
-
 def test_four_processes_share_the_models() -> None:
     """A quarter of weights, moments, gradients and reference each; two whole layers and the embedding twice."""
     plain = memory_bill(SIZES, WORK, FP16)
@@ -165,9 +158,9 @@ def test_four_processes_share_the_models() -> None:
 
 
 def test_the_cheapest_mode_that_fits() -> None:
-    """Candidates come by their price; a step in the backward pass needs one pass and no anchor."""
+    """Candidates come by their price."""
     order = [settings for _, settings in candidates(MemoryModes())]
-    assert len(order) == len(set(order)) == 2**6 - 1
+    assert len(order) == len(set(order)) == 2**5 - 1
     assert order[:3] == [
         "engine.frozen=host",
         "engine.gradient_checkpointing=true",
@@ -184,7 +177,6 @@ def test_the_cheapest_mode_that_fits() -> None:
             SIZES, replace(WORK, modes=modes), FORMATS["bf16" if modes.weights == "split" else "fp16"]
         ).peak
         for modes, _ in candidates(MemoryModes())
-        if not modes.step_in_backward
     )
     found = cheapest_fit(SIZES, WORK, FP16, least)
     assert found is not None and found[1].peak == least

@@ -17,6 +17,7 @@ from data.corpora_config import CorpusConfig
 from data.errors import InputError
 from grpo.config import (
     AnchorConfig,
+    Config,
     EngineConfig,
     ProtectionConfig,
     ReplayConfig,
@@ -27,8 +28,12 @@ from grpo.engine.extended import extend
 from grpo.engine.packing import Packed
 from grpo.engine.self_check import check_packing
 from grpo.runtime import device
-from grpo.stages.duration import count_parameters, model_sizes, stage_flops
+from grpo.stages.duration import model_sizes, stage_flops
 from grpo.stages.plan import corpus_pairs, make_plan
+
+
+def flops_of(config: Config) -> tuple[float, float]:
+    return stage_flops(config, model_sizes(config, None))
 
 
 def test_counts_follow_from_the_medians_of_the_corpus(tmp_path: Path) -> None:
@@ -60,7 +65,7 @@ def test_imitation_costs_what_it_does_and_no_more(tmp_path: Path) -> None:
     for method in ("grpo", "sft", "best_of_group"):
         config = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, method=method))
         plans[method] = make_plan(config, None, device.choose("cpu"))
-        flops[method] = stage_flops(config, None)
+        flops[method] = flops_of(config)
     pair = 6 * (100e6 * 60 + 31e6 * 20)
     sampling = 2 * 131e6 * 32 * 20 + 2 * 100e6 * 4 * 40
     assert flops["sft"] == (pytest.approx(10 * 4 * pair), pytest.approx(5 * 4 * pair))
@@ -77,8 +82,11 @@ def test_an_anchor_costs_a_pass_of_both_models_an_update(tmp_path: Path) -> None
     two = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, prompts_per_update=2))
     both = replace(two, anchor=AnchorConfig(sft=1.0, train=0.5, batch_size=2))
     once = replace(two, anchor=replace(both.anchor, train=0.0))
-    assert stage_flops(once, None) == (stage_flops(both, None)[0], stage_flops(two, None)[1])
-    more = [b - a for a, b in zip(stage_flops(two, None), stage_flops(both, None), strict=True)]
+    assert flops_of(once) == (
+        flops_of(both)[0],
+        flops_of(two)[1],
+    )
+    more = [b - a for a, b in zip(flops_of(two), flops_of(both), strict=True)]
     assert more == [pytest.approx(10 * 8 * 131e6 * 128), pytest.approx(5 * 2 * 8 * 131e6 * 128)]
     plans = [make_plan(config, None, device.choose("cpu")) for config in (two, both)]
     assert plans[1].memory_bytes - plans[0].memory_bytes == 4 * 131_000_000
@@ -91,17 +99,17 @@ def test_rivals_against_forgetting_by_hand(tmp_path: Path) -> None:
     plain = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, method="sft"))
     body, head = 100e6, 31e6
     replay = replace(plain, replay=ReplayConfig(train=0.2))
-    assert stage_flops(replay, None)[1] == pytest.approx(5 * 4 * 6 * (body * 65 + head * 25))
+    assert flops_of(replay)[1] == pytest.approx(5 * 4 * 6 * (body * 65 + head * 25))
     asft = replace(plain, token_loss=TokenLossConfig(train="asft"))
     extra = 5 * 4 * (2 * (body * 60 + head * 20) + 6 * head * 20)
-    assert stage_flops(asft, None)[1] - stage_flops(plain, None)[1] == pytest.approx(extra)
+    assert flops_of(asft)[1] - flops_of(plain)[1] == pytest.approx(extra)
     for kind, flops, stored in (
         ("shield", 2 * body, 2 * 100e6),
         ("l2", 0, 4 * 131e6),
         ("ewc", 6 * 131e6, 8 * 131e6),
     ):
         config = replace(plain, protection=ProtectionConfig(sft=kind, texts=10))  # type: ignore[arg-type]
-        more = stage_flops(config, None)[0] - stage_flops(plain, None)[0]
+        more = flops_of(config)[0] - flops_of(plain)[0]
         assert more == pytest.approx(640 * flops, abs=1)
         plans = [make_plan(one, None, device.choose("cpu")).training_bytes for one in (plain, config)]
         assert plans[1] - plans[0] == pytest.approx(stored, abs=2)
@@ -174,10 +182,9 @@ def test_each_of_several_corpora_has_test_items(tmp_path: Path) -> None:
 
 def test_parameters_are_read_from_the_folder(tiny_folder: Path) -> None:
     model = tiny_gemma()
-    assert count_parameters(CONFIG, tiny_folder) == (
-        sum(p.numel() for p in model.parameters()),
-        model.get_output_embeddings().weight.numel(),
-    )
+    sizes = model_sizes(CONFIG, tiny_folder)
+    assert sizes.parameters == sum(p.numel() for p in model.parameters())
+    assert sizes.embedding == model.get_output_embeddings().weight.numel()
 
 
 @pytest.mark.parametrize(("make", "spare", "grown"), [(tiny_gemma, 0, 9), (tiny_llama, 5, 4)])

@@ -10,19 +10,17 @@ import torch
 from grpo.config_file import load_config
 from grpo.engine.products import FORMATS
 from grpo.runtime.device import Compute
-from grpo.stages import duration
-from grpo.stages.card_bill import Card
+from grpo.stages.machine import Machine
 from grpo.study.config import load_study
 from grpo.study.cost import make_bill
 
-H100 = Card(memory=80_000_000_000, product_rate=790e12, copy_rate=3.0e12)
+H100 = Machine(790e12, FORMATS["fp16"], memory=80_000_000_000, copy_rate=3.0e12)
 
 
 def test_it_has_26_arms_at_three_rates_and_three_seeds_in_two_hours_by_its_bill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(duration, "matmul_rate", lambda compute: H100.product_rate)
-    monkeypatch.setattr(duration, "measure_card", lambda compute, rate: H100)
+    monkeypatch.setattr(Machine, "of", lambda compute: H100)
     study = load_study("configs/study_gpu.toml", [f"study_dir={tmp_path}/study"])
     rates = Counter(arm.name.rpartition("_")[0] for arm in study.arms)
     assert (len(rates), len(study.arms), len(study.seeds), study.side_by_side) == (27, 79, 3, 6)

@@ -14,9 +14,8 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_the_target_is_the_mean_over_the_corpora(
-    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_folder: Path, corpus: Path, tmp_path: Path, children: Children
 ) -> None:
-    children = Children(monkeypatch)
     argv = write_study(tmp_path, corpus, tiny_folder)
     use_both_directions(tmp_path / "tiny.toml")
     file = tmp_path / "study.toml"

@@ -19,16 +19,17 @@ from grpo.stages.context import Run
 from grpo.stages.evaluate import Measures
 from grpo.study import points, tasks
 from grpo.study.__main__ import Work, bill_of, main
-from grpo.study.arms import SAMPLES, run_child, share_samples, share_start
+from grpo.study.arms import SAMPLES, share_samples, share_start
+from grpo.study.children import Job, run_child
 from grpo.study.config import ArmConfig, SequenceConfig, Study, TransferConfig, load_study
-from grpo.study.cost import ArmBill, Bill, make_bill, models_on_disk
+from grpo.study.cost import ArmBill, Bill, Time, make_bill, models_on_disk
 from grpo.study.points import interpolate, points_on_front, prune
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_what_a_child_prints_is_named_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_child(["grpo.run", "--config", "nowhere.toml"], "arm seed0", tmp_path / "new") == 2
+    assert run_child(Job(["grpo.run", "--config", "nowhere.toml"], "arm seed0", tmp_path / "new")) == 2
     printed = capsys.readouterr().out
     assert printed.startswith("arm seed0 | error: nowhere.toml: cannot be read")
     assert (tmp_path / "new" / "log.txt").read_text(encoding="utf-8") == printed.removeprefix("arm seed0 | ")
@@ -37,7 +38,7 @@ def test_what_a_child_prints_is_named_and_kept(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_is_passed_on_and_the_child_may_save(name: str, tmp_path: Path) -> None:
     with pytest.raises(Interrupted) as stopped:
-        run_child(["tests.support.study_child", name], "arm", tmp_path)
+        run_child(Job(["tests.support.study_child", name], "arm", tmp_path))
     assert stopped.value.args == (signal.Signals[name],)
     assert (tmp_path / "log.txt").read_text(encoding="utf-8") == "working\nsaved\n"
 
@@ -202,7 +203,7 @@ def test_the_bill_comes_first_and_leaves_nothing_behind(
 
 def test_what_is_done_is_not_billed_again(study: Study) -> None:
     arms = [ArmBill(ArmConfig("a"), 100.0, 2, 1, 1, True), ArmBill(ArmConfig("b"), 30.0, 3, 1, 1, False)]
-    bill = Bill(tuple(arms), 2, 0.0, 10.0, 5.0, 1, 2e9, False)
+    bill = Bill(tuple(arms), 2, 0.0, 10.0, Time(5.0), 1, 2e9, False)
     assert bill.points == 1 + 2 * 3 and bill.seconds == 2 * 30 + 7 * 10 + 5
     assert bill.summary().startswith(
         "bill: about 2 min on this machine (training 1 min + 7 points 1 min + transfer 5 s), 2.0 GB"
@@ -212,9 +213,10 @@ def test_what_is_done_is_not_billed_again(study: Study) -> None:
 def test_each_part_of_the_bill_has_the_range_of_its_own_corpus() -> None:
     """20 hours of the study's own, and of transfer 4 whose texts are not counted."""
     arms = (ArmBill(ArmConfig("a"), 72_000.0, 0, 1, 1, False),)
-    bill = Bill(arms, 1, 0.0, 0.0, 4 * 3600.0, 0, 2e9, False, spread=(0.5, 2.0))
+    bill = Bill(arms, 1, 0.0, 0.0, Time(4 * 3600.0), 0, 2e9, False, spread=(0.5, 2.0))
     assert bill.likely_time() == "likely 11.0 to 52.0 hours, of them transfer 60 min to 12.0 hours"
-    both = replace(bill, sequence_seconds=3600.0, sequence_spread=(0.5, 2.0), transfer_spread=(0.5, 2.0))
+    narrow = 0.5, 2.0
+    both = replace(bill, sequence=Time(3600.0, narrow), transfer=Time(4 * 3600.0, narrow))
     assert both.likely_time() == (
         "likely 12.5 to 50.0 hours, of them transfer 2.0 to 8.0 hours and sequence 30 min to 2.0 hours"
     )
@@ -229,10 +231,10 @@ def test_the_lengths_of_another_task_are_counted(study: Study, tmp_path: Path) -
         sequence=SequenceConfig((config,), {"sft": ("train.method=sft",)}),
     )
     counted = bill_of(Work(more, more.arms, (0,), ()))
-    assert (counted.spread, counted.transfer_spread, counted.sequence_spread) == ((0.5, 2.0),) * 3
+    assert (counted.spread, counted.transfer.spread, counted.sequence.spread) == ((0.5, 2.0),) * 3
     compute = device.choose("cpu", "auto")
     uncounted = make_bill(more, more.arms, (0,), None, compute)
-    assert uncounted.transfer_spread == uncounted.sequence_spread == (0.25, 3.0)
+    assert uncounted.transfer.spread == uncounted.sequence.spread == (0.25, 3.0)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,14 @@
 """A sequence of two tasks on the tiny model: each stage begins where the one before ended, and all are judged alike."""
 
 import json
-from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_run import CONFIG
+from tiny_study import Children, quick_task, two_tasks
 
 from data.errors import InputError
 from eval.study.sequence import sequence_figures
-from grpo.run import main
 from grpo.study import sequence
 from grpo.study.config import ArmConfig, SequenceConfig, Study, load_study
 from grpo.study.files import keep_files
@@ -23,47 +20,21 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 @pytest.fixture
 def study(tmp_path: Path, corpus: Path, tiny_folder: Path) -> Study:
     """The second task is the same pairs turned round; one recipe is SFT, in both stages of it."""
-    text = CONFIG.format(run=tmp_path / "unused", corpus=corpus, model=tiny_folder)
-    for name, more in (("there", ""), ("back", "reverse = true\n")):
-        (tmp_path / f"{name}.toml").write_text(text.replace("[data]\n", f"[data]\n{more}"), encoding="utf-8")
-    settings = (
-        f"reward.encoder=static:{tiny_folder}",
-        "threads=1",
-        "sft.num_steps=2",
-        "sft.max_completion_tokens=64",
-        "prompt.template=plain",  # by default the second task, which writes Tibetan, is asked in English words
-    )
+    tasks = two_tasks(tmp_path, corpus, tiny_folder)
+    # by default the second task, which writes Tibetan, is asked in English words
+    settings = (*quick_task(tiny_folder), "prompt.template=plain")
     recipe = ("train.method=sft", "train.num_steps=2", "train.optim.lr=1e-2")
-    tasks = (str(tmp_path / "there.toml"), str(tmp_path / "back.toml"))
     return Study(
         str(tmp_path / "study"), tasks[0], arms=(ArmConfig("sft"),), settings=settings[:2],
         sequence=SequenceConfig(tasks, {"sft": recipe}, settings),
     )  # fmt: skip
 
 
-@pytest.fixture
-def children(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Runs that start no process of their own; who was called."""
-    names: list[str] = []
-
-    def run_here(command: Sequence[str], name: str, folder: Path, keep: Sequence[int] = ()) -> int:
-        names.append(name)
-        with (
-            open(folder / "log.txt", "a", encoding="utf-8") as log,
-            redirect_stdout(log),
-            redirect_stderr(log),
-        ):
-            return main(list(command)[1:])
-
-    monkeypatch.setattr(sequence, "run_child", run_here)
-    return names
-
-
 def test_each_stage_goes_on_from_the_last_and_is_measured_on_all_tasks(
-    study: Study, children: list[str]
+    study: Study, children: Children
 ) -> None:
     run_sequence(study, 0, print)
-    assert children == ["sequence sft there seed0", "sequence sft back seed0"]
+    assert children.names == ["sequence sft there seed0", "sequence sft back seed0"]
     folder = study.folder / "sequence"
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
     models = [("untouched", 0), ("sft", 1), ("sft", 2)]
@@ -85,9 +56,8 @@ def test_each_stage_goes_on_from_the_last_and_is_measured_on_all_tasks(
     assert row["forward"]["value"] == pytest.approx(chrf["sft-1-back-seed0"] - chrf["untouched-0-back-seed0"])
 
     (folder / "sft-2-back-seed0.json").unlink()
-    children.clear()
     run_sequence(study, 0, print)
-    assert children == [] and (folder / "sft-2-back-seed0.json").exists()
+    assert children.names == [] and (folder / "sft-2-back-seed0.json").exists()
 
 
 def test_a_recipe_that_fails_is_named(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,48 +39,34 @@ def test_a_stop_reaches_all_children_and_starts_no_other(tmp_path: Path) -> None
     assert not (tmp_path / "c").exists()
 
 
-class Commands:
-    """In place of processes: the commands of `run_children`, called one after the other, and how many at a time."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, inner: Children):
-        self.inner = inner
-        self.calls: list[tuple[list[str], int]] = []
-        for module in ("grpo.study.__main__", "grpo.study.arms"):
-            monkeypatch.setattr(f"{module}.run_children", self)
-
-    def __call__(self, jobs: Sequence[Job], at_most: int) -> list[int]:
-        if jobs:
-            self.calls.append(([job.name for job in jobs], at_most))
-        return [self.run(job) for job in jobs]
-
-    def run(self, job: Job) -> int:
-        module, *argv = job.command
-        return (
-            main(argv) if module == "grpo.study" else self.inner(job.command, job.name, job.folder, job.keep)
-        )
-
-
 @pytest.mark.usefixtures("own_cache")
 def test_each_arm_is_a_command_and_one_that_fails_is_named(
     corpus: Path,
     tiny_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    children: Children,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    children = Children(monkeypatch)
-    commands = Commands(monkeypatch, children)
+    calls: list[tuple[list[str], int]] = []
+
+    def watched(jobs: Sequence[Job], at_most: int) -> list[int]:
+        calls.extend([([job.name for job in jobs], at_most)] * bool(jobs))
+        return run_children(jobs, at_most)
+
+    for module in ("grpo.study.__main__", "grpo.study.arms"):
+        monkeypatch.setattr(f"{module}.run_children", watched)
     argv = [*write_study(tmp_path, corpus, tiny_folder), "side_by_side=3"]
     children.broken["grpo seed0"] = -9
     assert main([*argv, *PARTS]) == 1
-    assert commands.calls == [(["warm_start seed0"], 3), (["grpo seed0", "sft seed0"], 3)]
+    assert [calls[0], calls[-1]] == [(["warm_start seed0"], 3), (["grpo seed0", "sft seed0"], 3)]
     place = tmp_path / "study" / "commands" / "grpo-seed0"
     assert f"error: grpo seed0, failed (exit code 1); see {place / 'log.txt'}" in capsys.readouterr().err
     assert sorted(points(tmp_path)) == ["sft-2", "sft-4", "untouched-0", "warm_start-0"]
     children.broken.clear()
-    commands.calls.clear()
+    calls.clear()
     assert main([*argv, *PARTS]) == 0
-    assert commands.calls == [(["grpo seed0"], 3)]  # what is finished starts no command
+    assert calls[-1] == (["grpo seed0"], 3)  # what is finished starts no command
     assert sorted(points(tmp_path)) == ["grpo-2", "grpo-4", "sft-2", "sft-4", "untouched-0", "warm_start-0"]
 
 

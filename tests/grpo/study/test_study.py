@@ -22,11 +22,6 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 ARMS = ["grpo-2", "grpo-4", "sft-2", "sft-4"]
 
 
-@pytest.fixture
-def children(monkeypatch: pytest.MonkeyPatch) -> Children:
-    return Children(monkeypatch)
-
-
 @dataclass
 class Whole:
     """A study that ran undisturbed: its folder, its command, which children it had."""

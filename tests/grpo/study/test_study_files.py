@@ -1,9 +1,10 @@
 """A study works from copies of its files: an edit on the way changes no arm, and another base is refused."""
 
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tiny_study import PANEL, write_study
@@ -14,9 +15,10 @@ from grpo.config_file import load_config
 from grpo.run import arguments
 from grpo.runtime.run_folder import claim_folder
 from grpo.study.__main__ import main
+from grpo.study.arms import has_warm_start
+from grpo.study.children import Job
 from grpo.study.config import Study, load_study
 from grpo.study.files import check_base, keep_files
-from grpo.study.points import check_warm_starts
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 CLIP = "loss.clip_low"
@@ -33,21 +35,21 @@ class Reader:
     configs: dict[str, Config] = field(default_factory=dict)
     studies: list[Study] = field(default_factory=list)
 
-    def __call__(self, command: Sequence[str], name: str, folder: Path, keep: Sequence[int] = ()) -> int:
-        module, *argv = command
+    def __call__(self, job: Job) -> Any:
+        module, *argv = job.command
         options = arguments(argv) if module == "grpo.run" else None
         if options is not None:
-            self.configs[name] = load_config(options.config, options.overrides)
+            self.configs[job.name] = load_config(options.config, options.overrides)
         else:
             self.studies.append(load_study(argv[1], argv[2 : argv.index("--arms")]))
-        if name.startswith("warm_start"):
-            (folder / "warm_start").mkdir(parents=True)
-            (folder / "corpus.json").write_text("{}", encoding="utf-8")
+        if job.name.startswith("warm_start"):
+            (job.folder / "warm_start").mkdir(parents=True)
+            (job.folder / "corpus.json").write_text("{}", encoding="utf-8")
         edit(self.base, CLIP, "0.4")
         self.file.write_text(
             self.file.read_text(encoding="utf-8").replace("threads=1", "threads=2"), encoding="utf-8"
         )
-        return 0
+        return SimpleNamespace(process=SimpleNamespace(poll=lambda: 0), close=lambda: 0)
 
 
 def edit(file: Path, key: str, value: str) -> None:
@@ -69,8 +71,7 @@ def argv(corpus: Path, tiny_folder: Path, tmp_path: Path) -> list[str]:
 @pytest.fixture
 def reader(argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     reader = Reader(tmp_path / "tiny.toml", tmp_path / "study.toml")
-    for module in ("grpo.study.__main__", "grpo.study.arms"):
-        monkeypatch.setattr(f"{module}.run_child", reader)
+    monkeypatch.setattr("grpo.study.children.Child", reader)
     monkeypatch.setattr("eval.forgetting.tax.load_tax_panel", lambda cache, extended: PANEL)
     return reader
 
@@ -155,7 +156,7 @@ def test_points_are_not_measured_by_other_settings_than_the_warm_start_was_made_
     folder = study.warm_start_folder(0)
     (folder / "warm_start").mkdir(parents=True)
     claim_folder(study.warm_start_config(0), folder)
-    check_warm_starts(study, [0])
+    assert has_warm_start(study, 0)
     settings = [*study.settings, "eval.max_new_tokens=7"]
     with pytest.raises(InputError, match=r"this run was made with eval\.max_new_tokens = \d+, not 7"):
-        check_warm_starts(load_study(argv[1], [f"settings={settings}"]), [0])
+        has_warm_start(load_study(argv[1], [f"settings={settings}"]), 0)

@@ -4,22 +4,18 @@ finished is skipped.
 
 import json
 import shutil
-from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_run import CONFIG
+from tiny_study import quick_task, two_tasks
 
 from data.errors import InputError
 from eval.study.transfer import transfer_figures
-from grpo.run import main
-from grpo.study import transfer
 from grpo.study.config import ArmConfig, Study, TransferConfig
 from grpo.study.transfer import Course, run_transfer
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = pytest.mark.usefixtures("own_cache", "children")
 
 
 @pytest.fixture
@@ -27,44 +23,14 @@ def study(tmp_path: Path, corpus: Path, tiny_folder: Path) -> Study:
     """A study that has trained one arm, whose result is the tiny model itself; the other task is the same
     pairs turned round.
     """
-    config = tmp_path / "tiny.toml"
-    other = tmp_path / "other.toml"
-    text = CONFIG.format(run=tmp_path / "unused", corpus=corpus, model=tiny_folder)
-    config.write_text(text, encoding="utf-8")
-    other.write_text(text.replace("[data]", "[data]\nreverse = true"), encoding="utf-8")
-    quick = (
-        f"reward.encoder=static:{tiny_folder}",
-        "threads=1",
-        "sft.num_steps=2",
-        "sft.max_completion_tokens=64",
-    )
-    other_task = TransferConfig(str(other), examples=(4, 8), starts=("untouched", "grpo"), settings=quick)
+    there, back = two_tasks(tmp_path, corpus, tiny_folder)
+    quick = quick_task(tiny_folder)
     made = Study(
-        str(tmp_path / "study"),
-        str(config),
-        settings=quick[:2],
-        arms=(ArmConfig("grpo"),),
-        transfer=other_task,
-    )
+        str(tmp_path / "study"), there, settings=quick[:2], arms=(ArmConfig("grpo"),),
+        transfer=TransferConfig(back, examples=(4, 8), starts=("untouched", "grpo"), settings=quick),
+    )  # fmt: skip
     shutil.copytree(tiny_folder, made.arm_folder("grpo", 0) / "policy")
     return made
-
-
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs that start no process of their own: those are test_study's business, and this saves their
-    imports.
-    """
-
-    def run_here(command: Sequence[str], name: str, folder: Path, keep: Sequence[int] = ()) -> int:
-        with (
-            open(folder / "log.txt", "a", encoding="utf-8") as log,
-            redirect_stdout(log),
-            redirect_stderr(log),
-        ):
-            return main(list(command)[1:])
-
-    monkeypatch.setattr(transfer, "run_child", run_here)
 
 
 def results(study: Study) -> dict[str, dict]:
@@ -74,7 +40,6 @@ def results(study: Study) -> dict[str, dict]:
     }
 
 
-@pytest.mark.usefixtures("in_process")
 def test_every_start_learns_from_every_number_of_examples_and_all_are_judged_alike(
     study: Study, tiny_folder: Path
 ) -> None:

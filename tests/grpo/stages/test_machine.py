@@ -12,29 +12,28 @@ from invented_bill import CONFIG, SIZES, WORK
 from grpo.config import Config, EngineConfig, SFTConfig, TrainConfig
 from grpo.engine.products import FORMATS
 from grpo.runtime import device
-from grpo.stages import duration, plan
-from grpo.stages.card_bill import Card, copy_rate, decode_seconds, training_seconds
+from grpo.stages import plan
+from grpo.stages.machine import Machine, copy_rate
 
-CARD = Card(memory=100_000_000_000, product_rate=1e12, copy_rate=1e10)
+CARD = Machine(1e12, FORMATS["fp16"], memory=100_000_000_000, copy_rate=1e10)
 
 
 def test_decode_step_by_hand() -> None:
     """Half way there are 3 x 5 + 6 x 3.5 tokens: 1,152 bytes, beside 2,000 of weights; two layers of .05 ms."""
     card = replace(CARD, copy_rate=1e4)
-    assert decode_seconds(SIZES, WORK, FORMATS["fp16"], card) == pytest.approx(0.3152 + 2 * 5e-5)
+    assert card.token_seconds(SIZES, WORK) == pytest.approx(0.3152 + 2 * 5e-5)
 
 
 def test_training_by_hand() -> None:
     """A fifth of the product rate, 3.5 % of it for a small model; an update has a least time, 8 ms a layer."""
-    assert training_seconds(1e12, SIZES, CARD) == pytest.approx(1 / 0.035)
-    assert training_seconds(1e12, SIZES, CARD, updates=10) == pytest.approx(1 / 0.035)
-    assert training_seconds(1e12, SIZES, CARD, updates=5000) == pytest.approx(5000 * 2 * 8e-3)
-    assert training_seconds(1e12, replace(SIZES, parameters=10**9), CARD) == pytest.approx(5.0)
+    assert CARD.training_seconds(1e12, SIZES) == pytest.approx(1 / 0.035)
+    assert CARD.training_seconds(1e12, SIZES, updates=10) == pytest.approx(1 / 0.035)
+    assert CARD.training_seconds(1e12, SIZES, updates=5000) == pytest.approx(5000 * 2 * 8e-3)
+    assert CARD.training_seconds(1e12, replace(SIZES, parameters=10**9)) == pytest.approx(5.0)
 
 
-def card_plan(monkeypatch: pytest.MonkeyPatch, config: Config, card: Card = CARD) -> plan.Plan:
-    monkeypatch.setattr(duration, "matmul_rate", lambda compute: card.product_rate)
-    monkeypatch.setattr(duration, "measure_card", lambda compute, rate: replace(card, product_rate=rate))
+def card_plan(monkeypatch: pytest.MonkeyPatch, config: Config, card: Machine = CARD) -> plan.Plan:
+    monkeypatch.setattr(Machine, "of", lambda compute: card)
     return plan.make_plan(config, None, device.Compute(torch.device("cuda"), FORMATS["fp16"]))
 
 
