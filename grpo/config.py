@@ -59,6 +59,7 @@ class SFTConfig:
 
     num_steps: int = 60  # updates of the warm start; 0 = no warm start
     batch_size: int = 32  # pairs an update
+    pairs: Literal["own", "all"] = "own"  # those of its part of the corpus, or also those of the later stage
     max_pairs: int = 0  # the first so many pairs; 0 = all
     max_completion_tokens: int = 0  # longest reference text; 0 = as the corpus needs
     max_tokens_per_pass: int = 2048  # packed tokens of a forward pass; 0 = by the free memory

@@ -201,8 +201,12 @@ def corpus_rules(config: Config) -> list[Rule]:
             f"prompt.{', prompt.'.join(labels)} would name every language of data.corpora so; leave it out",
         ),
         (
-            data.warm_start_share == 0 and config.sft.num_steps > 0 and not has_warm_start,
-            f"data.warm_start_share = 0.0 leaves no pairs for sft.num_steps = {config.sft.num_steps}; raise one, or write 0 for both",
+            data.warm_start_share == 0
+            and config.sft.num_steps > 0
+            and config.sft.pairs == "own"
+            and not has_warm_start,
+            f"data.warm_start_share = 0.0 leaves no pairs for sft.num_steps = {config.sft.num_steps}; write "
+            "sft.pairs='all' to learn from those of the later stage too, raise the share, or write 0 for both",
         ),
         (
             data.dev_size == 0 and isinstance(threshold, str),

@@ -41,6 +41,7 @@ ADDED = {
     "engine.frozen": "device",
     "parallel.mode": "data",
     "parallel.patience": 60.0,
+    "sft.pairs": "own",
     "sft.optim.name": "adamw",
     "train.optim.name": "adamw",
     "sft.optim.lower_lr_share": 1.0,

@@ -16,7 +16,7 @@ from data.examples import Example
 from data.grams import Ints
 from data.prepare import Corpus
 from data.prompt import Prompt
-from data.records import Selection
+from data.records import Chain, Selection
 from grpo.config import Config
 from grpo.engine.self_check import Need
 
@@ -124,6 +124,11 @@ def fit(part: str, candidates: Sequence[Example], prompt: Prompt, limits: Mappin
     return Fit(part, candidates, limits, dict(zip(limits, table.T, strict=False)), table[:, -1] > 0)
 
 
+def warm_start_pairs(config: Config, corpus: Corpus) -> Sequence[Example]:
+    """What the warm start learns from: its part of the corpus, by sft.pairs = "all" also that of the stage behind it."""
+    return Chain([corpus.warm_start, corpus.train]) if config.sft.pairs == "all" else corpus.warm_start
+
+
 def prompt_limits(config: Config) -> dict[str, int]:
     """What keeps an example out whose reference text is only compared with."""
     return {PROMPT: config.model.max_prompt_tokens}
@@ -148,7 +153,8 @@ def fits(corpus: Corpus, prompt: Prompt, config: Config) -> dict[str, Fit]:
             )
     by_part = {name: fit(name, examples, prompt, prompt_limits(config)) for name, examples in parts.items()}
     if config.sft.num_steps:
-        by_part["warm_start"] = fit("warm_start", corpus.warm_start, prompt, pair_limits(config))
+        pairs = warm_start_pairs(config, corpus)
+        by_part["warm_start"] = fit("warm_start", pairs, prompt, pair_limits(config))
     return by_part
 
 

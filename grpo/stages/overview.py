@@ -12,6 +12,7 @@ from eval.forgetting.languages import foreign_note
 from grpo.config import WITHOUT_REWARD, Config
 from grpo.config_file import changed_settings, toml_value
 from grpo.stages.context import shots_and_others
+from grpo.stages.lengths import warm_start_pairs
 from grpo.stages.dry_run import Inputs
 from grpo.stages.mixing import repeat_note
 from grpo.stages.plan import Plan
@@ -64,7 +65,7 @@ def notes_of(config: Config, inputs: Inputs) -> list[str]:
     if config.eval.probes:
         notes.append(foreign_note(asdict(config)))
     if inputs.corpus and config.sft.num_steps:
-        num_pairs = len(inputs.corpus.warm_start)
+        num_pairs = len(warm_start_pairs(config, inputs.corpus))
         most = config.sft.max_pairs or num_pairs
         notes.append(repeat_note("sft.batch_size", config.sft.batch_size, min(num_pairs, most)))
     if inputs.corpus and config.train.num_steps and config.train.method != "recovery":

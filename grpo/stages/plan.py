@@ -47,6 +47,7 @@ LAYER_PARAMETERS = 12  # of a layer, in squares of its width: attention 4, feed-
 LAYERS = 36
 CHECKPOINTED = 0.2  # of the activations stay with gradient checkpointing
 ROOM = 0.88  # of an accelerator's memory that a bill may take: a peak was 12 % above it (docs/performance.md)
+TOO_MUCH = "too much for it, as a step may take 12 % more than counted"
 PROCESSES = (2, 4, 8, 16, 32, 64)  # that share a model
 OWN_BYTES = 1e9  # of a process with its libraries
 PAIR_BYTES = 120  # of a pair of the corpus, whose texts stay on disk: places, lengths, an order; measured
@@ -243,7 +244,7 @@ def card_bill(config: Config, sizes: ModelSizes, machine: Machine, packed: float
     """`packed`: tokens of a step."""
     work = step_work(config, packed)
     memory = memory_bill(sizes, work, machine.format)
-    is_over = memory.peak > machine.memory
+    is_over = memory.peak > ROOM * machine.memory
     advice = advice_on(sizes, work, machine.format, machine.memory) if is_over else ""
     return CardBill(machine.memory, memory, advice)
 
@@ -253,12 +254,12 @@ def advice_on(sizes: ModelSizes, work: StepWork, format: Format, memory: int) ->
     cheaper = cheapest_fit(sizes, work, format, ROOM * memory)
     if cheaper:
         settings, bill = cheaper
-        return f"             that is more than it has; {bill.peak / 1e9:.1f} GB with {settings}"
+        return f"             {TOO_MUCH}; {bill.peak / 1e9:.1f} GB with {settings}"
     for processes in PROCESSES:
         bill = memory_bill(sizes, replace(work, processes=processes), format)
         if bill.peak <= ROOM * memory:
             return (
-                "             that is more than it has; lower train.max_tokens_per_pass, "
+                f"             {TOO_MUCH}; lower train.max_tokens_per_pass, "
                 f"or {bill.peak / 1e9:.1f} GB each with parallel.mode=fsdp on {processes} accelerators"
             )
-    return "             that is more than it has in any memory mode (docs/memory.md); take a smaller model"
+    return f"             {TOO_MUCH}, in any memory mode (docs/memory.md); take a smaller model"

@@ -12,7 +12,7 @@ from grpo.runtime import checkpoint
 from grpo.sft import SHOWN_SFT, train_sft
 from grpo.stages.context import Run, corpus_of, load_prompt, trainable, untouched_model
 from grpo.stages.hooks import check_end, finish
-from grpo.stages.lengths import fit, pair_limits
+from grpo.stages.lengths import fit, pair_limits, warm_start_pairs
 from grpo.stages.method import Method
 from grpo.stages.mixing import stream_of
 from grpo.stages.pass_size import with_pass_size
@@ -50,7 +50,7 @@ def say_no_warm_start(run: Run) -> None:
 
 
 def sft_on_pairs(run: Run, prompt: Prompt) -> Method:
-    """SFT on the pairs of the part warm_start."""
+    """SFT on the pairs of the warm start."""
     config = run.config.sft
     examples = examples_of(run, prompt)
     pairs = Mapped(examples, prompt.encode_pair)
@@ -63,10 +63,10 @@ def sft_on_pairs(run: Run, prompt: Prompt) -> Method:
 
 
 def examples_of(run: Run, prompt: Prompt) -> Sequence[Example]:
-    """The pairs of the part warm_start within the length limits, no more than sft.max_pairs. Raises
-    InputError where there is none.
+    """The pairs of the warm start within the length limits, no more than sft.max_pairs. Raises InputError where there
+    is none.
     """
-    available = corpus_of(run).warm_start
+    available = warm_start_pairs(run.config, corpus_of(run))
     examples = fit("warm_start", available, prompt, pair_limits(run.config)).check().examples
     run.say(
         f"warm start on {number_of(len(examples), 'pair')} ({len(available) - len(examples):,} are over a length limit)"

@@ -16,7 +16,7 @@ from grpo.config_file import load_config
 from grpo.runtime.run_folder import study_lock
 from grpo.stages.context import Run, corpus_of, load_prompt, untouched_model
 from grpo.stages.evaluate import Measures
-from grpo.stages.lengths import fit, pair_limits
+from grpo.stages.lengths import fit, pair_limits, warm_start_pairs
 from grpo.study.children import Job, run_child
 from grpo.study.config import Study, TransferConfig
 from grpo.study.tasks import Say, has_result, measure_on_task, measures_of, task_run
@@ -109,7 +109,7 @@ def check_enough(courses: list[Course], run: Run) -> None:
             )
     config = run.config
     prompt = load_prompt(run, untouched_model(run))
-    count = len(fit("warm_start", corpus_of(run).warm_start, prompt, pair_limits(config)).usable)
+    count = len(fit("warm_start", warm_start_pairs(config, corpus_of(run)), prompt, pair_limits(config)).usable)
     largest = max(course.examples for course in courses)
     if count < largest:
         corpus = run.config.data.pairs

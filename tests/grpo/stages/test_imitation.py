@@ -3,6 +3,7 @@ samples, any restart.
 """
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
@@ -257,9 +258,32 @@ def test_a_warm_start_on_the_first_pairs_only(
     assert capsys.readouterr().out.count("only the first 5 of them are used") == 1
 
 
+def test_a_warm_start_on_all_pairs(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With sft.pairs=all it learns from every training pair, also where no part of the corpus is its own; GRPO's
+    prompts stay those of the part train.
+    """
+    streams = []
+
+    def sft(*inputs: Any) -> Any:
+        streams.append(Counter(map(str, inputs[2].examples)))
+        return train_sft(*inputs)
+
+    monkeypatch.setattr(warm_start, "train_sft", sft)
+    only = ["--stages", "data,sft"]
+    assert main([*command("own"), *only]) == 0
+    assert main([*command("all", "sft.pairs=all"), *only]) == 0
+    assert main([*command("none", "sft.pairs=all", "data.warm_start_share=0.0"), *only]) == 0
+    own, every, none = streams
+    assert own < every == none
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        (
+            ["data.warm_start_share=0.0"],
+            "data.warm_start_share = 0.0 leaves no pairs for sft.num_steps = 3; write sft.pairs='all'",
+        ),
         (
             ["train.method=dpo"],
             "train.method = 'dpo': known values are grpo, sft, best_of_group, recovery, self_distillation",
