@@ -12,8 +12,8 @@ from eval.forgetting.languages import foreign_note
 from grpo.config import WITHOUT_REWARD, Config
 from grpo.config_file import changed_settings, toml_value
 from grpo.stages.context import shots_and_others
-from grpo.stages.lengths import warm_start_pairs
 from grpo.stages.dry_run import Inputs
+from grpo.stages.lengths import warm_start_pairs
 from grpo.stages.mixing import repeat_note
 from grpo.stages.plan import Plan
 
