@@ -109,7 +109,9 @@ def check_enough(courses: list[Course], run: Run) -> None:
             )
     config = run.config
     prompt = load_prompt(run, untouched_model(run))
-    count = len(fit("warm_start", warm_start_pairs(config, corpus_of(run)), prompt, pair_limits(config)).usable)
+    count = len(
+        fit("warm_start", warm_start_pairs(config, corpus_of(run)), prompt, pair_limits(config)).usable
+    )
     largest = max(course.examples for course in courses)
     if count < largest:
         corpus = run.config.data.pairs

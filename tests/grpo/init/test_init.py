@@ -181,7 +181,7 @@ CORPORA: dict[str, tuple[str, str, str]] = {  # -> name of the file, its text, w
     "empty JSONL": ("a.jsonl", "", "a.jsonl: there is no pair in it"),
     "header only": ("a.tsv", "source\treference\n", "a.tsv: there is no pair in it"),
     "no second column": ("a.tsv", "one\ntwo\n", "rows is a pair, from a.tsv:1 (too few columns: 1 where 2 are needed)"),
-    "1 pair": ("a.tsv", table(pairs(1)), "nothing is left for test and warm_start: 1 of 1 pairs are usable"),
+    "1 pair": ("a.tsv", table(pairs(1)), "nothing is left for test: 1 of 1 pairs are usable"),
     "4 pairs": ("a.tsv", table(pairs(4)), "nothing is left for test"),
     "5 pairs": ("a.tsv", table(pairs(5)), ""),
     "12 pairs": ("a.tsv", table(pairs(12)), ""),
@@ -211,15 +211,29 @@ def test_check_accepts_what_it_writes_and_it_refuses_the_rest(case: str, place: 
 
 
 @pytest.mark.parametrize(
-    ("steps", "share", "reason"),
+    ("passes", "reason"),
     [
-        (60, 16 / 178, "5 passes over the pairs of the warm start, as fewer steps teach little"),
-        (100, 0.01, "about one pass over the pairs of the warm start"),
-        (300, 0.001, "0.3 of a pass over the pairs of the warm start; more takes longer"),
+        (60 * 16 / 178, "5 passes over the pairs, as fewer steps teach little"),
+        (3.01, "3 passes over the pairs"),
+        (0.3, "0.3 passes over the pairs; more takes longer"),
     ],
 )
-def test_the_reason_for_the_steps_of_the_warm_start(steps: int, share: float, reason: str) -> None:
-    assert steps_reason(steps, share) == reason
+def test_the_reason_for_the_steps_of_the_warm_start(passes: float, reason: str) -> None:
+    assert steps_reason(passes) == reason
+
+
+def test_how_many_steps_the_warm_start_has(place: Path) -> None:
+    """Three passes over the pairs in updates of 16, between 60 steps and 300 on a CPU; and GRPO keeps all pairs."""
+    for count, steps in ((12, 60), (500, 94), (2000, 300)):
+        (place / "a.tsv").write_text(table(pairs(count)), encoding="utf-8")
+        assert (
+            outcome(
+                main, ["a.tsv", "--model", "model", "--from", "en", "--to", "sw", "--out", f"{count}.toml"]
+            )[0]
+            == 0
+        )
+        config = load_config(f"{count}.toml", [])
+        assert (config.sft.num_steps, config.sft.pairs, config.data.warm_start_share) == (steps, "all", 0.0)
 
 
 def test_a_target_that_is_written_from_right_to_left(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
