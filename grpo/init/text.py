@@ -56,7 +56,7 @@ def config_text(
             "model": list(model_rows(model, corpus)),
             "prompt": [("template", model.template, model.reason)],
             "reward": list(reward_rows(corpus, answers.encoder)),
-            **training_rows(model, pairs, batch, compute),
+            **training_rows(model, training_pairs(pairs, test_share), batch, compute),
         }
         need, memory = bill(rows, compute)
         if batch == 1 or need <= FREE_SHARE * memory:
@@ -109,6 +109,12 @@ def size_rows(pairs: int, share: int) -> Iterator[Row]:
         yield "test_min_per_language", 0, ""
     if dev < DEV_SIZE:
         yield "dev_size", max(1, dev), ""
+
+
+def training_pairs(pairs: int, share: int) -> int:
+    """Pairs that are left for training."""
+    sizes = {key: value for key, value, _ in size_rows(pairs, share)}
+    return max(1, pairs - sizes.get("test_size", TEST_SIZE) - sizes.get("dev_size", DEV_SIZE))
 
 
 def model_rows(model: ModelFacts, corpus: CorpusFacts) -> Iterator[Row]:
