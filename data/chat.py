@@ -17,6 +17,13 @@ from data.template import Message
 SWITCHES = ("enable_thinking", "thinking")  # variables by which templates turn thinking off
 DATE = "strftime_now"  # the function by which a template writes the date
 FIXED_DATE = "{%- macro strftime_now(form) %}26 Jul 2024{%- endmacro %}"
+PARTS = (  # a message's text as the list of parts that templates of models with pictures go through
+    "{%- set texts = namespace(messages=[]) %}{%- for message in messages %}{%- set content = message['content'] %}"
+    "{%- if content is string %}{%- set content = [{'type': 'text', 'text': content}] %}{%- endif %}"
+    "{%- set texts.messages = texts.messages + [{'role': message['role'], 'content': content}] %}{%- endfor %}"
+    "{%- set messages = texts.messages %}{{ '' }}"
+)
+THOUGHTS = "<think>"
 MARK = "qzxj"  # a text that no template holds
 OTHER_MARK = "jxqz"
 BORDER = 4  # characters before an answer that are compared
@@ -41,8 +48,12 @@ class Chat:
                 f'prompt.template="chat": the tokenizer of {name} has no chat template; {advice}'
             )
         try:
-            chat = cls(tokenizer, fixed_template(str(tokenizer.get_chat_template())))
+            own = str(tokenizer.get_chat_template())
+            chats = [cls(tokenizer, fixed_template(template)) for template in (own, PARTS + own)]
+            chat = next((chat for chat in chats if chat.writes_text), chats[0])
             chat.ids([{"role": "user", "content": MARK}])
+            if not chat.writes_text:
+                raise ValueError("it leaves out the message")
         except Exception as error:  # Jinja's own errors, and whatever a template does
             cause = " ".join(str(error).split())[:200]
             raise InputError(
@@ -77,7 +88,21 @@ class Chat:
     @cached_property
     def takes_system(self) -> bool:
         """Whether the template writes a system text. Some refuse it and some leave it out."""
-        turns = [{"role": "system", "content": MARK}, {"role": "user", "content": OTHER_MARK}]
+        return self._writes_mark(
+            [{"role": "system", "content": MARK}, {"role": "user", "content": OTHER_MARK}]
+        )
+
+    @cached_property
+    def writes_text(self) -> bool:
+        """Whether the template writes what a user says. Some take no text but a list of parts."""
+        return self._writes_mark([{"role": "user", "content": MARK}])
+
+    @property
+    def opens_thoughts(self) -> bool:
+        """Whether a prompt ends inside thoughts, which no switch of the template turns off."""
+        return self.text([{"role": "user", "content": MARK}]).rstrip().endswith(THOUGHTS)
+
+    def _writes_mark(self, turns: list[Message]) -> bool:
         try:
             text = self.tokenizer.apply_chat_template(turns, chat_template=self.template, tokenize=False)
         except Exception:  # a template refuses by an error of its own

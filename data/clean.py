@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from data.examples import Example
 from data.key_table import KeyTable
-from data.normalise import DEFAULT, normalise, steps_of
+from data.normalise import DEFAULT, LINE_ENDS, default_steps, normalise, steps_of
 from data.script import count_units, isolate, script_name, script_of, script_share
 
 MIN_SOURCE_SHARE = 0.5  # a target has more numbers, names and commands of the original
@@ -137,6 +137,13 @@ def clean_text(text: str, steps: Sequence[str] = DEFAULT, language: str = "") ->
     if not language:
         return normalise(text, steps, "", _without_towers)
     return normalise(text, steps_of(language, tuple(steps)), script_of(language) or "", _without_towers)
+
+
+def clean_as_read(text: str, steps: Sequence[str], language: str) -> str:
+    """A text as it would stand in the corpus: the reader of files does the default steps, and then come those of
+    data.normalise.
+    """
+    return clean_text(clean_text(text, default_steps(LINE_ENDS not in steps)), steps, language)
 
 
 def _without_towers(text: str) -> str:

@@ -18,6 +18,7 @@ from transformers import AutoConfig
 
 from data.documents import read_object
 from data.errors import InputError
+from data.model_settings import model_settings
 
 ADAPTER = "adapter_config.json"
 BOTH_WAYS = ("ForMaskedLM", "ForPreTraining")  # ends of the names of architectures
@@ -44,7 +45,7 @@ def check_model_folder(folder: Path, kind: Any) -> None:
     shapes = [
         shape for file in sorted(folder.glob("*.safetensors")) for shape in tensor_shapes(file).values()
     ]
-    _check_layers(path, read_object(path), len(shapes))
+    _check_layers(path, model_settings(path) or read_object(path), len(shapes))
     num_stored = sum(map(prod, shapes))
     num_parameters = _parameters(folder, kind)
     if num_parameters > MOST_TIMES * num_stored:
@@ -82,8 +83,8 @@ def first_line(error: BaseException) -> str:
 
 def check_direction(path: Path) -> None:
     """Raises InputError where config.json describes a model that reads both ways, as those of BERT and T5 do."""
-    settings = read_object(path) if path.is_file() else {}
-    names = [name for name in settings.get("architectures") or [] if isinstance(name, str)]
+    settings = model_settings(path)
+    names = settings.get("architectures") or []
     reads_both_ways = any(name.endswith(BOTH_WAYS) for name in names) and not settings.get("is_decoder")
     if settings.get("is_encoder_decoder") is True or reads_both_ways:
         raise InputError(

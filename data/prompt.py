@@ -149,11 +149,17 @@ class Prompt:
     @property
     def remarks(self) -> list[str]:
         """What a user should know of the template."""
+        found = []
         if self.chat and self.wording.system and not self.chat.takes_system:
-            return [
+            found.append(
                 "the chat template has no system role: prompt.system stands in front of the first message"
-            ]
-        return []
+            )
+        if self.chat and self.chat.opens_thoughts:
+            found.append(
+                "the chat template always opens <think>, so the model learns to answer inside it; take a model that can "
+                "answer without thinking"
+            )
+        return found
 
 
 def visible(text: str) -> str:

@@ -1,5 +1,6 @@
 """Reads prompt.json beside a policy, without a tokenizer: the wording that it was trained on, and its kinds of examples."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,41 @@ from typing import Any
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
+from data.model_settings import OBJECT, OBJECTS, TEXT, TEXTS, TOKEN, TOKENS, TRUTH, WHOLE, check_kinds
 from data.template import Wording
 
 FILE = "prompt.json"
+FORMAT = 1
+CURE = "restore the file"
+KINDS = {
+    "format": WHOLE, "wording": OBJECT, "kinds": OBJECTS, "end": TOKEN, "stops": TOKENS, "servers_ask_rightly": TRUTH,
+}  # fmt: skip
+KIND = dict.fromkeys(
+    ("source_language", "target_language", "task", "source_label", "target_label", "prompt"), TEXT
+)
+SHOT = {field.name: TEXTS if field.name == "others" else TEXT for field in fields(Example)}
 Kind = tuple[str, str, str]  # source language, target language, task of an example
+
+
+def read_record(folder: Path, needs: Iterable[str] = ()) -> dict[str, Any]:
+    """What prompt.json says, each value of its type; {} where there is none. Raises InputError for a damaged file, one of
+    a later version, and one without a key that the caller `needs`.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return {}
+    facts = read_object(path)
+    check_kinds(path, facts, KINDS, CURE)
+    for kind in facts.get("kinds", ()):
+        check_kinds(f"{path}: kinds", kind, KIND, CURE)
+    if facts.get("format", FORMAT) != FORMAT:
+        raise InputError(
+            f"{path}: format = {facts['format']}, and this version reads format {FORMAT}; use the version that wrote it"
+        )
+    for key in needs:
+        if key not in facts:
+            raise InputError(f"{path}: is no record of a prompt (it lacks {key!r}); {CURE}")
+    return facts
 
 
 def load_wording(folder: Path) -> Wording:
@@ -18,18 +50,21 @@ def load_wording(folder: Path) -> Wording:
     the folders of earlier versions. Raises InputError for a damaged file.
     """
     path = folder / FILE
-    if not path.exists():
+    facts = read_record(folder, ("wording", "kinds"))
+    if not facts:
         return Wording()
     try:
-        values = dict(read_object(path)["wording"])
+        values = dict(facts["wording"])
+        for shot in values["shots"]:
+            check_kinds(f"{path}: shots", dict(shot), SHOT, CURE)
         shots = tuple(Example(**{**shot, "others": tuple(shot["others"])}) for shot in values.pop("shots"))
         if values.keys() != {field.name for field in fields(Wording)} - {"shots"}:
             raise KeyError(", ".join(values))
         if not all(isinstance(value, str) for value in values.values()):
             raise TypeError("a setting is not text")
-        return with_recorded_labels(Wording(**values, shots=shots), read_object(path)["kinds"])
+        return with_recorded_labels(Wording(**values, shots=shots), facts["kinds"])
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: is no record of a prompt ({error}); restore the file") from error
+        raise InputError(f"{path}: is no record of a prompt ({error}); {CURE}") from error
 
 
 def with_recorded_labels(wording: Wording, kinds: list[dict[str, Any]]) -> Wording:
@@ -48,16 +83,13 @@ def load_kinds(folder: Path) -> list[Kind]:
     """The kinds of examples that the policy in a folder was trained on; none where there is no prompt.json. Raises
     InputError for a damaged file.
     """
-    path = folder / FILE
-    if not path.exists():
-        return []
     try:
         return [
             (kind["source_language"], kind["target_language"], kind["task"])
-            for kind in read_object(path)["kinds"]
+            for kind in read_record(folder, ("kinds",)).get("kinds", ())
         ]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: is no record of a prompt ({error}); restore the file") from error
+    except KeyError as error:
+        raise InputError(f"{folder / FILE}: is no record of a prompt ({error}); {CURE}") from error
 
 
 def check_wording(folder: Path, wording: Wording) -> None:

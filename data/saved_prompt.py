@@ -10,12 +10,10 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from data.chat import MARK
-from data.documents import read_object
 from data.examples import Example
+from data.model_settings import is_whole, model_settings
 from data.prompt import Prompt
-from data.prompt_record import FILE, Kind, load_wording
-
-FORMAT = 1
+from data.prompt_record import FILE, FORMAT, Kind, load_wording
 
 
 def kinds_of(examples: Iterable[Example]) -> list[Kind]:
@@ -65,11 +63,10 @@ def model_ends(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[int, .
     """The end tokens that generation_config.json and config.json of a folder name, as far as the tokenizer has them."""
     tokens: list[Any] = []
     for name in ("generation_config.json", "config.json"):
-        settings = read_object(folder / name) if (folder / name).is_file() else {}
-        ends = settings.get("eos_token_id")
+        ends = model_settings(folder / name).get("eos_token_id")
         tokens += ends if isinstance(ends, list) else [ends]
     most = len(tokenizer)
-    known = [t for t in tokens if isinstance(t, int) and not isinstance(t, bool) and 0 <= t < most]
+    known = [t for t in tokens if is_whole(t) and 0 <= t < most]
     return tuple(dict.fromkeys(known))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from data.clean import DAMAGED, MIN_SOURCE_SHARE, NOT_IN, Limits, Tally, clean_text, source_key
+from data.clean import DAMAGED, MIN_SOURCE_SHARE, NOT_IN, Limits, Tally, clean_as_read, source_key
 from data.config import DataConfig
 from data.documents import LARGEST, user_path
 from data.errors import InputError
@@ -83,7 +83,7 @@ def _examples(path: Path, config: DataConfig) -> Iterator[Example]:
             text = _text(line, path, str(config.source_column))
             yield Example(
                 f"{path}:{number}",
-                clean_text(text, config.normalise, source_language),
+                clean_as_read(text, config.normalise, source_language),
                 "",
                 ORIGIN,
                 LICENCE,

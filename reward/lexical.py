@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a machine without it runs all other terms
     from sacrebleu.metrics.bleu import BLEU
 
 TSHEG = re.compile("[\u0f0b\u0f0c]+")
+ZERO_WIDTH_SPACE = "\u200b"  # between words of Khmer, Thai, Lao, Burmese, or not: one text in both ways
 ASCII_PUNCTUATION = {"Latn", "Cyrl", "Grek", "Armn", "Geor", "Cher", "Cans"}
 MECAB = {  # script of a language: sacreBLEU's tokeniser, the modules that it needs, what installs them
     "Hani+Hira+Kana": ("ja-mecab", ("MeCab", "ipadic"), "sacrebleu[ja]"),
@@ -42,6 +43,11 @@ def split_syllables(text: str) -> str:
     return " ".join(TIBETAN_MARKS.sub(r" \1 ", TSHEG.sub(" ", text)).split())
 
 
+def without_zero_width(text: str) -> str:
+    """The text without zero width spaces, as cleaning leaves reference texts; sacreBLEU would count each as a letter."""
+    return text.replace(ZERO_WIDTH_SPACE, "")
+
+
 def is_tibetan_script(language: str) -> bool:
     """Whether texts of `language` are counted in syllables."""
     return script_of(language) == "Tibt"
@@ -49,9 +55,9 @@ def is_tibetan_script(language: str) -> bool:
 
 def tokenizer_input(texts: Sequence[str], language: str) -> list[str]:
     """The texts in the form that sacreBLEU's word tokeniser takes: one line each, since its 13a would join the
-    words around a hyphen at a line end.
+    words around a hyphen at a line end. No zero width spaces.
     """
-    lines = [text.replace("\n", " ") for text in texts]
+    lines = [without_zero_width(text).replace("\n", " ") for text in texts]
     return [split_syllables(text) for text in lines] if is_tibetan_script(language) else lines
 
 
@@ -97,7 +103,8 @@ def chrf(sources: Texts, completions: Texts, references: References) -> Tensor:
     metric = CHRF()
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        return min(1.0, metric.sentence_score(completion, list(texts)).score / 100)
+        own, others = without_zero_width(completion), [*map(without_zero_width, texts)]
+        return min(1.0, metric.sentence_score(own, others).score / 100)
 
     return per_row(score, sources, completions, references)
 

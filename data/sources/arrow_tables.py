@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
-from data.sources.json_lines import Record, choose_columns, names_of, other_fields, pair_of
+from data.sources.json_lines import Record, choose_columns, key_in, names_of, other_fields, pair_of
 from data.sources.line import BadLineError, Columns, Content, Line, Row, in_words, unread_remark
 
 PYARROW_NEEDED = "needs the package pyarrow: pip install pyarrow"
@@ -61,7 +61,8 @@ def read_tables(paths: Sequence[Path], candidates: Sequence[Columns]) -> Content
     first: Record = next((record for _, record in _records(paths[:1], None) if isinstance(record, dict)), {})
     columns = choose_columns(first, candidates)
     names = names_of(first)
-    tops = sorted({name for column in columns for name in (column, column.split(".")[0]) if name in first})
+    parts = [part for column in columns for part in (column, column.split(".")[0])]
+    tops = sorted({key for part in parts if (key := key_in(first, part)) is not None})
     if first and not tops:
         raise InputError(
             f"{paths[0]}: no columns {in_words(columns)}; data.source_column and data.reference_column take names "

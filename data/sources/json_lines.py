@@ -2,14 +2,14 @@
 or texts.
 
 A column is a key, or a path of keys with dots: `translation.bo` is "bo" inside "translation". A key that has
-dots itself comes first.
+dots itself comes first. Case and outer spaces of a key do not count where no key is equal, as in a table.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from data.sources.line import BadLineError, Columns, Line, decode_line
+from data.sources.line import BadLineError, Columns, Line, column_name, decode_line
 
 Record = dict[str, Any]
 MAX_NAMES = 8  # of fields that are listed
@@ -52,7 +52,19 @@ def other_fields(record: Record, columns: Columns) -> list[str]:
     """The fields with text or a list that are neither column nor id; none where a column is missing."""
     if not all(_has(record, name) for name in columns):
         return []
-    return [repr(name) for name in _names(record, "") if name not in columns and name.lower() not in IDS]
+    read = {*map(_folded, columns), *IDS}
+    return [repr(name) for name in _names(record, "") if _folded(name) not in read]
+
+
+def key_in(record: Record, name: str) -> str | None:
+    """The key with this name, else the first that differs by case or spaces; None where there is none."""
+    if name in record:
+        return name
+    return next((key for key in record if column_name(key) == column_name(name)), None)
+
+
+def _folded(path: str) -> str:
+    return ".".join(map(column_name, path.split(".")))
 
 
 def _names(record: Record, prefix: str) -> Iterator[str]:
@@ -74,12 +86,12 @@ def first_record(lines: Sequence[bytes]) -> Record:
 
 
 def _record(line: bytes, columns: Columns) -> Record:
-    column_keys = {name for column in columns for name in (column, *column.split("."))}
+    column_keys = {column_name(name) for column in columns for name in (column, *column.split("."))}
 
     def unique(items: Iterable[tuple[str, Any]]) -> Record:
         record: Record = {}
         for key, value in items:
-            if key in column_keys and key in record:
+            if key in record and column_name(key) in column_keys:
                 raise BadLineError(f"field {key!r} comes twice")
             record[key] = value
         return record
@@ -117,13 +129,15 @@ def _texts(record: Record, column: str) -> tuple[str, ...]:
 
 
 def _field(record: Record, column: str) -> object:
-    if column in record:
-        return record[column]
+    key = key_in(record, column)
+    if key is not None:
+        return record[key]
     value: object = record
     for name in column.split("."):
-        if not isinstance(value, dict) or name not in value:
+        key = key_in(value, name) if isinstance(value, dict) else None
+        if not isinstance(value, dict) or key is None:
             raise BadLineError(f"no field {column!r}")
-        value = value[name]
+        value = value[key]
     return value
 
 

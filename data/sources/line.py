@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
+
+from data.clean import clean_text
 
 MAX_LINE_BYTES = 1 << 20
 NOT_UTF8 = "not UTF-8"
@@ -39,6 +42,12 @@ class Content:
     names: list[str] = field(default_factory=list)
     layout: str = ""
     remarks: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=1024)
+def column_name(text: str) -> str:
+    """A name of a column without case, outer spaces and invisible characters."""
+    return clean_text(text).casefold()
 
 
 def in_words(columns: Columns) -> str:

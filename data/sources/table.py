@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from data.clean import clean_text, shorten
+from data.clean import shorten
 from data.errors import InputError
-from data.sources.line import BadLineError, Columns, Line, check_one_line, decode_line
+from data.sources.line import BadLineError, Columns, Line, check_one_line, column_name, decode_line
 
 QUOTE = '"'
 NEED_QUOTES = '",\t\n'
@@ -144,18 +144,17 @@ def find_places(header: Row, line: int, candidates: Sequence[Columns], place: Pa
 
 def has_columns(header: Row, candidates: Sequence[Columns]) -> bool:
     """Whether a first line has the names of one of the candidates."""
-    cells = [_name(cell) for cell in header]
-    return any(all(_name(name) in cells for name in names) for names in candidates)
+    cells = [column_name(cell) for cell in header]
+    return any(all(column_name(name) in cells for name in names) for names in candidates)
 
 
 def _place(name: str, header: Row) -> int:
     """The column with this name, else the first with one that differs by case or spaces."""
-    return header.index(name) if name in header else [_name(cell) for cell in header].index(_name(name))
-
-
-def _name(cell: str) -> str:
-    """A name of a column without case, outer spaces and invisible characters."""
-    return clean_text(cell).casefold()
+    return (
+        header.index(name)
+        if name in header
+        else [column_name(cell) for cell in header].index(column_name(name))
+    )
 
 
 def is_quoted(text: str) -> bool:

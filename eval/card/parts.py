@@ -8,6 +8,7 @@ from data.documents import read_object
 from data.language_names import short_name
 from data.prompt_record import FILE as PROMPT_FILE
 from data.prompt_record import load_wording as wording_of
+from data.prompt_record import read_record
 from eval.card.head import base_of, licence_of_model
 from eval.report.blocks import Table
 from eval.report.corpus_tables import origin_table, part_table
@@ -68,10 +69,10 @@ def prompt(policy: Path) -> Iterator[str]:
     if not path.exists():
         yield f"The folder has no {PROMPT_FILE}, so how the model was asked in training is not recorded."
         return
-    facts = read_object(path)
+    facts = read_record(policy, ("kinds", "servers_ask_rightly", "stops", "end"))
     yield "The model knows this prompt only. `{source}` is the text, with nothing added before or after it:"
     for kind in facts["kinds"]:
-        yield f"```text\n{kind['prompt']}\n```"
+        yield f"```text\n{kind.get('prompt', '')}\n```"
     if facts["servers_ask_rightly"]:
         yield "The chat template of the tokenizer writes this prompt around the one message of the user:"
         yield "```python\n" + SNIPPET + "\n```"

@@ -8,7 +8,8 @@ hold the statistics to its own, and `bleu_of_sums` and `chrf_of_sums` to its sco
 
 Units by target language are those of the reward's own BLEU, `reward.lexical`; for Tibetan script the
 signature says `tok:tsheg-13a`, and where a better tokeniser is not installed it says so. BLEU reads the lines of
-a text as one, which its signature says where there are such texts; chrF knows no space.
+a text as one, which its signature says where there are such texts; chrF knows no space. Neither sees a zero width space,
+which the signatures say too.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,14 @@ from sacrebleu.metrics.helpers import extract_all_char_ngrams
 from data.script import count_units, script_of
 from eval.metrics.significance import Array
 from reward.guards import closest
-from reward.lexical import bleu_metric, bleu_tokenizer, is_tibetan_script, tokenizer_input
+from reward.lexical import (
+    ZERO_WIDTH_SPACE,
+    bleu_metric,
+    bleu_tokenizer,
+    is_tibetan_script,
+    tokenizer_input,
+    without_zero_width,
+)
 
 BLEU_ORDER = 4
 CHRF_ORDER = 6
@@ -74,14 +82,14 @@ def chrf_statistics(outputs: Sequence[str], references: References) -> Array:
 
 def chrf_row(output: str, texts: Sequence[str]) -> Array:
     """(18,) counts of one item. sacreBLEU's chrF shows none, so its n-grams are counted here."""
-    ngrams = extract_all_char_ngrams(output, CHRF_ORDER)
+    ngrams = extract_all_char_ngrams(without_zero_width(output), CHRF_ORDER)
     rows = [
         [
             count
-            for own, other in zip(ngrams, extract_all_char_ngrams(text, CHRF_ORDER), strict=True)
+            for own, other in zip(ngrams, extract_all_char_ngrams(own_text, CHRF_ORDER), strict=True)
             for count in (own.total() if other else 0, other.total(), (own & other).total())
         ]
-        for text in texts
+        for own_text in map(without_zero_width, texts)
     ]
     counts = np.asarray(rows, dtype=np.float64)
     best: Array = counts[int(chrf_of_sums(counts).argmax())]
@@ -131,9 +139,11 @@ def signatures(outputs: Sequence[str], references: References, language: str) ->
     if is_tibetan_script(language):
         signature.update("tok", f"tsheg-{signature.info['tok']}")
     remark = bleu_tokenizer(script_of(language))[1]
-    has_lines = any("\n" in text for text in [*outputs, *(text for own in references for text in own)])
-    text = f"{signature}|lines:joined" if has_lines else str(signature)
-    return {"bleu": f"{text} ({remark})" if remark else text, "chrf": str(chrf.get_signature())}
+    texts = [*outputs, *(text for own in references for text in own)]
+    lines = "|lines:joined" if any("\n" in text for text in texts) else ""
+    spaces = "|zwsp:no" if any(ZERO_WIDTH_SPACE in text for text in texts) else ""
+    text = f"{signature}{lines}{spaces}"
+    return {"bleu": f"{text} ({remark})" if remark else text, "chrf": f"{chrf.get_signature()}{spaces}"}
 
 
 def length_units(text: str, language: str) -> int:

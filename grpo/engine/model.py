@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from data.console import silent
-from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import check_config, first_line, input_errors
+from data.model_settings import model_settings
 from grpo.engine.attention import GROUPS, PLAIN, layout_of, no_mask, use_blocks
 from grpo.engine.halves import ExactParameters
 from grpo.engine.loading import load_model
@@ -268,9 +268,8 @@ def check_vocabulary(path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     """InputError where a token has no row in the model beside it; those added to the vocabulary may have
     none, as Gemma's for images.
     """
-    settings = read_object(path) if path.is_file() else {}
-    part = settings.get("text_config")
-    rows = (part if isinstance(part, dict) else settings).get("vocab_size")
+    settings = model_settings(path)
+    rows = (settings.get("text_config") or settings).get("vocab_size")
     highest = max(tokenizer.vocab_size - 1, tokenizer.eos_token_id)
     if isinstance(rows, int) and highest >= rows:
         raise InputError(

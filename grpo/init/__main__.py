@@ -15,7 +15,7 @@ from data.errors import InputError, run_command
 from data.language_names import is_language, language_meant
 from grpo.config import DEFAULT_POLICY
 from grpo.init import corpus_facts, model_facts
-from grpo.init.text import Answers, run_dir_of
+from grpo.init.text import Answers, free_run_dir, name_of
 from grpo.init.trial import text_that_fits
 from grpo.runtime import device
 from grpo.stages.plan import lines_of
@@ -68,7 +68,7 @@ def command(options: argparse.Namespace) -> None:
     pairs = answer(
         ",".join(options.pairs), "parallel file (.tsv, .csv, .jsonl, ... or SOURCE.txt,REFERENCE.txt)", ""
     )
-    out = options.out or Path(f"{Path(run_dir_of(pairs)).name}.toml")
+    out = options.out or Path(f"{name_of(pairs)}.toml")
     columns = tuple(options.columns) if options.columns else None
     check_codes(options)
     corpus = corpus_facts.look(pairs, (options.source, options.target), columns)
@@ -78,7 +78,7 @@ def command(options: argparse.Namespace) -> None:
     compute = device.choose("auto", "auto")
     rows = len(corpus.pairs)
     count = max(lines_of(pairs), rows) if corpus.has_more else rows
-    answers = Answers(run_dir_of(pairs), options.encoder)
+    answers = Answers(free_run_dir(name_of(pairs)), options.encoder)
     text, remarks = text_that_fits(corpus, model, count, compute, answers)
     try:
         with out.open("x", encoding="utf-8") as file:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from data.config import DataConfig
-from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.model_folder import tensor_shapes
+from data.model_settings import model_settings
 from data.prompt import Prompt
 from data.prompt_config import PromptConfig, default_template
 from data.saved_prompt import model_ends
@@ -84,8 +84,8 @@ def look(policy: str, corpus: CorpusFacts) -> ModelFacts:
         folder = model_folder(Path(policy))
         words = describe(folder)
     template, reason = template_of(folder, corpus)
-    config = read_object(folder / "config.json")
-    positions = config.get("text_config", config).get("max_position_embeddings") or 0
+    config = model_settings(folder / "config.json")
+    positions = (config.get("text_config") or config).get("max_position_embeddings") or 0
     return ModelFacts(
         policy if policy == DEFAULT_POLICY else str(folder), words, template, reason, vocabulary,
         count_tokens(folder, template, corpus), True, positions,
@@ -96,7 +96,7 @@ def describe(folder: Path) -> str:
     """'llama, 135M parameters'."""
     shapes = [shape for file in folder.glob("*.safetensors") for shape in tensor_shapes(file).values()]
     size = size_in_words(sum(map(math.prod, shapes)))
-    return f"{read_object(folder / 'config.json')['model_type']}, {size} parameters"
+    return f"{model_settings(folder / 'config.json').get('model_type', 'a model')}, {size} parameters"
 
 
 def template_of(folder: Path, corpus: CorpusFacts) -> tuple[str, str]:

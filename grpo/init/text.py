@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from data.documents import CONFIGS
 from data.language_names import language_name
 from data.script import script_of, unit_name
 from data.system import total_memory_bytes
@@ -224,6 +226,19 @@ def bill(rows: dict[str, list[Row]], compute: Compute) -> tuple[float, float]:
     return plan.memory_bytes, total_memory_bytes()
 
 
-def run_dir_of(location: str) -> str:
-    """runs/NAME by the name of the corpus."""
-    return f"runs/{Path(location.split(',')[0]).name.split('.')[0]}"
+def name_of(location: str) -> str:
+    """The name of a corpus, for its configuration; another one where a configuration of the package has it."""
+    name = Path(location.split(",")[0]).name.split(".")[0]
+    ours = {path.stem.casefold() for path in CONFIGS.glob("*.toml")}  # each makes runs/STEM
+    return f"{name}_own" if name.casefold() in ours else name
+
+
+def free_run_dir(name: str) -> str:
+    """runs/NAME, with a number where that folder has something in it."""
+    names = (name if number == 1 else f"{name}_{number}" for number in count(1))
+    return next(path for path in map("runs/{}".format, names) if is_free(Path(path)))
+
+
+def is_free(path: Path) -> bool:
+    """Whether nothing is there, or only an empty folder."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))

@@ -15,9 +15,8 @@ from gguf import GGUFWriter, TokenType
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from data.documents import read_object
 from data.errors import InputError
-from data.prompt_record import FILE as PROMPT_FILE
+from data.prompt_record import read_record
 from grpo.engine.licences import licence_of
 
 FAMILY = "gemma3_text"
@@ -123,11 +122,7 @@ def write_tokenizer(writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, fold
     writer.add_token_list(tokens)
     writer.add_token_scores(scores)
     writer.add_token_types(kinds)
-    end = (
-        read_object(folder / PROMPT_FILE)["end"]
-        if (folder / PROMPT_FILE).exists()
-        else tokenizer.eos_token_id
-    )
+    end = read_record(folder, ("end",)).get("end", tokenizer.eos_token_id)
     writer.add_eos_token_id(end)
     for token, add in (
         (tokenizer.bos_token_id, writer.add_bos_token_id),

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from data.documents import read_object
 from data.ends import text_ids
 from data.model_folder import input_errors
-from data.prompt_record import FILE
+from data.prompt_record import read_record
 from grpo.engine.pretrained import quiet
 
 TEXT = "1, 2, 3, 4, 5, 6, 7, 8, 9"  # the source text, in any language; the whole prompt of a folder without prompt.json
@@ -29,8 +28,8 @@ def load(folder: Path, dtype: torch.dtype, **more: object) -> PreTrainedModel:
 
 def trial_text(folder: Path) -> str:
     """The prompt that the model was trained on, with a source text in it."""
-    kinds = read_object(folder / FILE)["kinds"] if (folder / FILE).exists() else []
-    return kinds[0]["prompt"].replace("{source}", TEXT) if kinds else TEXT
+    kinds = read_record(folder, ("kinds",)).get("kinds")
+    return kinds[0].get("prompt", "{source}").replace("{source}", TEXT) if kinds else TEXT
 
 
 def trial_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import tensor_shapes
+from data.model_settings import model_settings
 from grpo.config import Config, with_numbers
 from grpo.stages.machine import Machine
 from grpo.stages.memory_bill import PROTECTION, MemoryModes, ModelSizes, StepWork, metric_bytes
@@ -181,7 +182,7 @@ def model_sizes(config: Config, folder: Path | None) -> ModelSizes:
     model.add_pieces.
     """
     path = folder / "config.json" if folder else None
-    settings = DEFAULT_SIZES if path is None else read_object(path) if path.is_file() else {}
+    settings = DEFAULT_SIZES if path is None else model_settings(path)
     sizes = ModelSizes.of(settings, *stored_parameters(config, folder))
     return sizes.with_rows(new_rows(config, folder, sizes.vocabulary))
 

@@ -84,7 +84,8 @@ class ModelSizes:
         text = config.get("text_config") or config
 
         def number(*names: str) -> int:
-            return next((text[name] for name in names if text.get(name)), 0)
+            values = (text.get(name) for name in names)  # a list of a number for each layer is guessed too
+            return next((value for value in values if value and isinstance(value, int)), 0)
 
         layers = number("num_hidden_layers", "n_layer") or GUESSED_LAYERS
         width = number("hidden_size", "n_embd") or max(

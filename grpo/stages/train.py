@@ -18,6 +18,7 @@ from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.parallel import FailedElsewhere
 from grpo.stages.context import Run, corpus_of, load_prompt, trainable, within_limit
+from grpo.stages.finished import check_finished
 from grpo.stages.forgetting_setup import make_protection, make_training
 from grpo.stages.hooks import Stage, UpdateHook, check_end, export_best, finish, open_log, resume
 from grpo.stages.imitation import best_of_group_method, sft_method
@@ -49,6 +50,10 @@ def train_stage(run: Run) -> None:
     """From run/warm_start to run/policy, by train.method."""
     if run.world.any(run.policy.exists()):
         checkpoint.clear(run.checkpoints(STAGE))  # a kill may have come between the export and this
+        before = run.warm_start if run.warm_start.exists() else None
+        for folder in (run.policy, run.best_policy):
+            if folder.exists():
+                check_finished(run, folder, before)
         return
     require_warm_start(run)
     run = run.world.first_then_all(lambda: with_limits(run))

@@ -11,6 +11,7 @@ from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.sft import SHOWN_SFT, train_sft
 from grpo.stages.context import Run, corpus_of, load_prompt, trainable, untouched_model
+from grpo.stages.finished import check_finished
 from grpo.stages.hooks import check_end, finish
 from grpo.stages.lengths import fit, pair_limits, warm_start_pairs
 from grpo.stages.method import Method
@@ -27,6 +28,7 @@ def sft_stage(run: Run) -> None:
     """SFT of the untouched model; without a step the untouched model itself is the warm start."""
     if run.world.any(run.warm_start.exists()):
         checkpoint.clear(run.checkpoints(STAGE))  # a kill may have come between the export and this
+        check_finished(run, run.warm_start)
         return
     run = run.world.first_then_all(lambda: with_limits(run))
     folder = untouched_model(run)

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from data.clean import clean_text
+from data.clean import clean_as_read
 from data.errors import InputError
 from data.examples import Example
 from data.normalise import default_steps
@@ -45,7 +45,7 @@ class Policy:
 
     def example(self, text: str) -> Example:
         """A line as an example, normalised as the corpus of the run was."""
-        return example_of(self.kind, clean_text(text, self.settings["data.normalise"], self.kind[0]))
+        return example_of(self.kind, clean_as_read(text, self.settings["data.normalise"], self.kind[0]))
 
     def problem(self, example: Example, max_prompt_tokens: int) -> str:
         """Why an example gets no output, or ""."""

@@ -25,9 +25,9 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 from transformers.models.m2m_100.modeling_m2m_100 import M2M100Encoder
 from transformers.utils import logging as transformers_logging
 
-from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import check_model_folder, input_errors
+from data.model_settings import model_settings
 from reward.encoders.folder import folder_hash, read_settings
 from reward.encoders.pooling import POOLINGS, blank_row, pool
 
@@ -253,8 +253,7 @@ def model_class(folder: Path) -> Any:
     it.
     """
     path = folder / "config.json"
-    architectures = read_object(path).get("architectures") if path.exists() else None
-    return M2M100Encoder if architectures == ["M2M100Encoder"] else AutoModel
+    return M2M100Encoder if model_settings(path).get("architectures") == ["M2M100Encoder"] else AutoModel
 
 
 def set_language(folder: Path, tokenizer: PreTrainedTokenizerBase, language: str) -> None:

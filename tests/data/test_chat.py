@@ -40,6 +40,8 @@ def test_ids_are_those_of_the_template_with_one_start_token_at_most(
     prompt = prompt_of(tokenizer, shots=shots)
     switches = {"enable_thinking": False, "thinking": False}
     messages = prompt.wording.messages(EXAMPLE)
+    if "of parts" in name:
+        messages = [{**one, "content": [{"type": "text", "text": one["content"]}]} for one in messages]  # type: ignore[dict-item]
     expected = tokenizer.apply_chat_template(
         messages, chat_template=fixed_template(str(tokenizer.chat_template)), tokenize=True, add_generation_prompt=True, return_dict=False
     )  # fmt: skip
@@ -49,7 +51,9 @@ def test_ids_are_those_of_the_template_with_one_start_token_at_most(
         assert ids == tokenizer.apply_chat_template(
             messages, tokenize=True, add_generation_prompt=True, return_dict=False, **switches
         )
-    assert ids.count(tokenizer.bos_token_id) == ("bos_token" in FAMILIES[name].template)
+    starts = 1 + len(shots) if "every request" in name else 1
+    assert ids.count(tokenizer.bos_token_id) == starts * ("bos_token" in FAMILIES[name].template)
+    assert ids[:2].count(tokenizer.bos_token_id) <= 1 and tokenizer.decode(ids).count("the dog") == 1
     assert len(messages) == 1 + 2 * len(shots) and "the dog" in tokenizer.decode(ids)
 
 
@@ -126,6 +130,58 @@ def test_a_tokenizer_without_a_template_or_with_a_broken_one_is_refused() -> Non
         InputError, match=r'the chat template of .* cannot be used .*prompt\.template="plain"'
     ):
         prompt_of(tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("template", "cause"),
+    [
+        ("{{ bos_token }}{% if add_generation_prompt %}Answer:{% endif %}", "it leaves out the message"),
+        ("{% for message in messages %}{{ message.content[0].words }}{% endfor %}", "it leaves out the message"),
+        ("{{ raise_exception('tools are needed') }}", "tools are needed"),
+        ("{% for message in messages %}{{ message.content.text.value }}{% endfor %}", "has no attribute"),
+    ],
+)  # fmt: skip
+def test_a_template_that_leaves_out_the_message_or_raises_is_refused(template: str, cause: str) -> None:
+    """Past bug: where a template took no text but parts, the model was asked without the source text."""
+    tokenizer = tiny_tokenizers.byte_level()
+    tokenizer.chat_template = template
+    with pytest.raises(InputError) as refusal:
+        prompt_of(tokenizer)
+    assert "cannot be used (" in str(refusal.value) and cause in str(refusal.value)
+    assert str(refusal.value).endswith('; write prompt.template="plain", or your own text with {source}')
+
+
+def test_a_template_of_parts_is_saved_so_that_servers_may_send_a_text(tmp_path: Path) -> None:
+    tokenizer = tokenizer_of("byte level", "gemma3, of parts", tmp_path)
+    tokenizer.chat_template += "{% if thinking %}<think>{% endif %}"  # type: ignore[operator]
+    prompt = prompt_of(tokenizer)
+    assert prompt.chat is not None
+    tokenizer.chat_template = prompt.chat.template  # as data/saved_prompt.py saves it
+    text = [{"role": "user", "content": prompt.wording.messages(EXAMPLE)[0]["content"]}]
+    parts = [{"role": "user", "content": [{"type": "text", "text": text[0]["content"]}, {"type": "image"}]}]
+    ids, with_picture = (
+        tokenizer.apply_chat_template(one, add_generation_prompt=True, return_dict=False)
+        for one in (text, parts)
+    )
+    assert ids == prompt.encode_prompt(EXAMPLE)
+    assert tokenizer.decode(with_picture) == tokenizer.decode(ids).replace(
+        "<turn_end>", "<picture><turn_end>"
+    )
+    again = prompt_of(tokenizer).chat
+    assert again is not None and again.template == prompt.chat.template
+
+
+def test_thoughts_that_no_switch_turns_off_are_said() -> None:
+    always = FAMILIES["chatml"].template.replace(
+        "'<|im_start|>assistant\\n'", "'<|im_start|>assistant\\n<think>\\n'"
+    )
+    assert always != FAMILIES["chatml"].template
+    tokenizer = tokenizer_of("byte level", "chatml", Path())
+    assert prompt_of(tokenizer).remarks == []
+    tokenizer.chat_template = always
+    (said,) = prompt_of(tokenizer).remarks
+    assert said.startswith("the chat template always opens <think>")
+    assert prompt_of(tokenizer_of("byte level", "qwen3", Path())).remarks == []
 
 
 def test_a_special_token_in_a_message_is_known_and_in_the_wording_refused() -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_tokenizers
@@ -11,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from data.errors import InputError
 from data.prompt import Prompt
-from data.prompt_record import FILE, check_wording, load_wording
+from data.prompt_record import FILE, check_wording, load_kinds, load_wording, read_record
 from data.saved_prompt import kinds_of, load, model_ends, save
 from data.template import CHAT, Wording
 
@@ -116,6 +117,80 @@ def test_a_damaged_record_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(text)
     with pytest.raises(InputError, match=str(tmp_path / FILE)):
         load_wording(tmp_path)
+
+
+WRONG = [  # change of a whole record, what is said
+    ({"format": "1"}, "format = \"1\": must be a whole number; restore the file"),
+    ({"format": True}, "format = true: must be a whole number; restore the file"),
+    ({"format": 2}, "format = 2, and this version reads format 1; use the version that wrote it"),
+    ({"end": "</s>"}, "end = \"</s>\": must be the id of a token, a whole number from 0; restore the file"),
+    ({"end": None}, "end = null: must be the id of a token"),
+    ({"end": -1}, "end = -1: must be the id of a token"),
+    ({"end": 1.0}, "end = 1.0: must be the id of a token"),
+    ({"stops": 1}, "stops = 1: must be a list of token ids, whole numbers from 0; restore the file"),
+    ({"stops": [1, "2"]}, "stops = "),
+    ({"stops": [True]}, "stops = "),
+    ({"stops": None}, "stops = null: must be a list"),
+    ({"kinds": {}}, "kinds = {}: must be a list of objects {...}; restore the file"),
+    ({"kinds": ["bo"]}, "kinds = "),
+    ({"kinds": [{"source_language": 1, "target_language": "zh", "task": "mt"}]}, "kinds: source_language = 1: must be a text"),
+    ({"kinds": [{"source_language": "bo", "target_language": "zh"}]}, "is no record of a prompt ('task')"),
+    ({"servers_ask_rightly": "yes"}, "servers_ask_rightly = \"yes\": must be true or false; restore the file"),
+    ({"wording": []}, "wording = []: must be an object {...}; restore the file"),
+    ({"shots": [{"source": 5}]}, "shots: source = 5: must be a text; restore the file"),
+    ({"shots": [{"others": "x"}]}, "shots: others = \"x\": must be a list of texts; restore the file"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "said"), WRONG)
+def test_wrong_types_in_a_record_are_refused_by_file_key_and_cure(
+    change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    save(Prompt.of(tiny_tokenizers.byte_level(), Wording(shots=SHOTS)), kinds_of([EXAMPLE]), tmp_path)
+    facts = json.loads((tmp_path / FILE).read_text(encoding="utf-8"))
+    assert read_record(tmp_path) == facts and (facts["format"], facts["stops"][:1]) == (1, [facts["end"]])
+    shots = [
+        {**shot, **own}
+        for shot, own in zip(facts["wording"]["shots"], change.pop("shots", [{}]), strict=False)
+    ]
+    facts["wording"]["shots"] = shots
+    (tmp_path / FILE).write_text(json.dumps(facts | change), encoding="utf-8")
+    with pytest.raises(InputError) as refusal:
+        load_wording(tmp_path)
+        load_kinds(tmp_path)
+    assert str(refusal.value).startswith(f"{tmp_path / FILE}: ") and said in str(refusal.value)
+    assert str(refusal.value).count("\n") == 0 and "; " in str(refusal.value)
+
+
+def test_a_record_without_what_a_reader_needs_is_refused(tmp_path: Path) -> None:
+    assert read_record(tmp_path, ("end",)) == {}
+    (tmp_path / FILE).write_text('{"kinds": []}')
+    with pytest.raises(InputError, match=r"is no record of a prompt \(it lacks 'end'\); restore the file"):
+        read_record(tmp_path, ("kinds", "end"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"eos_token_id": "</s>"}, "eos_token_id = \"</s>\": must be the id of a token, or a list of such; restore the file"),
+        ({"eos_token_id": [7, 5.0]}, "eos_token_id = [7, 5.0]: must be the id"),
+        ({"eos_token_id": True}, "eos_token_id = true: must be the id"),
+        ({"architectures": 5}, "architectures = 5: must be a list of texts; restore the file, or download the model again"),
+        ({"vocab_size": "9"}, "vocab_size = \"9\": must be a whole number"),
+        ({"text_config": 5}, "text_config = 5: must be an object {...}"),
+        ({"text_config": {"max_position_embeddings": "9"}}, "max_position_embeddings = \"9\": must be a whole number"),
+    ],
+)  # fmt: skip
+def test_wrong_types_in_a_models_settings_are_refused(
+    name: str, settings: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(json.dumps(settings))
+    with pytest.raises(InputError) as refusal:
+        model_ends(tmp_path, tiny_tokenizers.byte_level())
+    assert str(refusal.value).startswith(f"{tmp_path / name}: {said}")
+    (tmp_path / name).write_text(json.dumps(dict.fromkeys(settings)))  # null stands for no value
+    assert model_ends(tmp_path, tiny_tokenizers.byte_level()) == ()
 
 
 def test_every_end_that_a_model_names_counts_as_far_as_the_tokenizer_has_it(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_folder_alone_is_asked_by_the_default_settings(
     assert "write --source-language and --target-language" in capsys.readouterr().err
     languages = ["--source-language", "en", "--target-language", "sw"]
     assert main([str(path), "--model", str(folder), *languages, "--max-new-tokens", "2"]) == 0
-    assert "1 lines, en to sw" in capsys.readouterr().err
+    assert "1 line, en to sw" in capsys.readouterr().err
 
 
 def test_a_folder_alone_keeps_the_lines_of_a_source_where_its_answers_may_have_them(

@@ -21,7 +21,7 @@ from reward.distil.identity import CODE
 NO_CORPUS = {  # modules of data that touch no corpus
     "template", "stream", "tokens", "ends", "obtain", "unpack", "cache", "checksums", "documents", "errors", "console", "progress",
     "english", "general_texts", "news", "questions", "model_folder", "settings", "prompt", "prompt_config", "prompt_record",
-    "saved_prompt", "chat", "shots", "lazy", "system", "extras", "live_table", "terminal_table",
+    "saved_prompt", "chat", "shots", "lazy", "system", "extras", "live_table", "terminal_table", "model_settings",
 }  # fmt: skip
 SHAPING = (
     "clean",
@@ -31,7 +31,7 @@ SHAPING = (
     "script",
     "split",
 )  # modules of data that shape a student too
-DIGESTS = {"corpus": (5, "152a1ee8f7fe4658"), "student": (2, "9312673974fb32d9")}
+DIGESTS = {"corpus": (5, "9d9e115d31145048"), "student": (2, "734081908ed10105")}
 
 
 def without_words(tree: ast.Module) -> Iterator[ast.stmt]:

@@ -125,6 +125,38 @@ FAMILIES: dict[str, Family] = {
         ("<turn>", "<turn_end>"),
         "<turn_end>",
     ),
+    "gemma3, of parts": Family(
+        START
+        + "{% if messages[0].role == 'system' %}{% set first = messages[0].content[0].text + '\\n\\n' %}{% set rest = messages[1:] %}"
+        "{% else %}{% set first = '' %}{% set rest = messages %}{% endif %}{% for message in rest %}"
+        "{{ '<turn>' + ('model' if message.role == 'assistant' else 'user') + '\\n' + (first if loop.first else '') }}"
+        "{% for part in message.content %}{% if part.type == 'image' %}{{ '<picture>' }}{% elif part.type == 'text' %}{{ part.text }}"
+        "{% endif %}{% endfor %}{{ '<turn_end>\\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<turn>model\\n' }}{% endif %}",
+        ("<turn>", "<turn_end>"),
+        "<turn_end>",
+    ),
+    "of parts, without a system turn": Family(
+        "{% for message in messages %}{% if message.content is string %}{{ raise_exception('parts are needed') }}{% endif %}"
+        "{% if message.role == 'system' %}"
+        + REFUSAL
+        + "{% endif %}{{ '<|im_start|>' + message.role + '\\n' + message.content[0]['text'] + '<|im_end|>\\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+        IM,
+        "<|im_end|>",
+        False,
+    ),
+    "a start token in every request": Family(
+        "{% for message in messages %}{% if message.role == 'user' %}{{ bos_token + '[INST] ' + message.content + ' [/INST]' }}"
+        "{% elif message.role == 'system' %}{{ message.content }}"
+        "{% else %}{{ ' ' + message.content + eos_token }}{% endif %}{% endfor %}"
+    ),
+    "two ends behind an answer": Family(
+        headed("<|{r}|>\\n", "<|over|>\\n", "<|assistant|>\\n")
+        + "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}",
+        ("<|user|>", "<|system|>", "<|assistant|>", "<|over|>"),
+        "<|over|>",
+    ),
     "phi3": Family(
         headed("<|{r}|>\\n", "<|over|>\\n", "<|assistant|>\\n"),
         ("<|user|>", "<|system|>", "<|assistant|>", "<|over|>"),

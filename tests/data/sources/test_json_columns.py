@@ -54,6 +54,42 @@ def test_the_default_columns_come_before_the_languages(tmp_path: Path) -> None:
     assert pairs_in(reading) == [(BO, "甲乙")] and reading.remarks == [f"{tmp_path}/a.jsonl: {unread}"]
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("record", "columns"),
+    [
+        ({"Reference": "甲乙", "SOURCE": BO}, DEFAULT_COLUMNS),
+        ({" reference\u200b": "甲乙", "\ufeffsource ": BO}, DEFAULT_COLUMNS),
+        ({"reference": "甲乙", "Source": "no", "source": BO}, DEFAULT_COLUMNS),
+        ({"reference": "甲乙", "Source": BO, "SOURCE": "no"}, DEFAULT_COLUMNS),
+        ({"TGT": "甲乙", "Src": BO}, DEFAULT_COLUMNS),
+        ({"ZH": "甲乙", "Bo": BO}, DEFAULT_COLUMNS),
+        ({"Chinese": "甲乙", "tibetan": BO}, DEFAULT_COLUMNS),
+        ({"Translation": {"ZH ": "甲乙", "BO": BO}}, ("translation.bo", "translation.zh")),
+        ({"T.ZH": "甲乙", "T.Bo": BO}, ("t.bo", "t.zh")),
+    ],
+)
+def test_case_and_spaces_of_keys_do_not_count_as_in_a_table(
+    tmp_path: Path, kind: str, record: dict[str, object], columns: tuple[str, str]
+) -> None:
+    path = tmp_path / f"a.{kind}"
+    if kind == "jsonl":
+        path.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pytest.importorskip("pyarrow").Table.from_pylist([record]), path)
+    reading = read(UserCorpus(str(path), "bo", "zh", columns))
+    assert pairs_in(reading) == [(BO, "甲乙")] and not reading.bad_lines
+    assert all(remark.endswith(" are read") for remark in reading.remarks)
+
+
+def test_a_key_in_two_cases_is_two_keys_and_one_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"Source": "{BO}", "Source": "no", "reference": "甲乙"}}\n', encoding="utf-8")
+    reading = read(UserCorpus(str(path), "bo", "zh"))
+    assert reading.bad_lines == [(f"{path}:1", "field 'Source' comes twice")]
+
+
 def test_languages_in_the_first_line_of_a_table_name_its_columns(tmp_path: Path) -> None:
     """The line was read as a pair, and the columns in the order of the file."""
     (tmp_path / "a.tsv").write_text(f"zh\tbo\n甲乙\t{BO}\n", encoding="utf-8")

@@ -11,16 +11,18 @@ from chat_templates import CHATML
 from command_line import outcome
 from tiny_run import write_corpus
 
+from data.documents import CONFIGS, read_toml
 from grpo.config_file import load_config
 from grpo.init import __main__ as init
 from grpo.init.__main__ import main
 from grpo.init.corpus_facts import look
-from grpo.init.text import size_rows, steps_reason
+from grpo.init.text import free_run_dir, name_of, size_rows, steps_reason
 from grpo.run import main as run
 from grpo.stages import machine
 
 HAN = "天地人"
 TIBETAN = "ཀ་ཁ་ག"
+DIRS = ("run_dir", "study_dir", "out")  # settings of the folder that a configuration makes
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +71,28 @@ def test_a_file_that_is_there_stays(place: Path) -> None:
         "error: pairs.toml: is there already and stays as it is; name another file by --out\n",
     )
     assert (place / "pairs.toml").read_text() == "mine"
+
+
+OURS = sorted(path.stem for path in CONFIGS.glob("*.toml"))
+
+
+@pytest.mark.parametrize("name", ["mt", "MT", *OURS])
+def test_no_corpus_gets_the_folder_of_a_built_in_job(name: str) -> None:
+    used = [Path(str(read_toml(path).get(key))) for path in CONFIGS.glob("*.toml") for key in DIRS]
+    assert Path("runs/mt") in used and {path.name for path in used} <= {*OURS, "None"}
+    assert name_of(f"texts/{name}.train.tsv,b.txt") == f"{name}_own"
+    assert free_run_dir(name_of(f"{name}.tsv")) == f"runs/{name}_own" and f"{name}_own" not in OURS
+
+
+def test_no_corpus_gets_the_folder_of_another_run(place: Path) -> None:
+    write_corpus(place / "mt.tsv")
+    (place / "runs" / "mt_own").mkdir(parents=True)  # an empty folder is nobody's
+    assert main(["mt.tsv", "--model", "model"]) == 0
+    assert load_config("mt_own.toml").run_dir == "runs/mt_own" and not (place / "mt.toml").exists()
+    (place / "runs" / "mt_own" / "config.json").write_text("{}")
+    (place / "runs" / "mt_own_2").write_text("a file")
+    assert main(["mt.tsv", "--model", "model", "--out", "other.toml"]) == 0
+    assert load_config("other.toml").run_dir == "runs/mt_own_3"
 
 
 def words(letters: str, seed: int, count: int = 5) -> str:
