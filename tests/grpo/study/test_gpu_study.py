@@ -40,8 +40,11 @@ def test_it_has_26_arms_at_three_rates_and_three_seeds_in_two_hours_by_its_bill(
     assert not replace(twelve, card_memory=0.0).memory_lines()
 
 
-CONVERGED_SFT = (225, 128, 1e-4, 4.0, 0.65, "term")
-RECIPES = {"mt": CONVERGED_SFT, "zh_dz": CONVERGED_SFT, "headline": (450, 32, 5e-5, 4.0, 0.35, "term")}
+RECIPES = {
+    "mt": (240, 128, 1e-4, 4.0, 0.0, "none"),  # learns from all pairs, by sft.pairs
+    "zh_dz": (225, 128, 1e-4, 4.0, 0.65, "term"),
+    "headline": (450, 32, 1e-4, 4.0, 0.65, "term"),
+}
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -51,3 +54,4 @@ def test_a_job_for_a_card_has_the_task_of_its_job_for_a_cpu(name: str) -> None:
     assert job.data == replace(load_config(f"configs/{name}.toml").data, warm_start_share=share)
     recipe = job.sft.num_steps, job.sft.batch_size, job.sft.optim.lr, job.anchor.sft, share, job.guide.mode
     assert recipe == RECIPES[name]
+    assert (job.sft.pairs == "all") == (share == 0)
