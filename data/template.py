@@ -8,12 +8,15 @@ prompt is the source text as it is. A chat model answers a message.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
 from data.examples import Example
 from data.language_names import language_name, short_name
 from data.script import primary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 PLAIN = "plain"
 ENGLISH = "english"
@@ -189,3 +192,35 @@ def of_task(wordings: Mapping[str, str], example: Example) -> str:
             f"example {example.id}: unknown task {example.task!r}; known tasks: {', '.join(wordings)}"
         )
     return wordings[example.task]
+
+
+# The plain wording by functions, for programs of users; a run asks by its own `data.prompt.Prompt`, which imports this
+# module.
+
+
+def encode_prompt(tokenizer: "PreTrainedTokenizerBase", example: Example) -> list[int]:
+    """Token ids of a prompt in the plain wording, after the start token where the tokenizer has one."""
+    from data.prompt import Prompt
+
+    return Prompt.of(tokenizer).encode_prompt(example)
+
+
+def encode_completion(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """Token ids of a completion and the end token."""
+    from data.prompt import Prompt
+
+    return Prompt.of(tokenizer).encode_completion(text)
+
+
+def stop_ids(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
+    """The tokens that end a completion of one line."""
+    from data.prompt import Prompt
+
+    return Prompt.of(tokenizer).stops
+
+
+def decode_completion(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> str:
+    """The text before the first stop, without special tokens and space at the ends."""
+    from data.prompt import Prompt
+
+    return Prompt.of(tokenizer).decode_completion(ids)

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from data.errors import InputError
 from data.examples import Example, swap_sides
 from data.prompt import Prompt
-from data.template import Wording
+from data.template import Wording, decode_completion, encode_completion, encode_prompt, stop_ids
 
 EXAMPLE = Example("1", "\u0f40\u0f0b\u0f41", "甲乙", "o", "l", "dz", "zh")
 
@@ -156,3 +156,15 @@ def test_end_of_turn_stops_where_the_vocabulary_has_it(tiny_tokenizer: PreTraine
         )
         == "甲"
     )
+
+
+def test_the_plain_wording_by_functions(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    """The spelling of a special token in a text is text, and a line end ends a completion."""
+    start, end = tiny_tokenizer.bos_token_id, tiny_tokenizer.eos_token_id
+    ids = encode_completion(tiny_tokenizer, "天<eos>地")
+    assert ids.count(end) == 1 and ids[-1] == end
+    prompt = encode_prompt(tiny_tokenizer, replace(EXAMPLE, source="ཀ <bos> ཁ"))
+    assert prompt.count(start) == 1 and prompt[0] == start
+    line = tiny_tokenizer.encode("天地\nthe", add_special_tokens=False)
+    assert set(line) & set(stop_ids(tiny_tokenizer))
+    assert decode_completion(tiny_tokenizer, line) == "天地"
