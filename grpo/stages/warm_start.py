@@ -47,7 +47,7 @@ def say_no_warm_start(run: Run) -> None:
     run.say("no warm start: sft.num_steps = 0, so training begins from the untouched model")
     if num_pairs := len(corpus_of(run).warm_start):
         run.say(
-            f"{number_of(num_pairs, 'pair')} of the part warm_start not used; data.warm_start_share=0 would give them to training"
+            f"not used: {number_of(num_pairs, 'pair')} of the part warm_start; data.warm_start_share=0 gives them to training"
         )
 
 

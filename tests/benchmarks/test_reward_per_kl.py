@@ -1,9 +1,21 @@
-"""Gains over a start and the distance from it: a paired error by hand, the table's cells."""
+"""Gains over a start and the distance from it: the KL of known distributions, a paired error by hand, the table's cells."""
 
 import pytest
 import torch
 
 from benchmarks.reward_per_kl import GREEDY, Outcome, gain, rows
+from grpo.kl import kl_k3
+
+
+def test_the_kl_of_two_known_distributions_is_met_and_no_token_is_below_0() -> None:
+    """KL((.5, .3, .2) || (.2, .3, .5)) = .3 log 2.5 = 0.27489, of log policy - log start as the table takes it."""
+    policy = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64).log()
+    start = policy.flip(0)
+    tokens = torch.multinomial(policy.exp(), 200_000, True, generator=torch.Generator().manual_seed(0))
+    found = kl_k3(policy[tokens] - start[tokens])
+    assert float(found.mean()) == pytest.approx(0.27489, abs=0.005) and float(found.min()) >= 0
+    exact = (policy.exp() * kl_k3(policy - start)).sum()
+    assert float(exact) == pytest.approx(0.3 * torch.tensor(2.5, dtype=torch.float64).log().item(), abs=1e-12)
 
 
 def test_the_error_of_a_gain_is_that_of_the_differences() -> None:
