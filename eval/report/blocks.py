@@ -4,7 +4,7 @@ Every figure is text already, so all forms of a report show the same one.
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 CONSOLE_WIDTH = 110
@@ -111,6 +111,13 @@ class Document:
     tone: str = ""
     numbers: tuple[Number, ...] = ()
     picture: Figure | None = None
+
+
+def table_of(title: str, rows: Iterable[Mapping[str, str]], notes: Sequence[str] = ()) -> Table:
+    """The table of rows that are each given as header -> cell, with the same headers in the same order."""
+    cells = [*rows]
+    header = tuple(cells[0]) if cells else ()
+    return Table(title, header, tuple(tuple(row.values()) for row in cells), tuple(notes))
 
 
 def number_table(numbers: Sequence[Number]) -> Table:

@@ -8,15 +8,17 @@ from data.language_names import short_name
 from data.script import script_of, unit_name
 from eval.forgetting.collections import shared_words
 from eval.forgetting.languages import foreign_note
-from eval.report.blocks import Table
+from eval.report.blocks import Table, table_of
 from eval.report.brackets import bracket_notes, marked_metrics, rewarded_scores
 from eval.report.changes import Change, probe_changes, score_changes
 from eval.report.wording import (
     ABSENT,
+    ALL,
     MAIN_METRICS,
     METRICS,
     MIN_ITEMS,
     PROBES,
+    SHARE,
     Metric,
     duration,
     place_label,
@@ -92,14 +94,14 @@ def language_table(run: RunFolder) -> Table | None:
     facts = {name: system["language"] for name, system in run.systems.items() if "language" in system}
     if not facts:
         return None
-    share = Metric("language", "In the target language", 1, percent=True)
-    rows = tuple(
-        (
-            run.label(name),
-            plain_number(own["outputs"]),
-            share.value(own["outputs_share"]),
-            share.value(own["references_share"]),
-        )
+
+    rows = (
+        {
+            "System": run.label(name),
+            "n": plain_number(own["outputs"]),
+            "In the target language": SHARE.value(own["outputs_share"]),
+            "Reference texts": SHARE.value(own["references_share"]),
+        }
         for name, own in facts.items()
     )
     own = next(iter(facts.values()))
@@ -107,7 +109,7 @@ def language_table(run: RunFolder) -> Table | None:
         f"By {own['identifier']}: probability of the language at least {own['threshold']:.3f}; texts of three units or more. "
         "The reference texts show how many true texts it refuses."
     )
-    return Table("Language of the outputs", ("System", "n", share.label, "Reference texts"), rows, (note,))
+    return table_of("Language of the outputs", rows, (note,))
 
 
 def slice_names(run: RunFolder, origins: bool) -> list[str]:
@@ -167,39 +169,25 @@ def difference_table(
     title: str, slices: Json, places: Sequence[str], metrics: Sequence[Metric], notes: tuple[str, ...] = ()
 ) -> Table:
     """One row for each place and metric."""
-    header = (
-        "Metric",
-        "n",
-        "Before",
-        "After",
-        "Change",
-        "95 % interval",
-        "p(change \u2264 0)",
-        "p, randomisation",
-        "Reading",
-    )
-    rows = tuple(
-        difference_cells(place, change)
-        for place in places
-        for change in score_changes(slices, place, metrics)
-    )
-    return Table(title, header, rows, notes)
+    changes = [(place, change) for place in places for change in score_changes(slices, place, metrics)]
+    return table_of(title, (difference_cells(*one) for one in changes), notes)
 
 
-def difference_cells(place: str, change: Change) -> tuple[str, ...]:
+def difference_cells(place: str, change: Change) -> dict[str, str]:
     """One row of the table of differences; a part of the test set is named in front of the metric."""
     facts = change.facts
-    return (
-        change.label if place == "all" else f"{place_label(place)}: {change.label}",
-        plain_number(facts["n"]),
-        change.metric.value(facts["before"]),
-        change.metric.value(facts["after"]),
-        change.change,
-        change.interval,
-        share_of_resamples(facts["p_not_greater"]),
-        share_of_resamples(facts["p_randomised"]) if "p_randomised" in facts else ABSENT,
-        change.reading,
-    )
+    p = facts.get("p_randomised")
+    return {
+        "Metric": change.label if place == ALL else f"{place_label(place)}: {change.label}",
+        "n": plain_number(facts["n"]),
+        "Before": change.metric.value(facts["before"]),
+        "After": change.metric.value(facts["after"]),
+        "Change": change.change,
+        "95 % interval": change.interval,
+        "p(change \u2264 0)": share_of_resamples(facts["p_not_greater"]),
+        "p, randomisation": ABSENT if p is None else share_of_resamples(p),
+        "Reading": change.reading,
+    }
 
 
 def probe_values(probes: Json) -> dict[str, tuple[float, int]]:

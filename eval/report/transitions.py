@@ -7,11 +7,11 @@ after; 0 -> 1: share of those wrong before that are right after.
 from collections.abc import Mapping, Sequence
 
 from eval.report.blocks import Table
-from eval.report.wording import ABSENT, PROBES, Metric
+from eval.report.wording import ABSENT, PROBES, SHARE
 from eval.run_folder import Json, RunFolder
 
 RATES = {"lost_share": "1 \u2192 0", "gained_share": "0 \u2192 1"}
-RATE = Metric("rate", "rate", 1, percent=True)
+
 NOTE = (
     "1 \u2192 0: share of the questions that were right before and are wrong after. 0 \u2192 1: share of those that were "
     "wrong before and are right after. In brackets: 95 % Wilson interval. p: McNemar's exact test."
@@ -27,7 +27,7 @@ def rate_cell(share: Json) -> str:
     """'12.5 % (3.5 % to 36.0 %)', '-' where no question was right (or wrong) before."""
     if share["value"] is None:
         return ABSENT
-    return f"{RATE.value(share['value'])} ({RATE.value(share['low'])} to {RATE.value(share['high'])})"
+    return f"{SHARE.value(share['value'])} ({SHARE.value(share['low'])} to {SHARE.value(share['high'])})"
 
 
 def transition_cells(change: Json) -> tuple[str, ...]:

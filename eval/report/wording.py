@@ -72,6 +72,7 @@ METRICS = (
 MAIN_METRICS = ("cosine", "cosine_held_out", "chrf", "bleu", "consistent_share")
 BITS = Metric("bits_per_character", "bits per character", 3, better=-1)
 ACCURACY = Metric("accuracy", "accuracy", 1, percent=True)
+SHARE = Metric("share", "share", 1, percent=True)
 PROBES = (
     ("english", "English text, bits per character", BITS),
     ("chinese", "Chinese text, bits per character", BITS),

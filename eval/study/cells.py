@@ -8,8 +8,6 @@ from eval.run_folder import SYSTEM_LABELS, Json
 from eval.study.points import UNTOUCHED, WARM_START
 from eval.study.roles import INTERPOLATED
 
-SHARE = Metric("share", "share", 1, percent=True)
-
 
 def label(row: Json) -> str:
     """'grpo, step 20 of 40', with an asterisk on the front."""

@@ -1,6 +1,6 @@
 """The tables of cost in a study's report: seconds and tokens of every checkpoint, and the arms at an equal cost."""
 
-from eval.report.blocks import Table
+from eval.report.blocks import Table, table_of
 from eval.report.wording import ABSENT, direction, plain_number
 from eval.run_folder import Json
 from eval.study.cells import interval_note, label, with_interval
@@ -30,14 +30,14 @@ def whole(cost: Json, key: str) -> str:
 def path_cost_table(figures: Json) -> Table:
     """Gain against the seconds and the tokens of the whole way from the untouched model."""
     target = figures["target"]
-    rows = tuple(
-        (
-            label(row).removesuffix(" *"),
-            with_interval(METRIC[target], row["gains"][target]),
-            with_interval(TAX, row["tax"]),
-            *(front_cell(row, axis) for axis in COST_NAMES),
-            *(whole(row["path_cost"], key) for key in TOKEN_COLUMNS),
-        )
+    rows = (
+        {
+            "Checkpoint": label(row).removesuffix(" *"),
+            f"{METRIC[target].label}, gain": with_interval(METRIC[target], row["gains"][target]),
+            "Tax": with_interval(TAX, row["tax"]),
+            **{name.capitalize(): front_cell(row, axis) for axis, name in COST_NAMES.items()},
+            **{name: whole(row["path_cost"], key) for key, name in TOKEN_COLUMNS.items()},
+        }
         for row in figures["checkpoints"]
         if row["path_cost"] is not None and row["gains"][target] is not None
     )
@@ -46,9 +46,7 @@ def path_cost_table(figures: Json) -> Table:
         "machine that trained; tokens are exact: trained on in every pass, sampled, and scored without a gradient. "
         "* on the front: no other checkpoint has as much of the target score for as little of this cost."
     )
-    names = (name.capitalize() for name in COST_NAMES.values())
-    header = ("Checkpoint", f"{METRIC[target].label}, gain", "Tax", *names, *TOKEN_COLUMNS.values())
-    return Table("Gain against cost", header, rows, (note, interval_note(figures)))
+    return table_of("Gain against cost", rows, (note, interval_note(figures)))
 
 
 def front_cell(row: Json, axis: str) -> str:
@@ -59,18 +57,16 @@ def front_cell(row: Json, axis: str) -> str:
 def equal_cost_table(figures: Json) -> Table:
     """GRPO's gain and tax beside those of the best rival at the largest cost both reach."""
     words = {-1: "GRPO gains less", 0: "no clear difference", 1: "GRPO gains more"}
-    rows = tuple(
-        (
-            f"{plain_number(round(row['cost']))} {COST_NAMES[row['axis']]}",
-            METRIC[row["metric"]].label,
-            f"{row['kind']}: {', '.join(row['others'])}",
-            *(
-                with_interval(METRIC[row["metric"]], row[key])
-                for key in ("main_gain", "other_gain", "gain_difference")
-            ),
-            words[direction(row["gain_difference"])],
-            with_interval(TAX, row["tax_difference"]),
-        )
+    gains = {"main_gain": "GRPO's gain", "other_gain": "Rival's gain", "gain_difference": "GRPO minus rival"}
+    rows = (
+        {
+            "Cost": f"{plain_number(round(row['cost']))} {COST_NAMES[row['axis']]}",
+            "Target": METRIC[row["metric"]].label,
+            "Rival: best arm (per seed)": f"{row['kind']}: {', '.join(row['others'])}",
+            **{name: with_interval(METRIC[row["metric"]], row[key]) for key, name in gains.items()},
+            "Reading": words[direction(row["gain_difference"])],
+            "Tax, GRPO minus rival": with_interval(TAX, row["tax_difference"]),
+        }
         for row in figures["equal_cost"]
     )
     note = (
@@ -78,8 +74,4 @@ def equal_cost_table(figures: Json) -> Table:
         "of gain against cost is linear. Best arm of each seed: the one with the highest gain there; it is chosen on the "
         "same items, which favours it."
     )
-    header = (
-        "Cost", "Target", "Rival: best arm (per seed)", "GRPO's gain", "Rival's gain", "GRPO minus rival", "Reading",
-        "Tax, GRPO minus rival",
-    )  # fmt: skip
-    return Table("Gain at an equal cost", header, rows, (note, interval_note(figures)))
+    return table_of("Gain at an equal cost", rows, (note, interval_note(figures)))

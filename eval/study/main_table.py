@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from eval.metrics.significance import Array
-from eval.report.blocks import Table
+from eval.report.blocks import Table, table_of
 from eval.report.wording import plain_number
 from eval.run_folder import Json
 from eval.study.cells import with_interval
@@ -147,15 +147,15 @@ def main_table(figures: Json, price: str) -> Table:
     pace = rows[0]["pace"] if rows else ""
     limit = rows[0]["budget" if price == BUDGET else "cost"] if rows else 0
     cost = "" if price == END else f" ({plain_number(limit if price == BUDGET else round(limit))})"
-    cells = tuple(
-        (
-            row["method"],
-            f"{row['arm']} (of {row['of']})",
-            str(len(row["seeds"])),
-            *(with_interval(metric, row["gains"][metric.key]) for metric in metrics),
-            with_interval(TAX, row["tax"]),
-            with_interval(target, row["minus_pace"]),
-        )
+    cells = (
+        {
+            "Method": row["method"],
+            "Best arm": f"{row['arm']} (of {row['of']})",
+            "Seeds": str(len(row["seeds"])),
+            **{f"{one.label}, gain": with_interval(one, row["gains"][one.key]) for one in metrics},
+            "Tax": with_interval(TAX, row["tax"]),
+            f"{target.label} minus {pace}": with_interval(target, row["minus_pace"]),
+        }
         for row in rows
     )
     note = (
@@ -163,12 +163,4 @@ def main_table(figures: Json, price: str) -> Table:
         f"intervals of a bootstrap over seeds and items; of one seed, over items only. An equal cost is that of {pace}, the way "
         "from the untouched model included; a cheaper arm counts with its end."
     )
-    header = (
-        "Method",
-        "Best arm",
-        "Seeds",
-        *(f"{metric.label}, gain" for metric in metrics),
-        "Tax",
-        f"{target.label} minus {pace}",
-    )
-    return Table(f"{PRICES[price]}{cost}", header, cells, (note,))
+    return table_of(f"{PRICES[price]}{cost}", cells, (note,))

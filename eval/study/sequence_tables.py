@@ -1,6 +1,6 @@
 """The tables of a sequence of tasks in a study's report."""
 
-from eval.report.blocks import Table
+from eval.report.blocks import Table, table_of
 from eval.report.learned import learned_metrics
 from eval.report.wording import Metric, plain_number
 from eval.run_folder import Json
@@ -24,14 +24,14 @@ def sequence_tables(figures: Json) -> list[Table]:
 
 def sequence_table(sequence: Json, metric: Metric, intervals: str) -> Table:
     """Average score, backward and forward transfer of each recipe."""
-    rows = tuple(
-        (
-            row["recipe"],
-            plain_number(len(row["seeds"])),
-            metric.value(row["accuracy"]["value"]),
-            with_interval(metric, row["backward"]),
-            with_interval(metric, row["forward"]),
-        )
+    rows = (
+        {
+            "Recipe": row["recipe"],
+            "Seeds": plain_number(len(row["seeds"])),
+            "Mean at the end": metric.value(row["accuracy"]["value"]),
+            "Backward transfer": with_interval(metric, row["backward"]),
+            "Forward transfer": with_interval(metric, row["forward"]),
+        }
         for row in sequence["recipes"]
     )
     note = (
@@ -40,8 +40,7 @@ def sequence_table(sequence: Json, metric: Metric, intervals: str) -> Table:
         "transfer: a task's score before its own stage, minus that of the untouched model, mean over all but the first "
         "(Lopez-Paz and Ranzato, 2017)."
     )
-    header = ("Recipe", "Seeds", "Mean at the end", "Backward transfer", "Forward transfer")
-    return Table("Tasks one after the other", header, rows, (note, intervals))
+    return table_of("Tasks one after the other", rows, (note, intervals))
 
 
 def stage_table(sequence: Json, metric: Metric) -> Table:

@@ -3,12 +3,11 @@
 A table without rows is left out.
 """
 
-from eval.report.blocks import Table
+from eval.report.blocks import Table, table_of
 from eval.report.brackets import bracket_notes
-from eval.report.wording import ABSENT, METRICS, direction, plain_number
+from eval.report.wording import ABSENT, METRICS, SHARE, direction, plain_number
 from eval.run_folder import Json
 from eval.study.cells import (
-    SHARE,
     interval_note,
     label,
     metrics_of,
@@ -106,17 +105,17 @@ def gain_table(figures: Json, corpus: str = "") -> Table:
 def equal_table(figures: Json) -> Table:
     """GRPO's tax beside that of the best rival at the largest score both reach."""
     words = {-1: "GRPO pays less", 0: "no clear difference", 1: "GRPO pays more"}
-    rows = tuple(
-        (
-            METRIC[row["metric"]].label,
-            row["kind"],
-            ", ".join(row["others"]),
-            METRIC[row["metric"]].change(row["gain"]["value"]),
-            plus_minus(row["main_tax"]),
-            plus_minus(row["other_tax"]),
-            with_interval(TAX, row["main_minus_other"]),
-            words[direction(row["main_minus_other"])],
-        )
+    rows = (
+        {
+            "Target": METRIC[row["metric"]].label,
+            "Rival": row["kind"],
+            "Best arm (per seed)": ", ".join(row["others"]),
+            "Gain": METRIC[row["metric"]].change(row["gain"]["value"]),
+            "GRPO's tax": plus_minus(row["main_tax"]),
+            "Rival's tax": plus_minus(row["other_tax"]),
+            "GRPO minus rival": with_interval(TAX, row["main_minus_other"]),
+            "Reading": words[direction(row["main_minus_other"])],
+        }
         for row in figures["equal_target"]
         if row["seeds"]
     )
@@ -125,10 +124,7 @@ def equal_table(figures: Json) -> Table:
         "checkpoints; nothing is extrapolated. Best arm of each seed: the one with the lowest tax there; it is "
         "chosen on the same items, which favours it. \u00b1: half the 95 % interval."
     )
-    header = (
-        "Target", "Rival", "Best arm (per seed)", "Gain", "GRPO's tax", "Rival's tax", "GRPO minus rival", "Reading",
-    )  # fmt: skip
-    return Table("Tax at an equal target score, nats per token", header, rows, (note, interval_note(figures)))
+    return table_of("Tax at an equal target score, nats per token", rows, (note, interval_note(figures)))
 
 
 def area_table(figures: Json) -> Table:
@@ -155,76 +151,57 @@ def area_table(figures: Json) -> Table:
 def role_table(figures: Json, role: str, title: str) -> Table:
     """The main arm and the arms of a role at their last step: settings, scores, difference from the main."""
     arms = list(dict.fromkeys(row["arm"] for row in figures["checkpoints"] if row["role"] == role))
-    last_rows = [
-        row
-        for arm in ([figures["main"], *arms] if arms else [])
-        if (row := last_step(figures, arm)) is not None
-    ]
-    keys = ("cosine", "cosine_held_out", "chrf", "consistent_share")
-    rows = tuple(
-        (
-            label(row),
-            ", ".join(row["differs"]) or ABSENT,
-            *(METRIC[key].value(row["metrics"][key]["value"]) for key in keys),
-            with_interval(
-                METRIC[figures["target"]], row["minus_main"] and row["minus_main"][figures["target"]]
-            ),
-            with_interval(TAX, row["tax"]),
-            with_interval(TAX, row["minus_main"] and row["minus_main"]["tax"]),
-        )
+    main = figures["main"]
+    last_rows = [last_step(figures, arm) for arm in ([main, *arms] if arms else [])]
+    metrics = [METRIC[key] for key in ("cosine", "cosine_held_out", "chrf", "consistent_share")]
+    target = METRIC[figures["target"]]
+    rows = (
+        {
+            "Arm": label(row),
+            "Setting": ", ".join(row["differs"]) or ABSENT,
+            **{one.label: one.value(row["metrics"][one.key]["value"]) for one in metrics},
+            f"{target.label} minus {main}": with_interval(target, (row["minus_main"] or {}).get(target.key)),
+            "Tax": with_interval(TAX, row["tax"]),
+            f"Tax minus {main}": with_interval(TAX, (row["minus_main"] or {}).get("tax")),
+        }
         for row in last_rows
+        if row is not None
     )
-    difference_header = f"{METRIC[figures['target']].label} minus {figures['main']}"
-    header = (
-        "Arm",
-        "Setting",
-        *(METRIC[key].label for key in keys),
-        difference_header,
-        "Tax",
-        f"Tax minus {figures['main']}",
-    )
-    return Table(title, header, rows, (interval_note(figures),))
+    return table_of(title, rows, (interval_note(figures),))
 
 
 def budget_table(figures: Json) -> Table:
     """Every arm with a tax budget."""
-    rows = tuple(
-        (
-            row["arm"],
-            str(row["seed"]),
-            plain_number(row["budget"]),
-            row["against"],
-            with_interval(TAX, row["final"]),
-            with_interval(TAX, row["largest"]),
-            row["kept"],
-        )
+    rows = (
+        {
+            "Arm": row["arm"],
+            "Seed": str(row["seed"]),
+            "Budget": plain_number(row["budget"]),
+            "Against": row["against"],
+            "Tax at the end": with_interval(TAX, row["final"]),
+            "Largest tax": with_interval(TAX, row["largest"]),
+            "Kept": row["kept"],
+        }
         for row in figures["budgets"]
     )
     note = (
         "Measured on the general texts of the evaluation, which did not steer training. Kept: yes or no where the "
         "whole interval is on one side of the budget. The gains above say what a budget costs in target score."
     )
-    return Table(
-        "Tax budgets",
-        ("Arm", "Seed", "Budget", "Against", "Tax at the end", "Largest tax", "Kept"),
-        rows,
-        (note, BY_TEXTS),
-    )
+    return table_of("Tax budgets", rows, (note, BY_TEXTS))
 
 
 def judge_table(figures: Json) -> Table:
     """Pairwise preferences; a win is one of the second system."""
-    rows = tuple(
-        (
-            f"{row['after']} against {row['before']}",
-            row["judge"],
-            plain_number(row["n"]),
-            *(SHARE.value(row[key]) for key in ("win", "tie", "loss")),
-            *(" to ".join(map(SHARE.value, row[f"{key}_interval"])) for key in ("win", "loss")),
-        )
+    rows = (
+        {
+            "Comparison": f"{row['after']} against {row['before']}",
+            "Judge": row["judge"],
+            "n": plain_number(row["n"]),
+            **{key.capitalize(): SHARE.value(row[key]) for key in ("win", "tie", "loss")},
+            "Win, 95 %": " to ".join(map(SHARE.value, row["win_interval"])),
+            "Loss, 95 %": " to ".join(map(SHARE.value, row["loss_interval"])),
+        }
         for row in figures["judgements"]
     )
-    header = ("Comparison", "Judge", "n", "Win", "Tie", "Loss", "Win, 95 %", "Loss, 95 %")
-    return Table(
-        "Which output is preferred", header, rows, ("Win: of the system named first. Intervals: Wilson.",)
-    )
+    return table_of("Which output is preferred", rows, ["Win: of the system named first. Intervals: Wilson."])

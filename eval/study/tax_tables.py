@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from eval.report.blocks import Table
+from eval.report.blocks import Table, table_of
 from eval.report.transitions import RATES, rate_cell
-from eval.report.wording import ABSENT, PROBES, Metric
+from eval.report.wording import ABSENT, PROBES, SHARE, Metric
 from eval.run_folder import Json
-from eval.study.cells import SHARE, interval_note, label, with_interval
+from eval.study.cells import interval_note, label, with_interval
 from eval.study.points import UNTOUCHED, WARM_START
 from eval.study.sentences import TAX
 
@@ -14,15 +14,15 @@ from eval.study.sentences import TAX
 def tax_table(figures: Json) -> Table:
     """The scalar tax, KL, and every probe's change from the untouched model."""
     probes = [probe for probe in PROBES if any(probe[0] in row["probes"] for row in figures["checkpoints"])]
-    rows = tuple(
-        (
-            label(row),
-            with_interval(TAX, row["tax"]),
-            with_interval(TAX, row["tax_added"]),
-            TAX.value(row["kl"]["value"]),
-            TAX.value(row["policy_kl"]),
-            *(probe_cell(metric, row["probes"].get(key)) for key, _, metric in probes),
-        )
+    rows = (
+        {
+            "Checkpoint": label(row),
+            "Tax, nats per token": with_interval(TAX, row["tax"]),
+            "Tax over the warm start": with_interval(TAX, row["tax_added"]),
+            "KL": TAX.value(row["kl"]["value"]),
+            "KL of the policy on task prompts": TAX.value(row["policy_kl"]),
+            **{name: probe_cell(metric, row["probes"].get(key)) for key, name, metric in probes},
+        }
         for row in figures["checkpoints"]
     )
     note = (
@@ -30,16 +30,8 @@ def tax_table(figures: Json) -> Table:
         f"texts ({figures['tokens']:,} tokens). Probes: change from the untouched model, mean over seeds; in "
         "brackets the interval (texts, one seed) or the p-value of McNemar's exact test of each seed (choices)."
     )
-    header = (
-        "Checkpoint",
-        "Tax, nats per token",
-        "Tax over the warm start",
-        "KL",
-        "KL of the policy on task prompts",
-        *(name for _, name, _ in probes),
-    )
     notes = (note, figures["shared_collections"], interval_note(figures))
-    return Table("Tax against the untouched model", header, rows, tuple(words for words in notes if words))
+    return table_of("Tax against the untouched model", rows, [*filter(None, notes)])
 
 
 def probe_cell(metric: Metric, changes: Sequence[Json] | None) -> str:
@@ -93,20 +85,20 @@ def drift_table(figures: Json) -> Table:
         "kl_mean": "mean KL",
         "kl_p90": "P90 KL",
     }
-    rows = tuple(
-        (label(row), *(TAX.value(row["drift"].get(kind, {}).get(key)) for kind in kinds for key in keys))
+    rows = [
+        {"Checkpoint": label(row)}
+        | {
+            f"{kind}: {name}": TAX.value(row["drift"].get(kind, {}).get(key))
+            for kind in kinds
+            for key, name in keys.items()
+        }
         for row in figures["checkpoints"]
-    )
+    ]
     note = (
         "Nats per token over tokens; KL(untouched || checkpoint) over the whole vocabulary; "
         "task: prompts with their reference texts."
     )
-    return Table(
-        "Drift",
-        ("Checkpoint", *(f"{kind}: {name}" for kind in kinds for name in keys.values())),
-        rows if kinds else (),
-        (note,),
-    )
+    return table_of("Drift", rows if kinds else [], (note,))
 
 
 def sanity_table(figures: Json) -> Table:
@@ -120,13 +112,15 @@ def sanity_table(figures: Json) -> Table:
             if key.endswith("share")
         )
     )
-    rows = tuple(
-        (label(row), *(SHARE.value(row["sanity"].get(name, {}).get(key)) for name, key in keys))
+    rows = [
+        {"Checkpoint": label(row)}
+        | {
+            f"{name}: {key.removesuffix('_share').replace('_', ' ')}": SHARE.value(
+                row["sanity"].get(name, {}).get(key)
+            )
+            for name, key in keys
+        }
         for row in figures["checkpoints"]
-    )
-    header = (
-        "Checkpoint",
-        *(f"{name}: {key.removesuffix('_share').replace('_', ' ')}" for name, key in keys),
-    )
+    ]
     note = "Shares of greedy continuations of plain English and Chinese prompts."
-    return Table("Generation sanity", header, rows if keys else (), (note,))
+    return table_of("Generation sanity", rows if keys else [], (note,))
