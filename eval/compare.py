@@ -15,7 +15,6 @@ from data.console import say
 from data.documents import user_path
 from data.errors import InputError, run_command
 from eval.metrics.significance import RESAMPLES
-from eval.report.brackets import rewarded_scores
 from eval.report.choice import ComparedSystem
 from eval.report.compare import comparison_document
 from eval.report.html import html_page
@@ -123,14 +122,9 @@ def compare_on(
         raise
     except DAMAGE as error:
         raise InputError(f"{names_of(runs)}: a result is damaged ({error}); evaluate again") from error
+    ranks = {name: {metric: by_name[name] for metric, by_name in by_metric.items()} for name in names}
     return [
-        ComparedSystem(
-            name,
-            one,
-            change,
-            {metric: ranks[name] for metric, ranks in by_metric.items()},
-            rewarded_scores(run.config),
-        )
+        ComparedSystem(name, run, compared_name(run, system), one, change, ranks[name])
         for run, name, one, change in zip(runs, names, own, [None, *changes], strict=True)
     ]
 
@@ -159,7 +153,7 @@ def work(options: argparse.Namespace) -> None:
         test: compare_on(runs, names, test, options.system, options.resamples, options.by == "document")
         for test in common_tests(runs, options.system)
     }
-    document = comparison_document(runs, names, [compared_name(run, options.system) for run in runs], tests)
+    document = comparison_document(tests)
     if options.html:
         atomic_write_text(user_path(options.html), html_page(document))
     say(markdown(document))

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from eval.report.blocks import Number
+from eval.report.brackets import rewarded_scores
 from eval.report.changes import Change, probe_changes, score_change
 from eval.report.learned import common_facts
-from eval.report.verdict import answer, card, loss_sentence
+from eval.report.verdict import Answer, answer, card, loss_sentence
 from eval.report.wording import MAIN_PROBES, METRICS, MIN_ITEMS, Metric, are_too_few
 from eval.run_folder import Json, RunFolder
 
@@ -21,16 +22,22 @@ TAX = Metric("tax", "tax", 4)
 
 @dataclass(frozen=True)
 class ComparedSystem:
-    """One system of one run on the shared items of a test set. `change` is its comparison with the first run's; None
-    for the first. `ranks` has its rank among all of them by each metric. `rewarded`: the scores, learned metrics aside,
-    that the run's training optimised.
+    """One system of one run on the shared items of a test set; `name` is that of the run, `key` its own in the run.
+    `change` is its comparison with the first run's; None for the first. `ranks` has its rank among all of them by each
+    metric.
     """
 
     name: str
+    run: RunFolder
+    key: str
     system: Json
     change: Json | None = None
     ranks: Mapping[str, int] = field(default_factory=dict)  # by metric
-    rewarded: frozenset[str] = frozenset()
+
+    @property
+    def rewarded(self) -> frozenset[str]:
+        """The scores, learned metrics aside, that the run's training optimised."""
+        return rewarded_scores(self.run.config)
 
 
 class Choice(NamedTuple):
@@ -64,8 +71,8 @@ def shared_facts(candidates: Sequence[ComparedSystem]) -> Json:
     }
 
 
-def choice(runs: Sequence[RunFolder], systems: Sequence[str], candidates: Sequence[ComparedSystem]) -> Choice:
-    """Which run to ship by the results on one test set; `systems`: the compared system of each run."""
+def choice(candidates: Sequence[ComparedSystem]) -> Choice:
+    """Which run to ship by the results on one test set."""
     count = len(candidates[0].system["items"])
     metrics = deciding_metrics(candidates)
     if are_too_few(count):
@@ -80,10 +87,10 @@ def choice(runs: Sequence[RunFolder], systems: Sequence[str], candidates: Sequen
         text = f"{names_of(leaders)} {are} better by {metrics[0].label}, {rival} by {metrics[1].label}"
         return Choice(f"No clear choice: {text}.", "", "caution")
     if len(leaders) > 1:
-        leaders, why = cheapest(runs, candidates, leaders, why)
+        leaders, why = cheapest(leaders, why)
     if len(leaders) > 1:
         return Choice(f"Ship either of {names_of(leaders)}: {why}, so take what costs less.", "", "caution")
-    return with_own_verdict(runs, systems, candidates, leaders[0], why)
+    return with_own_verdict(leaders[0], why)
 
 
 def deciding_metrics(candidates: Sequence[ComparedSystem]) -> list[Metric]:
@@ -102,8 +109,10 @@ def is_better(a: ComparedSystem, b: ComparedSystem, metric: Metric) -> bool:
     return a.ranks[metric.key] < b.ranks[metric.key]
 
 
-def best_ones(candidates: Sequence[ComparedSystem], metrics: Sequence[Metric]) -> tuple[list[str], str]:
-    """The names of the runs that no metric tells apart from the best, one metric after the other, and why."""
+def best_ones(
+    candidates: Sequence[ComparedSystem], metrics: Sequence[Metric]
+) -> tuple[list[ComparedSystem], str]:
+    """The runs that no metric tells apart from the best, one metric after the other, and why."""
     why = f"{' and '.join(metric.label for metric in metrics)} cannot tell them apart"
     best = [*candidates]
     for metric in metrics:
@@ -111,57 +120,40 @@ def best_ones(candidates: Sequence[ComparedSystem], metrics: Sequence[Metric]) -
         if 0 < len(leaders) < len(best):
             why = f"by {metric.label} {'they are' if len(leaders) > 1 else 'it is'} clearly better"
             best = leaders
-    return [one.name for one in best], why
+    return best, why
 
 
-def cheapest(
-    runs: Sequence[RunFolder], candidates: Sequence[ComparedSystem], leaders: Sequence[str], why: str
-) -> tuple[list[str], str]:
+def cheapest(leaders: list[ComparedSystem], why: str) -> tuple[list[ComparedSystem], str]:
     """The leader that lost least elsewhere by its own log, where all have measured that."""
-    taxes = {
-        one.name: run.tax[-1]["tax_kept"]
-        for one, run in zip(candidates, runs, strict=True)
-        if one.name in leaders and run.tax
-    }
-    if len(taxes) < len(leaders) or len(set(taxes.values())) < len(taxes):
-        return [*leaders], why
-    best = min(taxes, key=lambda name: taxes[name])
+    taxes = [one.run.tax[-1]["tax_kept"] for one in leaders if one.run.tax]
+    if len(set(taxes)) < len(leaders):
+        return leaders, why
+    least = min(taxes)
     return (
-        [best],
-        f"scores cannot tell {names_of(leaders)} apart, and it lost least elsewhere ({TAX.value(taxes[best])} nats a token)",
+        [leaders[taxes.index(least)]],
+        f"scores cannot tell {names_of(leaders)} apart, and it lost least elsewhere ({TAX.value(least)} nats a token)",
     )
 
 
 def better_by_chrf(
-    candidates: Sequence[ComparedSystem], leaders: Sequence[str], metrics: Sequence[Metric]
+    candidates: Sequence[ComparedSystem], leaders: Sequence[ComparedSystem], metrics: Sequence[Metric]
 ) -> str:
     """The first run that is clearly better than every leader by the second metric; "" for none."""
-    best = [one for one in candidates if one.name in leaders]
-    others = (one for one in candidates if all(is_better(one, own, metrics[-1]) for own in best))
+    others = (one for one in candidates if all(is_better(one, own, metrics[-1]) for own in leaders))
     return next((one.name for one in others), "") if len(metrics) > 1 else ""
 
 
-def with_own_verdict(
-    runs: Sequence[RunFolder],
-    systems: Sequence[str],
-    candidates: Sequence[ComparedSystem],
-    best: str,
-    why: str,
-) -> Choice:
+def with_own_verdict(best: ComparedSystem, why: str) -> Choice:
     """The choice of `best`, unless its own report refuses it. Only the trained model has a verdict of its own."""
-    place = [one.name for one in candidates].index(best)
-    if systems[place] != "trained":
-        return Choice(f"Ship {best}: {why}.", best, "good")
-    own = answer(runs[place])
+    text = f"Ship {best.name}: {why}."
+    own = answer(best.run) if best.key == "trained" else Answer("", "good")
     if own.tone == "bad":
-        return Choice(
-            f"Ship none of them: {best} is the best, and its own report says: {own.text}", best, "bad"
-        )
-    return Choice(f"Ship {best}: {why}.", best, "caution" if own.tone == "caution" else "good")
+        text = f"Ship none of them: {best.name} is the best, and its own report says: {own.text}"
+    return Choice(text, best.name, own.tone or "good")
 
 
-def names_of(names: Sequence[str]) -> str:
-    return " and ".join(names)
+def names_of(runs: Sequence[ComparedSystem]) -> str:
+    return " and ".join(one.name for one in runs)
 
 
 def shown_pair(candidates: Sequence[ComparedSystem], best: str) -> ComparedSystem:
@@ -185,13 +177,7 @@ def numbers(candidates: Sequence[ComparedSystem], best: str) -> tuple[Number, ..
     return tuple(card(change, against) for change in main_changes(candidates, other))
 
 
-def reasons(
-    runs: Sequence[RunFolder],
-    systems: Sequence[str],
-    candidates: Sequence[ComparedSystem],
-    best: str,
-    test: str,
-) -> tuple[str, ...]:
+def reasons(candidates: Sequence[ComparedSystem], best: str, test: str) -> tuple[str, ...]:
     """The difference of the scores on a test set, "" for the own one, and what the best run lost elsewhere; at most one sentence each."""
     other = shown_pair(candidates, best)
     scores = [change for change in main_changes(candidates, other) if change.metric in DECIDING]
@@ -202,8 +188,7 @@ def reasons(
         if scores
         else []
     )
-    names = [one.name for one in candidates]
-    place = names.index(best or other.name)
-    changes = probe_changes(runs[place].main.pair("untouched", systems[place]), MAIN_PROBES)
+    shown = next((one for one in candidates if one.name == best), other)
+    changes = probe_changes(shown.run.main.pair("untouched", shown.key), MAIN_PROBES)
     loss = loss_sentence(changes) if changes else "What it cost elsewhere was not measured (eval.probes)."
-    return (*sentences, f"{names[place]}: {loss[0].lower()}{loss[1:]}")
+    return (*sentences, f"{shown.name}: {loss[0].lower()}{loss[1:]}")

@@ -1,6 +1,6 @@
 """The page that compares several runs, made of the blocks of a run's report: each run against the first."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from eval.report.blocks import Document, Section, Sentences, Table
 from eval.report.brackets import bracket_notes, marked_metrics
@@ -33,31 +33,28 @@ NOTE = (
 Tests = Mapping[str, Sequence[ComparedSystem]]  # by test set, "" = the own one; in the order of the runs
 
 
-def comparison_document(
-    runs: Sequence[RunFolder], names: Sequence[str], systems: Sequence[str], tests: Tests
-) -> Document:
-    """The whole page. `systems`: the compared system of each run."""
-    which = "; ".join(
-        f"{name}: {run.label(system)}" for name, run, system in zip(names, runs, systems, strict=True)
-    )
-    settings = settings_table(runs, names)
-    tax = tax_table(runs, names, systems, tests)
+def comparison_document(tests: Tests) -> Document:
+    """The whole page."""
     test, first = next(iter(tests.items()))
-    text, best, tone = choice(runs, systems, first)
+    names = [one.name for one in first]
+    which = "; ".join(f"{one.name}: {one.run.label(one.key)}" for one in first)
+    settings = settings_table(first)
+    tax = tax_table(first, tests)
+    text, best, tone = choice(first)
     sentences = (f"{which}.", *(verdict(candidates, test) for test, candidates in tests.items()))
     sections = (
         Section("What changed", (Sentences(sentences),)),
         Section("Settings that differ", (settings,) if settings.rows else ()),
         *(score_section(test, candidates) for test, candidates in tests.items()),
         Section("Tax", (tax,) if tax.rows else ()),
-        Section("Cost", (cost_table(runs, names),)),
+        Section("Cost", (cost_table(first),)),
     )
     return Document(
         f"{names[0]} and {', '.join(names[1:])}",
         text,
         (),
         tuple(section for section in sections if section.blocks),
-        reasons=reasons(runs, systems, first, best, test),
+        reasons=reasons(first, best, test),
         tone=tone,
         numbers=numbers(first, best),
     )
@@ -142,32 +139,27 @@ def shared_ranks(candidates: Sequence[ComparedSystem]) -> Table:
     return rank_table("Ranks, 1 = the best", "Run", names, ranks, metrics)
 
 
-def settings_table(runs: Sequence[RunFolder], names: Sequence[str]) -> Table:
+def settings_table(candidates: Sequence[ComparedSystem]) -> Table:
     """The settings that are not the same in all runs; those of earlier versions with the values they had."""
-    settings = [
-        dict(flatten_current(ADDED)) | dict(flatten_current(current_keys(dict(flatten(run.config)))))
-        for run in runs
-    ]
+    added = {key: text for key, value in ADDED.items() for _, text in flatten(value)}
+    settings = [added | current_keys(dict(flatten(one.run.config))) for one in candidates]
     keys = [key for key in dict.fromkeys(key for one in settings for key in one) if key not in IGNORED]
     rows = [(key, *(one.get(key, ABSENT) for one in settings)) for key in keys]
     differing = tuple(row for row in rows if len(set(row[1:])) > 1)
-    return Table("Settings", ("Setting", *names), differing)
+    return Table("Settings", ("Setting", *(one.name for one in candidates)), differing)
 
 
-def flatten_current(values: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """(key, text) of settings whose keys have dots already."""
-    return ((key, text) for key, value in values.items() for _, text in flatten(value))
-
-
-def tax_table(runs: Sequence[RunFolder], names: Sequence[str], systems: Sequence[str], tests: Tests) -> Table:
+def tax_table(candidates: Sequence[ComparedSystem], tests: Tests) -> Table:
     """What each run's model lost elsewhere: its probes against its own untouched model, what its log measured last, and
     its probes against the first run's.
     """
-    own = [probe_changes(run, system) for run, system in zip(runs, systems, strict=True)]
+    runs = [one.run for one in candidates]
+    names = [one.name for one in candidates]
+    own = [probe_changes(one.run, one.key) for one in candidates]
     between = {
         one.name: one.change["probes"]
-        for candidates in tests.values()
-        for one in candidates
+        for systems in tests.values()
+        for one in systems
         if one.change and one.change["probes"]
     }
     rows = []
@@ -193,10 +185,11 @@ def probe_changes(run: RunFolder, system: str) -> Json:
     return (pair and pair["probes"]) or {}
 
 
-def cost_table(runs: Sequence[RunFolder], names: Sequence[str]) -> Table:
+def cost_table(candidates: Sequence[ComparedSystem]) -> Table:
     """Seconds, tokens and memory of each run; what a run began from elsewhere, such as an arm of a study from a warm
     start, is not in it.
     """
+    runs = [one.run for one in candidates]
     rows = (
         ("All stages", *(duration(sum(run.timings.get("stages", {}).values())) for run in runs)),
         ("Steps of the warm start", *(step_time(run.sft) for run in runs)),
@@ -207,7 +200,7 @@ def cost_table(runs: Sequence[RunFolder], names: Sequence[str]) -> Table:
         ("Device", *(str(run.environment.get("device", ABSENT)) for run in runs)),
     )
     note = "Without a part that a run did not do itself, such as the warm start of a study's arm."
-    return Table("Cost", ("", *names), rows, (note,))
+    return Table("Cost", ("", *(one.name for one in candidates)), rows, (note,))
 
 
 def step_time(rows: Sequence[Json]) -> str:
