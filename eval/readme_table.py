@@ -16,7 +16,7 @@ from data.cache import atomic_write_text
 from data.documents import read_object
 from data.errors import InputError, run_command
 from eval.report.wording import Metric, plain_number
-from eval.run_folder import DAMAGE, SYSTEM_LABELS, Json
+from eval.run_folder import SYSTEM_LABELS, Json, named_damage
 from eval.study.cells import with_interval
 from eval.study.main_table import BUDGET, END
 from eval.study.points import WARM_START
@@ -183,13 +183,10 @@ def replace_between(readme: str, marks: tuple[str, str], text: str, place: Path)
 def made_of(path: Path, make: Callable[[Json], Made]) -> Made:
     """What `make` makes of a summary file. Raises InputError where it is none."""
     summary = read_object(path)
-    try:
+    with named_damage(
+        f"{path}: no summary of a study", "give the summary.json that the report of a study wrote"
+    ):
         return make(summary)
-    except DAMAGE as error:
-        problem = f"{type(error).__name__}: {error}"
-        raise InputError(
-            f"{path}: no summary of a study ({problem}); give the summary.json that the report of a study wrote"
-        ) from error
 
 
 def write_or_check(texts: Mapping[Path, str], source: Path, command: str, check: bool) -> int:

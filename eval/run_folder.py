@@ -4,7 +4,8 @@ A part that was never written (no training, no evaluation) is simply absent; a p
 damaged is a mistake somebody must know about, and raises `InputError` with file and line.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -139,12 +140,9 @@ def read_results(run: Path, test: str = "") -> tuple[dict[str, Json], Json]:
     file.
     """
     folder = results_folder(run, test)
-    systems = {name: read_system(folder / f"{name}.json") for name in SYSTEMS}
-    systems = {name: system for name, system in systems.items() if system}
+    systems = read_systems(folder, SYSTEMS)
     comparison = read_part(folder / "comparison.json", ("pairs", "resamples"))
-    added_systems = {
-        name: read_system(added_folder(run, test) / f"{name}.json") for name in added_names(run, test)
-    }
+    added_systems = read_systems(added_folder(run, test), added_names(run, test))
     if not systems or not added_systems:
         return systems, comparison
     more = read_part(added_folder(run, test) / "comparison.json", ("pairs", "resamples"))
@@ -178,6 +176,12 @@ def read_part(path: Path, keys: tuple[str, ...] = ()) -> Json:
     return document
 
 
+def read_systems(folder: Path, names: Sequence[str]) -> dict[str, Json]:
+    """The results of those systems that have a file in the folder."""
+    systems = {name: read_system(folder / f"{name}.json") for name in names}
+    return {name: system for name, system in systems.items() if system}
+
+
 def read_system(path: Path) -> Json:
     """The result of one system, each of its items with ITEM_KEYS; empty if the file does not exist."""
     document = read_part(path, SYSTEM_KEYS)
@@ -189,6 +193,15 @@ def read_system(path: Path) -> Json:
                 f"{path}: items[{place}] has no {missing[0]!r}, so the file is damaged; delete it and run the evaluation again"
             )
     return document
+
+
+@contextmanager
+def named_damage(problem: str, repair: str) -> Iterator[None]:
+    """Raises InputError, which says the problem and its repair, where a value of the wrong kind is met."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise InputError(f"{problem} ({type(error).__name__}: {error}); {repair}") from error
 
 
 def references_of(item: Json) -> list[str]:

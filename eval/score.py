@@ -23,7 +23,7 @@ from data.console import say
 from data.documents import user_path
 from data.errors import InputError, run_command
 from eval.metrics.ranking import group_numbers, random_swaps, randomisation_p
-from eval.metrics.significance import CONFIDENCE, RESAMPLES, Array, cluster_counts, paired_bootstrap
+from eval.metrics.significance import RESAMPLES, Array, cluster_counts, paired_bootstrap, percentile_interval
 from eval.score_files import Files, read_files, read_table
 from eval.score_metrics import COSINE, NUMBER_FORMATS, SURFACE, Options, Scores, check_metric, scores_of
 from eval.systems import rank_statistics
@@ -105,29 +105,25 @@ def results_of(metric: str, by_system: Mapping[str, Scores], draws: Draws) -> li
     first = next(iter(by_system))
     rows = {system: {metric: own.rows} for system, own in by_system.items()}
     ranks = rank_statistics(rows, draws.swaps, {metric: by_system[first].better})[metric]
-    return [
-        result_of(metric, system, own, draws, ranks[system], {first: by_system[first]})
-        for system, own in by_system.items()
-    ]
+    results = []
+    for system, own in by_system.items():
+        value = float(own.of_sums(own.rows.sum(axis=0)))
+        low, high = percentile_interval(own.of_sums(draws.counts @ own.rows))
+        lines = list(map(float, own.of_sums(own.rows)))
+        change = None if system == first else change_from(first, by_system[first], own, draws)
+        results.append(
+            Result(
+                metric, system, value, low, high, len(lines), own.better, own.signature, lines, ranks[system], change, own.errors,
+            )
+        )  # fmt: skip
+    return results
 
 
-def result_of(
-    metric: str, system: str, own: Scores, draws: Draws, rank: int, first: Mapping[str, Scores]
-) -> Result:
-    """One system by one metric; `first` is the one that others are compared with, by name."""
-    tail = (1 - CONFIDENCE) / 2
-    low, high = map(float, np.quantile(own.of_sums(draws.counts @ own.rows), [tail, 1 - tail]))
-    ((name, other),) = first.items()
-    change = None
-    if system != name:
-        difference = paired_bootstrap(other.rows, own.rows, own.of_sums, draws.counts)
-        p = randomisation_p(other.rows, own.rows, own.of_sums, draws.swaps)
-        change = Change(name, difference.difference, difference.low, difference.high, p)
-    value = float(own.of_sums(own.rows.sum(axis=0)))
-    lines = list(map(float, own.of_sums(own.rows)))
-    return Result(
-        metric, system, value, low, high, len(own.rows), own.better, own.signature, lines, rank, change, own.errors
-    )  # fmt: skip
+def change_from(first: str, before: Scores, after: Scores, draws: Draws) -> Change:
+    """A system minus that of the name `first`."""
+    difference = paired_bootstrap(before.rows, after.rows, after.of_sums, draws.counts)
+    p = randomisation_p(before.rows, after.rows, after.of_sums, draws.swaps)
+    return Change(first, difference.difference, difference.low, difference.high, p)
 
 
 def answer(results: Sequence[Result], with_errors: bool) -> str:

@@ -6,8 +6,7 @@ set changes no number.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -34,13 +33,12 @@ from eval.metrics.significance import (
 )
 from eval.metrics.similarity import Embed, cosines
 from eval.run_folder import (
-    DAMAGE,
-    SYSTEM_KEYS,
     SYSTEMS,
     Json,
     added_folder,
     added_names,
-    read_part,
+    named_damage,
+    read_systems,
     references_of,
     results_folder,
 )
@@ -293,18 +291,6 @@ def rank_statistics(
     return result
 
 
-@contextmanager
-def named_damage(folder: Path, names: Iterable[str]) -> Iterator[None]:
-    """Raises InputError, which names the files of these systems in a folder, where one of them is damaged."""
-    try:
-        yield
-    except DAMAGE as error:
-        files = " or ".join(f"{name}.json" for name in names)
-        raise InputError(
-            f"{folder}: {files} is damaged ({error}); remove it and run the evaluation again"
-        ) from error
-
-
 def write_system(run: Path, system: dict[str, Any], test: str = "", place: Place = results_folder) -> None:
     """Write `<system>.json` of a test set of a run folder."""
     write_json(place(run, test) / f"{system['system']}.json", system)
@@ -315,7 +301,7 @@ def write_comparison(
 ) -> dict[str, Any]:
     """Compare the systems on a test set pair by pair and write its `comparison.json`."""
     folder = results_folder(run, test)
-    comparison = comparison_of(folder, own_results(run, test), PAIRS, seed, resamples, by_document)
+    comparison = comparison_of(folder, read_systems(folder, SYSTEMS), PAIRS, seed, resamples, by_document)
     write_json(folder / "comparison.json", comparison)
     return comparison
 
@@ -327,21 +313,13 @@ def write_added_comparison(
     file `comparison.json` beside the added systems. Without an added system there is no file.
     """
     folder = added_folder(run, test)
-    names = added_names(run, test)
-    own = own_results(run, test)
-    if not names or not own:
+    added_systems = read_systems(folder, added_names(run, test))
+    own = read_systems(results_folder(run, test), SYSTEMS)
+    if not added_systems or not own:
         return
-    added_systems = {name: read_part(folder / f"{name}.json", SYSTEM_KEYS) for name in names}
-    pairs = [pair for name in names for pair in ((name, list(own)[-1]), ("untouched", name))]
+    pairs = [pair for name in added_systems for pair in ((name, list(own)[-1]), ("untouched", name))]
     comparison = comparison_of(folder, own | added_systems, pairs, seed, resamples, by_document)
     write_json(folder / "comparison.json", comparison)
-
-
-def own_results(run: Path, test: str) -> dict[str, Json]:
-    """The results of the run's own systems on a test set, in the order of SYSTEMS."""
-    folder = results_folder(run, test)
-    systems = {name: read_part(folder / f"{name}.json", SYSTEM_KEYS) for name in SYSTEMS}
-    return {name: system for name, system in systems.items() if system}
 
 
 def comparison_of(
@@ -356,13 +334,14 @@ def comparison_of(
     is damaged.
     """
     full_pairs = [(before, after) for before, after in pairs if before in systems and after in systems]
+    again = "remove it and run the evaluation again"
     comparisons = []
     for pair in full_pairs:
-        with named_damage(folder, pair):
+        with named_damage(f"{folder}: {' or '.join(f'{name}.json' for name in pair)} is damaged", again):
             before, after = (systems[name] for name in pair)
             comparisons.append(compare_systems(before, after, seed, resamples, by_document=by_document))
     names = [name for name in systems if any(name in pair for pair in full_pairs)]
-    with named_damage(folder, names):
+    with named_damage(f"{folder}: {' or '.join(f'{name}.json' for name in names)} is damaged", again):
         known_systems = [systems[name] for name in names]
         ranking = rank_systems(known_systems, seed, resamples, by_document=by_document) if names else {}
     return {

@@ -93,6 +93,13 @@ def cluster_counts(groups: NDArray[np.int64], generator: np.random.Generator, re
     return counts
 
 
+def percentile_interval(resampled: Array) -> tuple[float, float]:
+    """The ends of the 95 % interval of a figure from its values in the resamples (resamples,)."""
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return float(low), float(high)
+
+
 def paired_bootstrap(before: Array, after: Array, score: Score, counts: Array) -> Difference:
     """Difference of a metric between two systems on the same items.
 
@@ -118,12 +125,9 @@ def macro_bootstrap(corpora: Sequence[tuple[Array, Array, Array]], score: Score)
     end = float(np.mean([score(after.sum(axis=0)) for _, after, _ in corpora]))
     changes = [score(counts @ after) - score(counts @ before) for before, after, counts in corpora]
     resampled = np.mean(changes, axis=0)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
     smallest = min(len(before) for before, _, _ in corpora)
-    return Difference(
-        start, end, end - start, float(low), float(high), float(np.mean(resampled <= 0)), smallest
-    )
+    p_not_greater = float(np.mean(resampled <= 0))
+    return Difference(start, end, end - start, *percentile_interval(resampled), p_not_greater, smallest)
 
 
 def wilson_interval(successes: float, n: float) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from typing import Any
 from data.documents import parse_object, read_object
 from data.errors import InputError
 from eval.preference.pairs import Pair
-from eval.run_folder import DAMAGE
+from eval.run_folder import named_damage
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def make_key(names: tuple[str, str], pairs: Sequence[Pair], seed: int) -> Key:
 def read_key(path: Path) -> Key:
     """The key of a sheet. Raises InputError where it is damaged or was edited."""
     document = read_object(path)
-    try:
+    with named_damage(f"{path}: not the key of a blind sheet", "restore it"):
         rows = tuple(
             (
                 Pair(**{name: value for name, value in row.items() if name != "after_first"}),
@@ -83,10 +83,7 @@ def read_key(path: Path) -> Key:
         identical = tuple(Pair(**parse_object(path, row)) for row in document["identical"])
         key = Key(document["before"], document["after"], document["seed"], rows, identical)
         is_intact = document["sheet_sha256"] == key.sha256
-    except DAMAGE as error:
-        raise InputError(
-            f"{path}: not the key of a blind sheet ({type(error).__name__}: {error}); restore it"
-        ) from error
+
     if not is_intact:
         raise InputError(
             f"{path}: does not have the hash it names, so it was edited; restore it, or make a new sheet"

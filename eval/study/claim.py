@@ -20,7 +20,6 @@ from eval.run_folder import Json
 from eval.study.compare import Curve, curves
 from eval.study.estimates import EvaluatedCheckpoint
 from eval.study.methods import SFT, method_names, root_of, trained_points
-from eval.study.pareto import front, tax_at
 
 CONFIRMED = "confirmed"
 REFUTED = "refuted"
@@ -72,11 +71,8 @@ def halves(own: Curve, rival: Curve) -> dict[str, Array]:
     score = rival.gains[best]
     tax = rival.taxes[best]
     own_best = int(own.gains[:, 0].argmax())
-    columns = list(zip(own.gains.T, own.taxes.T, score, tax, strict=True))
-    own_tax = np.asarray(
-        [math.inf if (cost := tax_at(g, t, s)) is None else cost for g, t, s, _ in columns], dtype=np.float64
-    )
-    own_gain = np.asarray([gain_at(g, t, limit) for g, t, _, limit in columns], dtype=np.float64)
+    own_tax = own.tax_at(score)
+    own_gain = own.gain_at(tax)
     return {
         "score": score,
         "sft_tax": tax,
@@ -87,18 +83,6 @@ def halves(own: Curve, rival: Curve) -> dict[str, Array]:
         "best_tax": own.taxes[own_best],
         "best_gain": own.gains[own_best] - score,
     }
-
-
-def gain_at(gains: Array, taxes: Array, tax: float) -> float:
-    """The gain for at most `tax` on the front, linear between neighbours; minus infinity below its smallest tax.
-
-    >>> gain_at(np.array([0.0, 2.0]), np.array([1.0, 2.0]), 1.5)
-    1.0
-    """
-    best = front(gains, taxes)
-    if tax < taxes[best[0]]:
-        return -math.inf
-    return float(np.interp(tax, taxes[best], gains[best]))
 
 
 def seed_draws(seeds: int, resamples: int, seed: int) -> Array:

@@ -17,7 +17,7 @@ from eval.metrics.significance import Array
 from eval.run_folder import Json
 from eval.study import layout
 from eval.study.estimates import Estimate, EvaluatedCheckpoint, interval
-from eval.study.pareto import hypervolume, tax_at
+from eval.study.pareto import gain_at, hypervolume, tax_at
 from eval.study.points import UNTOUCHED, WARM_START
 from eval.study.roles import INTERPOLATED, MAIN_KIND, RIVALS, as_keys
 
@@ -41,10 +41,13 @@ class Curve:
         """(1 + resamples,) the largest gain."""
         return np.asarray(self.gains.max(axis=0))
 
-    def tax_at(self, scores: Array) -> Array:
-        """(1 + resamples,) the tax at each column's score, which must not exceed `reach`."""
-        columns = zip(self.gains.T, self.taxes.T, scores, strict=True)
-        return np.asarray([tax_at(gains, taxes, score) for gains, taxes, score in columns], dtype=np.float64)
+    def tax_at(self, gains: Array) -> Array:
+        """(1 + resamples,) the tax at each column's gain, infinite beyond `reach`."""
+        return np.asarray([*map(tax_at, self.gains.T, self.taxes.T, gains)])
+
+    def gain_at(self, taxes: Array) -> Array:
+        """(1 + resamples,) the gain at each column's tax, minus infinity below all of its own."""
+        return np.asarray([*map(gain_at, self.gains.T, self.taxes.T, taxes)])
 
 
 def column(estimate: Estimate) -> Array:
@@ -182,8 +185,7 @@ def equal_target(
         if score <= 0:
             without.append(seed)
             continue
-        costs = {arm: tax_at(rival.gains[:, 0], rival.taxes[:, 0], score) for arm, rival in rivals.items()}
-        best = min((cost, arm) for arm, cost in costs.items() if cost is not None)[1]
+        best = min((tax_at(one.gains[:, 0], one.taxes[:, 0], score), arm) for arm, one in rivals.items())[1]
         scores = np.minimum(own.reach, rivals[best].reach)
         rows.append((seed, best, scores, own.tax_at(scores), rivals[best].tax_at(scores)))
     if not rows and not without:

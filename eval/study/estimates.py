@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from eval.macro import corpus_counts
-from eval.metrics.significance import CONFIDENCE, Z_95, Array, ratio_of_sums, resample_counts
+from eval.metrics.significance import Z_95, Array, percentile_interval, ratio_of_sums, resample_counts
 from eval.run_folder import Json, results_by_corpus
 from eval.study.points import Point
 from eval.systems import score_of, statistics
@@ -83,10 +83,7 @@ def interval(seeds: Sequence[Estimate]) -> Json:
         low = mean - half
         high = mean + half
     else:
-        tail = (1 - CONFIDENCE) / 2
-        low, high = map(
-            float, np.quantile(np.mean([estimate.draws for estimate in seeds], axis=0), [tail, 1 - tail])
-        )
+        low, high = percentile_interval(np.mean([estimate.draws for estimate in seeds], axis=0))
     each = {"per_seed": values} if len(seeds) > 1 else {}
     return {"value": mean, "low": low, "high": high, "seeds": len(seeds), **each}
 
@@ -112,20 +109,14 @@ def estimate_checkpoints(points: Sequence[Point], resamples: int, seed: int) -> 
     def texts(n: int) -> Array:
         return resample_counts(n, np.random.default_rng([seed, 1]), resamples)
 
-    return [estimate_checkpoint(point, items, texts(len(general(point)))) for point in points]
-
-
-def general(point: Point) -> list[Json]:
-    """The texts of a point's general drift."""
-    items: list[Json] = point.tax["drift"]["general"]["items"]
-    return items
+    return [estimate_checkpoint(point, items, texts(len(point.texts))) for point in points]
 
 
 def estimate_checkpoint(point: Point, items: Counts, texts: Array) -> EvaluatedCheckpoint:
     """The estimates of one point; `texts` (resamples, general texts) counts how often each is drawn."""
     corpora = corpus_estimates(point.target, items)
-    change = ratios([item["nll"] - item["nll_base"] for item in general(point)], general(point), texts)
-    kl = ratios([item["kl"] for item in general(point)], general(point), texts)
+    change = ratios([item["nll"] - item["nll_base"] for item in point.texts], point.texts, texts)
+    kl = ratios([item["kl"] for item in point.texts], point.texts, texts)
     return EvaluatedCheckpoint(point, macro_estimates(corpora), change, kl, corpora)
 
 
@@ -162,11 +153,5 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
 
 def ratios(sums: Sequence[float], texts: Sequence[Json], counts: Array) -> Estimate:
     """Nats per token over all texts: `sums` are the nats of each text."""
-    rows = np.stack(
-        [
-            np.asarray(sums, dtype=np.float64),
-            np.asarray([text["tokens"] for text in texts], dtype=np.float64),
-        ],
-        axis=1,
-    )
+    rows = np.asarray([sums, [text["tokens"] for text in texts]], dtype=np.float64).T
     return Estimate(float(ratio_of_sums(rows.sum(axis=0))), np.asarray(ratio_of_sums(counts @ rows)))

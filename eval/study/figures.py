@@ -63,7 +63,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
     rows = [step_figures(steps, checkpoints, main) for steps in by_step(checkpoints)]
     mark_front(rows, target)
     first = checkpoints[0].point
-    texts = first.tax["drift"]["general"]["items"]
+
     corpora = {name: corpus_facts(result) for name, result in first.results.items()}
     seeds = sorted({point.seed for point in study.points})
     rivals = {kind: arms_of(checkpoints, kind) for kind in RIVALS if arms_of(checkpoints, kind)}
@@ -73,8 +73,8 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "main": main,
         "seeds": seeds,
         "n": number_of_items(first.target),
-        "texts": len(texts),
-        "tokens": sum(text["tokens"] for text in texts),
+        "texts": len(first.texts),
+        "tokens": sum(text["tokens"] for text in first.texts),
         "language": first.target["target_language"],
         "resamples": resamples,
         "intervals": method_words(len(seeds)),

@@ -1,4 +1,4 @@
-"""Computes the Pareto front of gain against tax, the area under it, and the tax of a given gain on it.
+"""Computes the Pareto front of gain against tax, the area under it, and tax and gain of a place on it.
 
 Pure numpy; a checkpoint is a pair (gain, tax); a large gain and a small tax are good. `eval.study.estimates`
 makes the numbers, `eval.study.compare` chooses which arms are compared.
@@ -7,12 +7,12 @@ The covered area is the hypervolume of Zitzler and Thiele (IEEE Trans. Evol. Com
 against the reference point (gain 0, tax `cap`).
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from eval.metrics.significance import Array
 
 
 def front(gains: Sequence[float] | Array, taxes: Sequence[float] | Array) -> list[int]:
@@ -44,18 +44,24 @@ def hypervolume(gains: Array, taxes: Array, cap: float) -> Array:
     return np.asarray((widths * np.maximum(cap - cheapest, 0.0)).sum(axis=0))
 
 
-def tax_at(gains: Sequence[float] | Array, taxes: Sequence[float] | Array, gain: float) -> float | None:
+def tax_at(gains: Array, taxes: Array, gain: float) -> float:
     """The tax of a gain of at least `gain`, by linear interpolation between neighbours on the front.
 
-    None above the front's largest gain: nothing is extrapolated. Below its smallest gain the tax of that
+    Infinite above the front's largest gain: nothing is extrapolated. Below its smallest gain the tax of that
     point, the cheapest that is known.
 
-    >>> tax_at([0.0, 2.0], [1.0, 2.0], 0.5)
-    1.25
-    >>> tax_at([0.0, 2.0], [1.0, 2.0], 2.5) is None
-    True
+    >>> [tax_at(np.array([0.0, 2.0]), np.array([1.0, 2.0]), gain) for gain in (0.5, 2.5)]
+    [1.25, inf]
     """
     best = front(gains, taxes)
-    if not best or gain > gains[best[-1]]:
-        return None
-    return float(np.interp(gain, [gains[i] for i in best], [taxes[i] for i in best]))
+    return float(np.interp(gain, gains[best], taxes[best], right=math.inf))
+
+
+def gain_at(gains: Array, taxes: Array, tax: float) -> float:
+    """The gain for at most `tax` on the front, likewise; minus infinity below its smallest tax.
+
+    >>> [gain_at(np.array([0.0, 2.0]), np.array([1.0, 2.0]), tax) for tax in (1.5, 0.5)]
+    [1.0, -inf]
+    """
+    best = front(gains, taxes)
+    return float(np.interp(tax, taxes[best], gains[best], left=-math.inf))

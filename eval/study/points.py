@@ -5,14 +5,14 @@ compared item by item, so all of one seed must hold the same test items and the 
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from data.documents import read_object
 from data.errors import InputError
-from eval.run_folder import DAMAGE, Json, references_of, results_by_corpus
+from eval.run_folder import Json, named_damage, references_of, results_by_corpus
 from eval.study import layout
 
 UNTOUCHED = "untouched"  # kinds of point that no arm trained
@@ -113,6 +113,12 @@ class Point:
         return results_by_corpus(self.target)
 
     @property
+    def texts(self) -> list[Json]:
+        """The general texts of its drift, with the nats of each."""
+        items: list[Json] = self.tax["drift"]["general"]["items"]
+        return items
+
+    @property
     def is_trained(self) -> bool:
         return self.kind not in (UNTOUCHED, WARM_START)
 
@@ -136,8 +142,8 @@ def read_study(path: Path) -> StudyFolder:
         raise InputError(
             f"{path}: no points/ARM/seedK/step-N.json in it; name the study_dir of a study that has evaluated something"
         )
-    for seed in {point.seed for point in points}:
-        check_same_items([point for point in points if point.seed == seed])
+    check_same("test items", ((one.seed, one.path, identities(one.target)) for one in points))
+    check_same("tax texts", ((one.seed, one.path, [item["id"] for item in one.texts]) for one in points))
     settings = path / "study.json"
     return StudyFolder(
         path,
@@ -157,10 +163,9 @@ def read_point(file: Path, study: Path) -> Point:
         raise InputError(
             f"{file}: holds arm {document['arm']!r}, seed {document['seed']}, step {document['step']}; it belongs at {place}"
         )
-    for key, one in target_places(document["target"]):
-        check_items(file, f"{key}.items", one["items"], TARGET_ITEM)
-    check_items(file, "tax.drift.general.items", document["tax"]["drift"]["general"]["items"], DRIFT_ITEM)
-    if sum(item["tokens"] for item in document["tax"]["drift"]["general"]["items"]) < 1:
+    texts = document["tax"]["drift"]["general"]["items"]
+    check_items(file, "tax.drift.general.items", texts, DRIFT_ITEM)
+    if sum(item["tokens"] for item in texts) < 1:
         raise InputError(f"{file}: tax.drift.general.items hold no token; {AGAIN}")
     if not isinstance(document.get("start", WARM_START), str):
         raise InputError(
@@ -180,15 +185,11 @@ def read_point(file: Path, study: Path) -> Point:
 def read_result(file: Path, shape: Shape, result: Shape = RESULT) -> Json:
     """`read_with` of a document whose target is a result on one corpus or on several, each of the shape `result`."""
     document = read_with(file, shape)
-    for place, one in target_places(document["target"]):
+    for name, one in results_by_corpus(document["target"]).items():
+        place = f"target.corpora.{name}" if name else "target"
         check_shape(file, one, result, f"{place}.")
+        check_items(file, f"{place}.items", one["items"], TARGET_ITEM)
     return document
-
-
-def target_places(target: Json) -> list[tuple[str, Json]]:
-    """(dotted key in the document, result) of each corpus of a target."""
-    each = results_by_corpus(target)
-    return [(f"target.corpora.{name}" if name else "target", one) for name, one in each.items()]
 
 
 def read_with(file: Path, shape: Shape) -> Json:
@@ -253,29 +254,23 @@ def check_items(file: Path, place: str, items: list[Any], shape: Shape) -> None:
 
 def compared_probes(before: Point, after: Point, compare: Callable[[Json, Json], Json]) -> Json:
     """`compare` of the probes of two points. Raises InputError where they cannot be compared."""
-    try:
+    problem = f"{after.path}: tax.probes cannot be compared with those of {before.path}"
+    with named_damage(problem, "remove the file and run the study again"):
         return compare(before.tax["probes"], after.tax["probes"])
-    except DAMAGE as error:
-        raise InputError(
-            f"{after.path}: tax.probes cannot be compared with those of {before.path} ({type(error).__name__}: {error}); "
-            "remove the file and run the study again"
-        ) from error
 
 
-def check_same_items(points: list[Point]) -> None:
-    """InputError naming the first file whose test items or tax texts are not those of the other points of its seed."""
-    parts: dict[str, Callable[[Point], list[Any]]] = {
-        "test items": lambda point: [
-            (name, item["id"], references_of(item))
-            for name, result in point.results.items()
-            for item in result["items"]
-        ],
-        "tax texts": lambda point: [item["id"] for item in point.tax["drift"]["general"]["items"]],
-    }
-    for name, part in parts.items():
-        first_part = part(points[0])
-        for point in points[1:]:
-            if part(point) != first_part:
-                raise InputError(
-                    f"{point.path}: other {name} than {points[0].path}; remove the older of the two and run the study again"
-                )
+def identities(target: Json) -> list[Any]:
+    """What makes the test items of two results the same: corpus, id and reference texts."""
+    results = results_by_corpus(target)
+    return [(name, item["id"], references_of(item)) for name, one in results.items() for item in one["items"]]
+
+
+def check_same(what: str, files: Iterable[tuple[Hashable, object, list[Any]]]) -> None:
+    """(group, file, content): InputError naming a file whose content is not that of the first of its group; `what` it is."""
+    firsts: dict[Hashable, tuple[object, list[Any]]] = {}
+    for group, name, content in files:
+        first_name, first = firsts.setdefault(group, (name, content))
+        if content != first:
+            raise InputError(
+                f"{name}: other {what} than {first_name}; remove the older of the two and run the study again"
+            )

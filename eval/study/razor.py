@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.metrics.significance import CONFIDENCE, Array
+from eval.metrics.significance import Array, percentile_interval
 from eval.run_folder import Json
 from eval.study.points import UNTOUCHED, Point
 from eval.study.roles import INTERPOLATED
@@ -56,11 +56,7 @@ def razor_figures(points: Sequence[Point], resamples: int, seed: int) -> Json | 
             continue
         rows = [np.concatenate([members[arm] for arm in draw]) for draw in draws]
         others = [one[1] for row in rows if (one := polynomial_fit(x[row], y[row], degree)) is not None]
-        tail = (1 - CONFIDENCE) / 2
-        low, high = map(float, np.quantile(others, [tail, 1 - tail]))
+        low, high = percentile_interval(np.asarray(others))
         fits[name] = {"coefficients": fit[0].tolist(), "value": fit[1], "low": low, "high": high}
-    return (
-        {"points": len(choices), "arms": len(arms), "kl": x.tolist(), "tax": y.tolist(), "fits": fits}
-        if fits
-        else None
-    )
+    figures = {"points": len(choices), "arms": len(arms), "kl": x.tolist(), "tax": y.tolist(), "fits": fits}
+    return figures if fits else None

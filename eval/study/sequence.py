@@ -17,8 +17,8 @@ from eval.report.learned import common_facts
 from eval.run_folder import Json
 from eval.study.estimates import Estimate, average, interval
 from eval.study.layout import sequence_file
-from eval.study.points import UNTOUCHED
-from eval.study.results import check_same_items, scores
+from eval.study.points import UNTOUCHED, check_same, identities
+from eval.study.results import scores
 
 Matrix = list[list[Estimate]]  # [stage][task], the untouched model first
 
@@ -27,7 +27,10 @@ def sequence_figures(documents: Sequence[Json], metric: str, resamples: int, see
     """For each recipe the seeds with all results, every score, and the three means; None without a whole seed."""
     if not documents:
         return None
-    check_same_items([((one["task"], one["seed"]), name_of(one), one) for one in documents])
+    check_same(
+        "test items",
+        (((one["task"], one["seed"]), name_of(one), identities(one["target"])) for one in documents),
+    )
     tasks = documents[0]["tasks"]
     estimates = {
         (one["recipe"], one["stage"], one["task"], one["seed"]): scores(

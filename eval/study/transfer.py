@@ -13,15 +13,15 @@ from eval.report.learned import common_facts
 from eval.run_folder import Json
 from eval.study.estimates import Scores, interval, shared_keys
 from eval.study.layout import transfer_file
-from eval.study.points import UNTOUCHED
-from eval.study.results import check_same_items, scores
+from eval.study.points import UNTOUCHED, check_same, identities
+from eval.study.results import scores
 
 Runs = dict[tuple[int, str], dict[int, Scores]]  # (examples, start) -> seed -> scores
 
 
 def transfer_figures(documents: Sequence[Json], resamples: int, seed: int) -> Json:
     """`rows`: scores of each start and number of examples over its seeds; `pairs`: second minus first."""
-    check_same_items([(one["seed"], name_of(one), one) for one in documents])
+    check_same("test items", ((one["seed"], name_of(one), identities(one["target"])) for one in documents))
     runs: Runs = {}
     for one in documents:
         runs.setdefault((one["examples"], one["start"]), {})[one["seed"]] = scores(

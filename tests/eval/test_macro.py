@@ -20,8 +20,9 @@ from eval.metrics.significance import (
 )
 from eval.preference.pairs import make_pairs, read_outputs
 from eval.run_folder import results_by_corpus
+from eval.study.points import check_same, identities
 from eval.study.report import write_study_report
-from eval.study.results import check_same_items, scores
+from eval.study.results import scores
 from eval.systems import compare_systems
 
 Json = dict[str, Any]
@@ -101,10 +102,10 @@ def test_another_task_may_have_several_corpora_too() -> None:
     documents = mixed_study()[:2]
     found = [scores(one, "file", resamples=20, seed=1)["cosine_held_out"].value for one in documents]
     assert found == pytest.approx([0, 0.225])
-    check_same_items([("task", "a.json", documents[0]), ("task", "b.json", documents[1])])
+    check_same("test items", [("task", one["arm"], identities(one["target"])) for one in documents])
     documents[1]["target"]["corpora"]["b"]["items"].pop()
-    with pytest.raises(InputError, match=r"b\.json: other test items than a\.json"):
-        check_same_items([("task", "a.json", documents[0]), ("task", "b.json", documents[1])])
+    with pytest.raises(InputError, match="warm_start: other test items than untouched"):
+        check_same("test items", [("task", one["arm"], identities(one["target"])) for one in documents])
 
 
 def test_damage_names_the_corpus(tmp_path: Path) -> None:

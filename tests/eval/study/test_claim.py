@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from invented_points import even, invented_point, write_points
 
-from eval.study.claim import gain_at, halves, seed_interval, verdict
+from eval.study.claim import halves, seed_interval, verdict
 from eval.study.compare import Curve
+from eval.study.pareto import gain_at
 from eval.study.report import write_study_report
 
 Json = dict[str, Any]
