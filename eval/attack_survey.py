@@ -10,7 +10,7 @@ NAME=FOLDER` the table has a learned metric too.
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,16 @@ from data.obtain import npm_archive
 from data.script import known_script, script_name
 from data.sources import udhr
 from data.unpack import unpack
-from eval.attacks import GUARDS, items_of, measure, reward_of_terms, substitute_texts
+from eval.attacks import (
+    GUARDS,
+    SHARED,
+    full_rewards,
+    items_of,
+    measure,
+    reward_of_terms,
+    substitute_texts,
+    term_resources,
+)
 from eval.report.blocks import Table
 from eval.report.markdown import top_table
 from grpo.engine.pretrained import gemma_folder
@@ -39,7 +48,6 @@ from reward.composite import COMPOSITE_GATES, COMPOSITE_SETTINGS, composite
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
 from reward.guards import length_fit
-from reward.hubness import build_bank
 from reward.learned.scores import Metrics
 from reward.terms import TERMS
 
@@ -65,7 +73,7 @@ THRESHOLD = RewardConfig().threshold
 ENOUGH = 0.4  # margin: an attack earns at most 60 % of what the reference text earns
 SEED = 0
 NO_METRICS = Metrics({}, torch.device("cpu"))
-SHARED = "the reference text"
+
 
 Margins = dict[str, dict[str, float]]  # reward -> attack -> mean margin
 Values = Mapping[str, Mapping[str, Tensor]]  # text -> term -> (n,)
@@ -111,17 +119,9 @@ def values_of(
     metrics: Metrics,
 ) -> dict[str, dict[str, Tensor]]:
     """Every term of every text by the encoder of `store`: text -> term -> (n,)."""
-    bank = build_bank(store, [item.reference for item in items])
-    script = known_script(language)
-    lent = {
-        "vectors": store, "bank": bank, "target_script": script, "target_language": language,
-        "threshold": THRESHOLD, "min_share": RewardConfig().min_share, "metrics": metrics,
-    }  # fmt: skip
-    resources: dict[str, Callable[[], object]] = {
-        name: partial(lambda one: one, one) for name, one in lent.items()
-    }
     terms = (*FORM, *MEANING, *GUARDS, *COMPOSITE, *metrics.folders)
     config = RewardConfig(weights={}, gates=(), shown=terms, metrics=dict(metrics.folders))
+    resources = term_resources(store, [item.reference for item in items], language, config, metrics)
     strict = partial(length_fit, **COMPOSITE_SETTINGS["length_fit"])
     reward = make_reward(config, resources, {STRICT: strict})
     return {name: measure(pairs, items, reward) for name, pairs in texts.items()}
@@ -155,9 +155,7 @@ def margins_of(
     values: Values, texts: Mapping[str, Sequence[tuple[int, str]]], term: str, gates: Sequence[str]
 ) -> Iterator[tuple[str, float]]:
     """(attack, mean margin) of one reward."""
-    best = reward_of_terms(values[SHARED], {term: 1.0}, gates).double()
-    if not (best > 0).all():
-        raise InputError(f"{term} pays nothing for a reference text itself: no margin can be measured")
+    best = full_rewards(values[SHARED], {term: 1.0}, gates, term)
     for name, pairs in texts.items():
         if name in ATTACKS:
             rewards = reward_of_terms(values[name], {term: 1.0}, gates).double()

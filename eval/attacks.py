@@ -11,8 +11,9 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -53,6 +54,7 @@ COLUMNS: Columns = {
     "guards, margin": ({"margin": 1.0}, GUARDS),
     "all six gates": (MEANING, ALL_GATES),
 }
+SHARED = "the reference text"
 TERMS = ("cosine_raw", "cosine", "script", "chrf", "margin", *ALL_GATES)
 UNRELATED_SHARE = 0.2  # of units that an unrelated text may share
 
@@ -132,7 +134,7 @@ def substitute_texts(
     for place, text in enumerate(texts):
         cosines[place, [other for other, candidate in enumerate(texts) if candidate == text]] = -2.0
     baselines = {
-        "the reference text": list(enumerate(texts)),
+        SHARED: list(enumerate(texts)),
         "another valid reference": [
             (place, example.others[0]) for place, example in enumerate(examples) if example.others
         ],
@@ -155,6 +157,29 @@ def reward_of_terms(
         name: (lambda sources, completions, references, value=value: value) for name, value in values.items()
     }
     return combine(terms, weights, gates)([""] * count, [""] * count, [[""]] * count, 1)[0].flatten()
+
+
+def full_rewards(
+    values: Mapping[str, Tensor], weights: Mapping[str, float], gates: Sequence[str], name: str
+) -> Tensor:
+    """R of each item's reference text itself in fp64, from which margins are counted. Raises InputError where the reward,
+    called `name`, pays nothing for one.
+    """
+    rewards = reward_of_terms(values, weights, gates).double()
+    if not (rewards > 0).all():
+        raise InputError(f"{name} pays nothing for a reference text itself: no margin can be measured")
+    return rewards
+
+
+def term_resources(
+    vectors: Vectors, known: Sequence[str], language: str, config: RewardConfig, metrics: Metrics
+) -> dict[str, Callable[[], object]]:
+    """What terms of the reward ask for; `known`: the reference texts that a term may compare an output with."""
+    lent = {
+        "vectors": vectors, "bank": build_bank(vectors, known), "target_script": known_script(language),
+        "target_language": language, "threshold": config.threshold, "min_share": config.min_share, "metrics": metrics,
+    }  # fmt: skip
+    return {name: partial(lambda one: one, one) for name, one in lent.items()}
 
 
 def measure(pairs: Sequence[tuple[int, str]], items: Sequence[Item], reward: Reward) -> dict[str, Tensor]:
@@ -183,11 +208,10 @@ def row_of(
     columns: Columns,
 ) -> Row:
     """The margins of one kind of text; `best`: column -> R of every item's reference text."""
-    margins: dict[str, Tensor] = {}
-    for column, (weights, gates) in columns.items():
-        margins[column] = (
-            1 - reward_of_terms(terms, weights, gates).double() / best[column][list(places)].double()
-        )
+    margins = {
+        column: 1 - reward_of_terms(terms, weights, gates).double() / best[column][list(places)]
+        for column, (weights, gates) in columns.items()
+    }
     return Row(
         name,
         len(places),
@@ -202,40 +226,26 @@ def attack_rows(
     examples: Sequence[Example], config: RewardConfig, language: str, vectors: Vectors, seed: int
 ) -> list[Row]:
     """A row for the reference text, for other valid ones, and for each attack that applies to any example."""
-    script = known_script(language)
     known = [text for example in examples for text in example.references]
-    bank = build_bank(vectors, sorted(set(known)))
     metrics = Metrics(config.metrics, torch.device("cpu"), config.one_metric_at_a_time, config.metric_format)
-    resources = {
-        "vectors": lambda: vectors,
-        "bank": lambda: bank,
-        "target_script": lambda: script,
-        "target_language": lambda: language,
-        "threshold": lambda: config.threshold,
-        "min_share": lambda: config.min_share,
+    resources = term_resources(vectors, sorted(set(known)), language, config, metrics) | {
         "length_bounds": lambda: measure_bounds(
             (one.source, text) for one in examples for text in one.references
         ),
         "language_gate": lambda: fitted_gate(config, language, known),
-        "metrics": lambda: metrics,
     }
     columns = columns_of(config)
     term_names = tuple(dict.fromkeys((*TERMS, *config.weights, *config.gates)))
     settings = {name: value for name, value in config.settings.items() if name in term_names}
     shown = RewardConfig(weights={}, gates=(), shown=term_names, settings=settings, metrics=config.metrics)
     reward = make_reward(shown, resources)
-    items = items_of(examples, vectors, script, seed, language)
+    items = items_of(examples, vectors, known_script(language), seed, language)
     texts = {name: pairs for name, pairs in substitute_texts(examples, items, vectors, seed).items() if pairs}
     terms = {name: measure(pairs, items, reward) for name, pairs in texts.items()}
     best = {
-        column: reward_of_terms(terms["the reference text"], weights, gates)
+        column: full_rewards(terms[SHARED], weights, gates, f"reward of column {column!r}")
         for column, (weights, gates) in columns.items()
     }
-    for column, rewards in best.items():
-        if not (rewards > 0).all():
-            raise InputError(
-                f"reward of column {column!r} pays nothing for a reference text itself: no margin can be measured"
-            )
     return [row_of(name, [place for place, _ in texts[name]], terms[name], best, columns) for name in texts]
 
 

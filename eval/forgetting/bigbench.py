@@ -9,6 +9,7 @@ lettered choices, models of this size are at chance.
 import random
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from data.documents import read_object
 from data.errors import InputError
 from data.obtain import pip_package
 from data.sources.news import SEED, find_file
-from eval.forgetting.probe_items import CHOICES, ChoiceItem, choice_item
+from eval.forgetting.probe_items import ChoiceItem, choice_item, question
 
 ITEMS = 120  # of each set
 MIN_ANSWERS = 8  # different answers of a relation, so that wrong ones are not always the same
@@ -107,10 +108,8 @@ def facts(examples: Sequence[Example]) -> list[ChoiceItem]:
     for rows in relations.values():
         relation_answers = sorted({answers[0] for _, _, answers in rows})
         for number, context, answers in rows if len(relation_answers) >= MIN_ANSWERS else ():
-            others = [answer for answer in relation_answers if answer not in answers]
-            if len(others) >= CHOICES - 1:
-                wrong = [f" {answer}" for answer in generator.sample(others, CHOICES - 1)]
-                items.append(choice_item(f"{number}", context, f" {answers[0]}", wrong, generator))
+            others = [f" {answer}" for answer in relation_answers if answer not in answers]
+            items += question(f"{number}", context, f" {answers[0]}", others, generator)
     return items
 
 
@@ -126,10 +125,7 @@ SETS: dict[str, tuple[str, Reader]] = {  # name of the set -> its file, its read
 def fixed_sample(name: str, items: Sequence[ChoiceItem]) -> tuple[ChoiceItem, ...]:
     """A fixed choice of `ITEMS` items in their order, named after their set."""
     places = sorted(random.Random(SEED).sample(range(len(items)), min(ITEMS, len(items))))
-    return tuple(
-        ChoiceItem(f"{name}:{items[i].id}", items[i].context, items[i].choices, items[i].answer)
-        for i in places
-    )
+    return tuple(replace(items[i], id=f"{name}:{items[i].id}") for i in places)
 
 
 def read_sets(folder: Path) -> dict[str, tuple[ChoiceItem, ...]]:

@@ -71,16 +71,10 @@ def capital_facts(folder: Path) -> list[tuple[str, str, str]]:
     facts = set()
     for path in sorted(find_file(folder, "data/albania.json").parent.glob("*.json")):
         entry = read_object(path)
-        country, capital, region = (entry.get(key) for key in ("name", "capital", "region"))
-        if not (
-            isinstance(country, str)
-            and isinstance(capital, str)
-            and isinstance(region, str)
-            and country
-            and capital
-            and region
-        ):
+        texts = [entry.get(key, "") for key in ("name", "capital", "region")]
+        if not all(isinstance(text, str) and text for text in texts):
             continue
+        country, capital, region = texts
         if capital.lower() not in country.lower() and country.lower() not in capital.lower():
             facts.add((country, capital, region))
     return sorted(facts)
@@ -95,21 +89,24 @@ def choice_item(
     return ChoiceItem(name, context, tuple(choices), choices.index(right))
 
 
+def question(
+    name: str, context: str, right: str, others: Sequence[str], generator: random.Random
+) -> list[ChoiceItem]:
+    """An item of CHOICES choices whose wrong ones are random `others`; none where there are too few of these."""
+    if len(others) < CHOICES - 1:
+        return []
+    return [choice_item(name, context, right, generator.sample(others, CHOICES - 1), generator)]
+
+
 def capital_items(folder: Path) -> tuple[ChoiceItem, ...]:
     """ "The capital city of X is": the right one among four capitals of the same region."""
     facts = capital_facts(folder)
     generator = random.Random(SEED)
     items = []
     for country, capital, region in facts:
-        others = sorted({other for _, other, where in facts if where == region} - {capital})
-        if len(others) < CHOICES - 1:
-            continue
-        wrong = [f" {other}" for other in generator.sample(others, CHOICES - 1)]
-        items.append(
-            choice_item(
-                f"capital:{country}", f"The capital city of {country} is", f" {capital}", wrong, generator
-            )
-        )
+        others = sorted({f" {other}" for _, other, where in facts if where == region and other != capital})
+        context = f"The capital city of {country} is"
+        items += question(f"capital:{country}", context, f" {capital}", others, generator)
     return tuple(items)
 
 
@@ -144,12 +141,9 @@ def analogy_items(folder: Path) -> tuple[ChoiceItem, ...]:
         for number, (first, second, third, right) in sorted(
             generator.sample(rows, min(ANALOGIES_PER_KIND, len(rows)))
         ):
-            others = [word for word in ends if word not in (first, second, third, right)]
-            if len(others) < CHOICES - 1:
-                continue
-            wrong = [f" {word}" for word in generator.sample(others, CHOICES - 1)]
+            others = [f" {word}" for word in ends if word not in (first, second, third, right)]
             context = f"{first} is to {second} as {third} is to"
-            items.append(choice_item(f"analogy:{kind}:{number}", context, f" {right}", wrong, generator))
+            items += question(f"analogy:{kind}:{number}", context, f" {right}", others, generator)
     return tuple(items)
 
 
@@ -179,12 +173,7 @@ def idiom_items(folder: Path) -> tuple[ChoiceItem, ...]:
     items = []
     for idiom in sorted(generator.sample(sorted(meanings), min(IDIOMS, len(meanings)))):
         others = sorted(set(meanings.values()) - {meanings[idiom]})
-        if len(others) < CHOICES - 1:
-            continue
-        wrong = generator.sample(others, CHOICES - 1)
-        items.append(
-            choice_item(f"idiom:{idiom}", f"成语“{idiom}”的意思是：", meanings[idiom], wrong, generator)
-        )
+        items += question(f"idiom:{idiom}", f"成语“{idiom}”的意思是：", meanings[idiom], others, generator)
     return tuple(items)
 
 

@@ -232,9 +232,9 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
             values = (metric.value(cell and cell[0]) for cell in cells)
             rows.append((label, plain_number(count), *values, *(one.get(label, ABSENT) for one in changes)))
     chances = {
-        name: result["chance"]
+        name: system["probes"][name]["chance"]
         for system in run.systems.values()
-        for name, result in questions(system).items()
+        for name in questions_of(system.get("probes", {}))
     }
     notes = (
         f"Questions: exact McNemar test; chance {', '.join(f'{100 * chance:.0f} % ({name})' for name, chance in chances.items())}.",
@@ -242,12 +242,6 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
         *filter(None, [shared_words(run.config), foreign_note(run.config)]),
     )
     return Table("General competence before and after", header, tuple(rows), notes)
-
-
-def questions(system: Json) -> Json:
-    """The results of each set of questions for a system, by name."""
-    probes = system.get("probes", {})
-    return {name: probes[name] for name in questions_of(probes)}
 
 
 def finite_series(rows: Sequence[Json], key: str) -> tuple[list[int], list[float]]:

@@ -22,6 +22,7 @@ from eval.report.verdict import verdict
 from eval.run_folder import ADDED, DAMAGE, RunFolder, read_run
 from grpo.runtime.old_folders import update_names
 
+FILES = ("config", "environment", "corpus", "timings")  # of a run folder, each the name of its part too
 Result = TypeVar("Result")
 
 
@@ -75,13 +76,15 @@ def make_or_name_damage(contents: RunFolder, make: Callable[[RunFolder], Result]
     """`make(contents)`. Raises InputError that names the damaged part.
 
     A value that is missing or of the wrong kind is damage to its part. That part is found by leaving out one
-    part after the other until `make` succeeds.
+    part after the other until `make` succeeds. A refusal that has nothing to do with them stays as it is.
     """
     try:
         return make(contents)
     except DAMAGE as error:
         what = f"{type(error).__name__}: {error}"
         names = [name for name, less in without_a_part(contents) if can_make(make, less)]
+        if not names and isinstance(error, InputError):
+            raise
         place = contents.path / names[0] if names else f"more than one part of {contents.path}"
         raise InputError(
             f"{place} is damaged ({what}); restore it, or remove it and run the evaluation again"
@@ -99,11 +102,11 @@ def can_make(make: Callable[[RunFolder], Any], contents: RunFolder) -> bool:
 
 def without_a_part(contents: RunFolder) -> Iterator[tuple[str, RunFolder]]:
     """(file, the run folder without that file), for every file."""
-    yield "config.json", replace(contents, config={})
-    yield "environment.json", replace(contents, environment={})
-    yield "corpus.json", replace(contents, corpus={})
-    yield "timings.json", replace(contents, timings={})
-    yield "metrics.jsonl", replace(contents, sft=(), train=())
+    parts: dict[str, dict[str, Any]] = {f"{name}.json": {name: {}} for name in FILES}
+    parts["metrics.jsonl"] = dict.fromkeys(("sft", "train", "train_dev", "tax"), ())
+    for file, empty in parts.items():
+        views = {name: replace(view, **empty) for name, view in contents.tests.items()}
+        yield file, replace(contents, tests=views, **empty)
     yield "eval/comparison.json", replace(contents, comparison={})
     for name in contents.systems:
         rest = {other: system for other, system in contents.systems.items() if other != name}

@@ -13,11 +13,10 @@ import numpy as np
 
 from eval.forgetting.probe_changes import compare_questions
 from eval.metrics.significance import wilson_interval
+from eval.report.transitions import RATES
 from eval.run_folder import Json
 from eval.study.estimates import SEEDS_FOR_T, Estimate, interval
 from eval.study.points import UNTOUCHED, WARM_START, Point, compared_probes
-
-RATES = ("lost_share", "gained_share")
 
 
 def transition_figures(points: Sequence[Point], untouched: Point | None, warm: Mapping[int, Point]) -> Json:
