@@ -22,7 +22,7 @@ from eval.metrics.significance import (
 )
 from eval.preference.pairs import Pair
 from eval.report.blocks import Table
-from eval.report.wording import signed_number
+from eval.report.wording import SHARE, signed_number
 
 SIGNS = ("1", "2", "=")
 OUTCOMES = {1: "win", 0: "tie", -1: "loss"}
@@ -124,16 +124,12 @@ def item(pair: Pair, outcome: int, answers: Sequence[Answer]) -> dict[str, Any]:
     return {"id": pair.id, "outcome": OUTCOMES[outcome], "answers": [asdict(answer) for answer in answers]}
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
 def share_text(figures: dict[str, Any]) -> str:
     """'62.0 % (55.1 % to 68.4 %) of 200', or '-' where there is none."""
     if figures["share"] is None:
         return "-"
     low, high = figures["interval"]
-    return f"{percent(figures['share'])} ({percent(low)} to {percent(high)}) of {figures['n']}"
+    return f"{SHARE.value(figures['share'])} ({SHARE.value(low)} to {SHARE.value(high)}) of {figures['n']}"
 
 
 def preference_table(result: dict[str, Any]) -> Table:
@@ -142,8 +138,8 @@ def preference_table(result: dict[str, Any]) -> Table:
         (
             name,
             str(result["counts"][name]),
-            percent(result[name]),
-            " to ".join(map(percent, result[f"{name}_interval"])),
+            SHARE.value(result[name]),
+            " to ".join(map(SHARE.value, result[f"{name}_interval"])),
         )
         for name in ("win", "tie", "loss")
     )

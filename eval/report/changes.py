@@ -13,6 +13,14 @@ READINGS = {1: "better", 0: "no clear change", -1: "worse"}
 HIGHER = {1: "higher", -1: "lower"}  # of a figure that is neither good nor bad
 
 
+def clear_way(facts: Json) -> int:
+    """1 where a figure clearly rose, -1 where it clearly fell, else 0: by its test, or else by its interval."""
+    if "p_value" not in facts:
+        return direction(facts)
+    difference = facts["difference"]
+    return ((difference > 0) - (difference < 0)) * (facts["p_value"] < CLEAR_P)
+
+
 @dataclass(frozen=True)
 class Change:
     """`facts` has difference and n, and either low, high, before and after, or gained, lost and p_value.
@@ -33,10 +41,7 @@ class Change:
     @property
     def way(self) -> int:
         """1 where the figure clearly rose, -1 where it clearly fell, else 0."""
-        if not self.is_test:
-            return direction(self.facts)
-        difference = self.facts["difference"]
-        return ((difference > 0) - (difference < 0)) * (self.facts["p_value"] < CLEAR_P)
+        return clear_way(self.facts)
 
     @property
     def sense(self) -> int:

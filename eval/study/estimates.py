@@ -11,6 +11,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def interval(seeds: Sequence[Estimate]) -> Json:
     three seeds on, else over items alone.
     """
     values = [estimate.value for estimate in seeds]
-    mean = math.fsum(values) / len(values)
+    mean = fmean(values)
     if len(seeds) >= SEEDS_FOR_T:
         half = student_t(len(seeds) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(seeds))
         low = mean - half

@@ -6,10 +6,10 @@ seed; taxes, drift and probes are against the untouched model, `tax_added` again
 and how they are made: `eval.study.estimates`.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from statistics import fmean
 
 from data.errors import InputError
 from eval.forgetting.collections import shared_words
@@ -250,7 +250,7 @@ def minus_main(
 def mean_policy_kl(points: Sequence[Point]) -> float | None:
     """KL(policy || untouched) on task prompts, nats per token; None where a seed has none."""
     values = [point.policy_kl["kl_mean"] for point in points if point.policy_kl is not None]
-    return mean(values) if len(values) == len(points) else None
+    return fmean(values) if len(values) == len(points) else None
 
 
 def mean_cost(costs: Sequence[Json | None]) -> Json | None:
@@ -259,14 +259,10 @@ def mean_cost(costs: Sequence[Json | None]) -> Json | None:
     if len(known_costs) < len(costs):
         return None
     return {
-        key: mean([one[key] for one in known_costs])
+        key: fmean([one[key] for one in known_costs])
         for key in known_costs[0]
         if all(key in one for one in known_costs)
     }
-
-
-def mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
 
 
 def mark_front(rows: Sequence[Json], target: str) -> None:
@@ -288,7 +284,7 @@ def drift(points: Sequence[Point]) -> Json:
     """Change of NLL and KL(untouched || checkpoint), mean and P90 over tokens, by text kind; seed means."""
     kinds = [kind for kind in ("general", "task") if all(kind in point.tax["drift"] for point in points)]
     return {
-        kind: {key: mean([drift_numbers(point, kind)[key] for point in points]) for key in DRIFT}
+        kind: {key: fmean([drift_numbers(point, kind)[key] for point in points]) for key in DRIFT}
         for kind in kinds
     }
 
@@ -325,7 +321,7 @@ def sanity(points: Sequence[Point]) -> Json:
     results = [point.tax.get("sanity", {}) for point in points]
     return {
         name: {
-            key: mean([one[name][key] for one in results])
+            key: fmean([one[name][key] for one in results])
             for key in shares
             if all(is_number(one[name].get(key)) for one in results)
         }

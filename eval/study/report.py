@@ -78,9 +78,10 @@ def report_document(study: StudyFolder, summary: Json) -> Document:
     """The whole report as a document."""
     text, tone = answer(summary)
     pictures = pareto_figures(summary)
+    words = [front_words(summary), *equal_cost_sentences(summary, "seconds")]
     sections = [
         *(Section(title, tuple(tables)) for title, tables in all_tables(summary).items()),
-        Section("Gain against tax", (*pictures[1:], *map(Text, pareto_words(summary)))),
+        Section("Gain against tax", (*pictures[1:], *map(Text, words))),
         Section("Tax against KL on task prompts", tuple(razor_pictures(summary))),
         Section("Samples", sample_blocks(study, summary)),
         Section("All conclusions in words", (Sentences(tuple(summary["conclusions"])),), is_folded=True),
@@ -98,11 +99,6 @@ def report_document(study: StudyFolder, summary: Json) -> Document:
         numbers(summary),
         pictures[0] if pictures else None,
     )
-
-
-def pareto_words(summary: Json) -> list[str]:
-    """The front, and the arms at equal seconds."""
-    return [front_words(summary), *equal_cost_sentences(summary, "seconds")]
 
 
 def front_words(summary: Json) -> str:

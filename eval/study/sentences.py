@@ -6,7 +6,8 @@ clear difference.
 
 from collections.abc import Sequence
 
-from eval.report.wording import CLEAR_P, METRICS, MIN_ITEMS, PROBES, Metric, are_too_few, direction
+from eval.report.changes import clear_way
+from eval.report.wording import METRICS, MIN_ITEMS, PROBES, Metric, are_too_few, direction
 from eval.run_folder import Json
 from eval.study.estimates import SEEDS_FOR_T
 from eval.study.roles import RIVALS
@@ -142,16 +143,8 @@ def is_clear(changes: Sequence[Json]) -> bool:
     """Whether a probe moved the same way beyond chance in every seed: its interval excludes 0, or McNemar's p
     is below 0.05.
     """
-    ways = {sign(change["difference"]) if clear_change(change) else 0 for change in changes}
+    ways = set(map(clear_way, changes))
     return len(ways) == 1 and 0 not in ways
-
-
-def clear_change(change: Json) -> bool:
-    return bool(change["p_value"] < CLEAR_P) if "p_value" in change else direction(change) != 0
-
-
-def sign(number: float) -> int:
-    return (number > 0) - (number < 0)
 
 
 def equal_sentence(result: Json, figures: Json) -> str:

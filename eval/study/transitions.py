@@ -6,8 +6,8 @@ rates: from three seeds on with Student's t interval, else with the Wilson inter
 as a second seed asks the same questions.
 """
 
-import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import numpy as np
 
@@ -53,8 +53,8 @@ def mean_share(shares: Sequence[Json]) -> Json:
     if not present:
         return dict(shares[0])
     values = [one["value"] for one in present]
-    n = math.fsum(one["n"] for one in present) / len(present)
-    mean = math.fsum(values) / len(values)
+    n = fmean(one["n"] for one in present)
+    mean = fmean(values)
     if len(present) < SEEDS_FOR_T:
         low, high = wilson_interval(mean * n, n)
     else:

@@ -104,8 +104,8 @@ def card(metric: Metric, figure: Json, words: str, against: str, better: int) ->
 
 def chosen_row(figures: Json) -> Json | None:
     """The row of the trained checkpoint to ship, else the main arm's last."""
-    choice = figures["ship"] or {"arm": None}
-    place = (choice["arm"], choice.get("step"))
-    own = [row for row in figures["checkpoints"] if (row["arm"], row["step"]) == place]
-    is_trained = own and own[0]["kind"] not in (UNTOUCHED, WARM_START)
-    return own[0] if is_trained else last_step(figures, figures["main"])
+    choice = figures["ship"]
+    if choice is None or choice["kind"] in (UNTOUCHED, WARM_START):
+        return last_step(figures, figures["main"])
+    place = choice["arm"], choice["step"]
+    return next(row for row in figures["checkpoints"] if (row["arm"], row["step"]) == place)
