@@ -18,12 +18,15 @@ from reward.learned.scores import Metrics, open_scorer
 TEXTS = ["甲甲乙丙", "乙乙乙丁", "甲乙戊己庚", "乙丙丁戊", "甲甲甲辛壬"]
 
 
+EXAMPLES = [
+    Example(f"zh#{n}", "english", text, "made up", "none", "en", "zh") for n, text in enumerate(TEXTS)
+]
+STORES = cast(Any, {"use": PlainVectors(counts)})
+
+
 @pytest.fixture(scope="module")
 def chinese() -> Any:
-    examples = [
-        Example(f"zh#{n}", "english", text, "made up", "none", "en", "zh") for n, text in enumerate(TEXTS)
-    ]
-    return survey("zh", examples, cast(Any, {"use": PlainVectors(counts)}))
+    return survey("zh", EXAMPLES, STORES)
 
 
 def test_every_reward_has_a_margin_for_every_attack_that_applies(chinese: Any) -> None:
@@ -79,10 +82,7 @@ def test_a_learned_metric_has_its_rows(tmp_path: Path) -> None:
     """A tiny random MetricX: the mean of 1 - R(nothing) / R(reference text), from its own scores."""
     folder = str(metric_folder(tmp_path, "metricx"))
     metrics = Metrics({"errors": folder}, torch.device("cpu"))
-    examples = [
-        Example(f"zh#{n}", "english", text, "made up", "none", "en", "zh") for n, text in enumerate(TEXTS)
-    ]
-    found = survey("zh", examples, cast(Any, {"use": PlainVectors(counts)}), metrics)
+    found = survey("zh", EXAMPLES, STORES, metrics)
     scorer = open_scorer(folder, torch.device("cpu"))
     references = [[text] for text in TEXTS]
     empty, whole = (
@@ -96,10 +96,9 @@ def test_a_learned_metric_has_its_rows(tmp_path: Path) -> None:
 
 def test_a_metric_that_pays_nothing_for_a_reference_text_is_named(tmp_path: Path) -> None:
     metrics = Metrics({"bleurt": str(metric_folder(tmp_path, "bleurt"))}, torch.device("cpu"))
-    example = Example("zh#0", "english", TEXTS[0], "made up", "none", "en", "zh")
-    other = Example("zh#1", "english", TEXTS[1], "made up", "none", "en", "zh")
+
     with pytest.raises(InputError, match="bleurt pays nothing for a reference text itself"):
-        survey("zh", [example, other], cast(Any, {"use": PlainVectors(counts)}), metrics)
+        survey("zh", EXAMPLES[:2], STORES, metrics)
 
 
 @pytest.mark.parametrize("text", ["comet", "chrf=folder", "a-b=folder"])

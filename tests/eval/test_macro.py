@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from invented_points import even, invented_study, target_items, write_points
+from invented_points import even, invented_study, study_report, target_items
 
 from data.errors import InputError
 from eval.macro import compare_averages, macro_result
@@ -21,7 +21,6 @@ from eval.metrics.significance import (
 from eval.preference.pairs import make_pairs, read_outputs
 from eval.run_folder import results_by_corpus
 from eval.study.points import check_same, identities
-from eval.study.report import write_study_report
 from eval.study.results import scores
 from eval.systems import compare_systems
 
@@ -77,8 +76,7 @@ def mixed_study() -> list[Json]:
 
 
 def test_each_corpus_of_a_study_counts_as_much_and_has_rows_of_its_own(tmp_path: Path) -> None:
-    _, report, summary = write_study_report(write_points(tmp_path, mixed_study()), resamples=50)
-    figures = json.loads(summary.read_text(encoding="utf-8"))
+    _, text, figures = study_report(tmp_path, mixed_study())
     rows = {(row["arm"], row["step"]): row for row in figures["checkpoints"]}
     row = rows["grpo", 20]
     # 0.5 and 0.25 from 0.3 and 0.15; over all 18 items the score would be 0.4167 and the gain 0.1667
@@ -87,7 +85,6 @@ def test_each_corpus_of_a_study_counts_as_much_and_has_rows_of_its_own(tmp_path:
     assert row["corpora"]["b"]["metrics"]["cosine_held_out"]["value"] == pytest.approx(0.25)
     assert row["corpora"]["b"]["gains"]["cosine_held_out"]["value"] == pytest.approx(0.1)
     assert {name: facts["n"] for name, facts in figures["corpora"].items()} == {"a": 12, "b": 6}
-    text = report.read_text(encoding="utf-8")
     for title in (
         "Scores on 18 test items",
         "Scores on 12 test items of a",
@@ -112,7 +109,7 @@ def test_damage_names_the_corpus(tmp_path: Path) -> None:
     points = mixed_study()
     points[2]["target"]["corpora"]["b"]["items"][1].pop("cosine")
     with pytest.raises(InputError, match=r"target\.corpora\.b\.items\[1\] has no number 'cosine'"):
-        write_study_report(write_points(tmp_path, points), resamples=5)
+        study_report(tmp_path, points)
 
 
 def test_outputs_on_several_corpora_are_judged_each_in_its_language(tmp_path: Path) -> None:

@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data.documents import read_object
+from eval.study.estimates import EvaluatedCheckpoint, estimate_checkpoints
+from eval.study.points import read_study
+from eval.study.report import write_study_report
+
 HAN = "天地人山水火土木金石"
 TOKENS = 10
 QUESTIONS = 20
@@ -106,6 +111,19 @@ def write_points(study: Path, points: Sequence[Json]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(point, ensure_ascii=False), encoding="utf-8")
     return study
+
+
+def study_report(
+    study: Path, points: Sequence[Json], resamples: int = 50, **more: Any
+) -> tuple[str, str, Json]:
+    """Page, Markdown and summary of the report on these points, which are written first."""
+    page, plain, summary = write_study_report(write_points(study, points), resamples=resamples, **more)
+    return page.read_text(encoding="utf-8"), plain.read_text(encoding="utf-8"), read_object(summary)
+
+
+def estimates(study: Path, points: Sequence[Json], resamples: int = 200) -> list[EvaluatedCheckpoint]:
+    """The estimates of these points, which are written first."""
+    return estimate_checkpoints(read_study(write_points(study, points)).points, resamples, 0)
 
 
 def even(value: float, count: int = 12) -> list[float]:

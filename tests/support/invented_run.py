@@ -3,12 +3,13 @@
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from data.documents import read_object
 from data.examples import Example
 from eval.systems import evaluate_system, write_comparison, write_json, write_system
 
@@ -121,6 +122,24 @@ def metric_rows(stage: str, steps: int) -> list[dict[str, Any]]:
     ]
 
 
+def invented_result(
+    name: str, examples: Sequence[Example], outputs: Sequence[str], **more: Any
+) -> dict[str, Any]:
+    """The result of a system by the invented encoders."""
+    return evaluate_system(
+        name, examples, outputs, embed=character_embed, is_consistent=lambda text, reference: "a" not in text,
+        encoder="invented", held_out=length_embed, held_out_encoder="invented too", **more,
+    )  # fmt: skip
+
+
+def change_results(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change each document of a run's evaluation, the comparison too, in place."""
+    for path in sorted((run / "eval").glob("*.json")):
+        document = read_object(path)
+        change(document)
+        write_json(path, document)
+
+
 def write_run(
     folder: Path, count: int = 60, systems: Sequence[str] = tuple(RATES), resamples: int = 100
 ) -> Path:
@@ -128,16 +147,7 @@ def write_run(
     examples = invented_examples(count)
     for seed, name in enumerate(systems):
         outputs = noisy([example.reference for example in examples], RATES[name], seed)
-        result = evaluate_system(
-            name,
-            examples,
-            outputs,
-            embed=character_embed,
-            is_consistent=lambda text, reference: "a" not in text,
-            encoder="invented",
-            held_out=length_embed,
-            held_out_encoder="invented too",
-        )
+        result = invented_result(name, examples, outputs)
         write_system(
             folder, result if name == "translation_memory" else {**result, "probes": invented_probes(seed)}
         )

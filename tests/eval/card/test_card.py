@@ -11,8 +11,9 @@ import pytest
 import yaml
 from command_line import outcome
 from huggingface_hub import ModelCardData, metadata_load
-from invented_run import write_run
+from invented_run import change_results, write_run
 
+from data.template import Wording
 from eval.card.__main__ import MARK, main, write_card
 from grpo.config import Config
 from grpo.engine.licences import NOTICE_FILE, copy_licences, licence_files, licence_of, licence_of_texts
@@ -33,9 +34,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "task": "mt",
         "prompt": "藏文：{source}\n中文：",
     }
-    wording = {"shots": []}
+    wording = dataclasses.asdict(Wording())
     facts = {"kinds": [kind], "end": 1, "stops": [1, 5], "servers_ask_rightly": True, "wording": wording}
-    facts["wording"] = saved_wording()
     (policy / "prompt.json").write_text(json.dumps(facts))
     rows = [
         {"name": name, "cosine": 0.5, "margin": {"reward": margin}}
@@ -43,12 +43,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (run / "attacks.json").write_text(json.dumps({"rows": rows}))
     return run
-
-
-def saved_wording() -> dict[str, Any]:
-    from data.template import Wording
-
-    return dataclasses.asdict(Wording())
 
 
 @pytest.fixture
@@ -137,6 +131,12 @@ def test_refusals(run: Path, tmp_path: Path) -> None:
     assert code == 2 and "no such run folder" in said
     code, said = outcome(main, [str(run), "--model", "policy_best"])
     assert code == 2 and "there is no model; finish the run first" in said
+    prompt = (run / "policy" / "prompt.json").read_bytes()
+    (run / "policy" / "prompt.json").write_text("{")
+    code, said = outcome(main, [str(run)])
+    # past bug: "more than one part of RUN is damaged"
+    assert code == 2 and said.startswith(f"error: {run}/policy/prompt.json: not a readable JSON file")
+    (run / "policy" / "prompt.json").write_bytes(prompt)
     (run / "eval" / "comparison.json").write_text(
         '{"pairs": [{"before": "warm_start", "after": "trained"}], "resamples": 1}'
     )
@@ -163,16 +163,16 @@ def test_learned_metrics_are_shown_rewarded_ones_in_brackets_and_the_head_has_th
         "comet": {"rewarded": True, "better": 1, "signature": "comet:abc"},
         "metricx": {"rewarded": False, "better": -1, "signature": "metricx:def"},
     }
-    for place in (run / "eval").glob("*.json"):
-        result = json.loads(place.read_text())
-        if place.stem == "comparison":
-            for pair in result["pairs"]:
-                change = {**pair["slices"]["all"]["chrf"], "before": 0.5, "after": 0.75, "difference": 0.25}
-                pair["slices"]["all"] |= {"comet": change, "metricx": change}
-        elif "metrics" in result:
+
+    def change(result: dict[str, Any]) -> None:
+        for pair in result.get("pairs", []):
+            rise = pair["slices"]["all"]["chrf"] | {"before": 0.5, "after": 0.75, "difference": 0.25}
+            pair["slices"]["all"] |= {"comet": rise, "metricx": rise}
+        if "metrics" in result:
             result["metrics"]["all"] |= {"comet": 0.75, "metricx": 4.5}
             result["learned"] = facts
-        place.write_text(json.dumps(result))
+
+    change_results(run, change)
     path = write_card(run, "policy")
     results = section(path.read_text(encoding="utf-8"), "Results").replace("\\", "")
     assert "| System | n | [comet] | metricx, lower is better |" in results

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from invented_points import even, invented_study, write_points
-from invented_run import character_embed, invented_examples, length_embed, noisy, write_run
+from invented_points import even, invented_study, study_report
+from invented_run import change_results, invented_examples, invented_result, noisy, write_run
 from metric_folders import metric_folder
 
 from eval.metrics.learned import LearnedScores, rewarded_metrics
@@ -17,10 +17,9 @@ from eval.report.learned import learned_changes, learned_table
 from eval.report.ranks import run_ranks
 from eval.report.tables import difference_tables, overall_table, slice_table
 from eval.run_folder import read_run
-from eval.study.report import write_study_report
 from eval.study.sequence_tables import sequence_tables
 from eval.study.transfer_tables import transfer_pairs_table, transfer_table
-from eval.systems import compare_systems, evaluate_system, write_comparison
+from eval.systems import compare_systems, write_comparison
 from reward.learned.scores import Metrics, open_scorer
 
 CPU = torch.device("cpu")
@@ -39,10 +38,7 @@ def test_a_system_has_the_score_of_each_item_and_the_mean(tmp_path: Path) -> Non
     results = []
     for seed in (0, 1):
         outputs = noisy([one.reference for one in examples], 0.5, seed)
-        result = evaluate_system(
-            f"system{seed}", examples, outputs, embed=character_embed, is_consistent=lambda text, reference: True,
-            encoder="one", held_out=length_embed, held_out_encoder="two", learned=learned,
-        )  # fmt: skip
+        result = invented_result(f"system{seed}", examples, outputs, learned=learned)
         expected = open_scorer(folder, CPU).scores(
             [one.source for one in examples], outputs, [one.references for one in examples]
         )
@@ -63,14 +59,15 @@ def test_what_pays_is_in_brackets() -> None:
 def test_a_report_shows_a_rewarded_metric_in_brackets(tmp_path: Path) -> None:
     run = write_run(tmp_path)
     assert learned_table(read_run(run)) is None
-    for number, path in enumerate(sorted((run / "eval").glob("*.json"))):
-        document: dict[str, Any] = json.loads(path.read_text())
+
+    def change(document: dict[str, Any]) -> None:
         if "metrics" in document:
             document["learned"] = FACTS
-            document["metrics"]["all"] |= {"comet": 0.5 + number / 100, "errors": 3.0}
+            document["metrics"]["all"] |= {"comet": 0.5, "errors": 3.0}
         for pair in document.get("pairs", []):
             pair["slices"]["all"] |= {"errors": pair["slices"]["all"]["chrf"]}
-        path.write_text(json.dumps(document))
+
+    change_results(run, change)
     table = learned_table(read_run(run))
     assert table is not None
     assert table.header == ("System", "n", "[comet]", "errors, lower is better")
@@ -88,11 +85,10 @@ def test_a_study_shows_learned_metrics_of_every_checkpoint(tmp_path: Path) -> No
         point["target"]["learned"] = FACTS | {"comet": FACTS["comet"] | {"rewarded": point["arm"] == "grpo"}}
         for item, value in zip(point["target"]["items"], even(0.5 + number / 8), strict=True):
             item["learned"] = {"comet": value, "errors": 25 * (1 - value)}
-    page, _, summary = write_study_report(write_points(tmp_path, points), resamples=50)
-    text = page.read_text(encoding="utf-8")
+    text, _, summary = study_report(tmp_path, points)
     assert "[comet]" in text
     assert "errors, lower is better" in text
-    rows = json.loads(summary.read_text(encoding="utf-8"))["checkpoints"]
+    rows = summary["checkpoints"]
     values = {row["arm"]: row["metrics"]["comet"]["value"] for row in rows}
     assert values[points[0]["arm"]] == pytest.approx(0.5)
     gains = [row["gains"]["errors"]["value"] for row in rows if row["gains"]["errors"]]
@@ -108,24 +104,23 @@ def test_ranks_of_the_arms_are_in_the_report_of_a_study(tmp_path: Path) -> None:
         place = arms.index(point["arm"]) if point["arm"] in arms else 0
         for item in point["target"]["items"]:
             item["learned"] = {"comet": place / 8, "errors": 5.0 + place}
-    page, _, summary = write_study_report(write_points(tmp_path, points), resamples=200)
-    figures = json.loads(summary.read_text(encoding="utf-8"))
+    page, _, figures = study_report(tmp_path, points, resamples=200)
     own = figures["ranks"][""]
     ranks = {key: dict(zip(own["arms"], numbers, strict=True)) for key, numbers in own["ranks"].items()}
     assert ranks["errors"] == {name: number for number, name in enumerate(arms, 1)}
     assert ranks["comet"] == {name: number for number, name in enumerate(reversed(arms), 1)}
-    assert "Ranks of the arms, 1 = the best" in page.read_text(encoding="utf-8")
+    assert "Ranks of the arms, 1 = the best" in page
 
 
 def test_ranks_are_in_the_comparison_and_the_report_of_a_run(tmp_path: Path) -> None:
     run = write_run(tmp_path)
-    for path in (run / "eval").glob("*.json"):
-        document = json.loads(path.read_text())
-        if "items" in document:
-            document["learned"] = {"errors": FACTS["errors"]}
-            for item in document["items"]:
-                item["learned"] = {"errors": 2.0 if document["system"] == "trained" else 7.0}
-            path.write_text(json.dumps(document))
+
+    def change(document: dict[str, Any]) -> None:
+        document["learned"] = {"errors": FACTS["errors"]}
+        for item in document.get("items", []):
+            item["learned"] = {"errors": 2.0 if document["system"] == "trained" else 7.0}
+
+    change_results(run, change)
     comparison = write_comparison(run, 0, 200)
     ranks = comparison["ranks"]["errors"]
     assert ranks["trained"] == 1
@@ -138,24 +133,15 @@ def test_ranks_are_in_the_comparison_and_the_report_of_a_run(tmp_path: Path) -> 
 
 def test_findings_say_where_a_learned_metric_disagrees(tmp_path: Path) -> None:
     run = write_run(tmp_path)
-    for path in (run / "eval").glob("*.json"):
-        document = json.loads(path.read_text())
-        if "metrics" in document:
-            document["learned"] = FACTS
+    rise = {"difference": 0.2, "low": 0.1, "high": 0.3, "before": 0.5, "after": 0.7, "n": 60}
+
+    def change(document: dict[str, Any]) -> None:
+        document["learned"] = FACTS
         for pair in document.get("pairs", []):
-            rise = {
-                "difference": 0.2,
-                "low": 0.1,
-                "high": 0.3,
-                "before": 0.5,
-                "after": 0.7,
-                "n": 60,
-                "p_not_greater": 0.0,
-            }
-            pair["slices"]["all"] = {
-                key: own | {"low": -1.0, "high": 1.0} for key, own in pair["slices"]["all"].items()
-            } | {"comet": rise, "errors": rise}
-        path.write_text(json.dumps(document))
+            unclear = {key: own | {"low": -1.0, "high": 1.0} for key, own in pair["slices"]["all"].items()}
+            pair["slices"]["all"] = unclear | {"comet": rise, "errors": rise}
+
+    change_results(run, change)
     (sentence,) = [one for one in findings(read_run(run)) if "disagree" in one]
     assert "comet got better (+0.200), which the reward pays for, and errors got worse (+0.200)" in sentence
 
@@ -192,8 +178,7 @@ def test_every_table_of_a_run_marks_a_rewarded_chrf(tmp_path: Path) -> None:
 def test_a_study_marks_what_any_arm_was_paid_for(tmp_path: Path) -> None:
     points = invented_study()
     points[-1]["target"]["rewarded"] = ["cosine"]
-    page, _, _ = write_study_report(write_points(tmp_path, points), resamples=20)
-    text = page.read_text(encoding="utf-8")
+    text, _, _ = study_report(tmp_path, points)
     assert "[Cosine]" in text and "[Held-out cosine]" not in text and "[chrF]" not in text
 
 

@@ -1,13 +1,12 @@
 """A report in headless Chromium at 1366 and 390 pixels, light and dark: it skips where there is none."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import SIZES, measure
 from invented_points import invented_study, write_points
-from invented_run import write_run
+from invented_run import change_results, write_run
 from invented_tibetan import invented_items
 
 from eval.report.write import write_report
@@ -22,13 +21,15 @@ def tibetan_run(folder: Path) -> list[str]:
     """An invented run whose sources are of Tibetan script and of Arabic; its long words have no space."""
     run = write_run(folder)
     texts = [item.text * (12 if number % 7 == 0 else 1) for number, item in enumerate(invented_items(60))]
-    for path in (run / "eval").glob("[!c]*.json"):
-        document = json.loads(path.read_text(encoding="utf-8"))
-        for item, text in zip(document["items"], texts, strict=True):
+
+    def change(document: Json) -> None:
+        items = document.get("items", [])
+        for item, text in zip(items, texts, strict=False):
             item["source"] = text
-        for item in document["items"][::3]:
+        for item in items[::3]:
             item |= {"source": ARABIC, "source_language": "ar"}
-        path.write_text(json.dumps(document), encoding="utf-8")
+
+    change_results(run, change)
     return texts
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invented_run import RATES, write_run
+from invented_run import RATES, change_results, write_run
 from page_reader import Page
 from repository import skipped_levels
 
@@ -33,6 +33,16 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.fixture(scope="module")
+def page(complete: Path) -> str:
+    return (complete / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def plain(complete: Path) -> str:
+    return (complete / "report.md").read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def run_copy(complete: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(complete, tmp_path / "run"))
@@ -42,9 +52,9 @@ def system_json(run: Path, name: str) -> dict[str, Any]:
     return json.loads((run / "eval" / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def test_page_markdown_and_console_hold_every_figure_of_every_system(complete: Path) -> None:
-    page = (complete / "report.html").read_text(encoding="utf-8")
-    plain = (complete / "report.md").read_text(encoding="utf-8")
+def test_page_markdown_and_console_hold_every_figure_of_every_system(
+    complete: Path, page: str, plain: str
+) -> None:
     console = result_table(complete)
     for name in RATES:
         for place, figures in system_json(complete, name)["metrics"].items():
@@ -57,8 +67,7 @@ def test_page_markdown_and_console_hold_every_figure_of_every_system(complete: P
         )
 
 
-def test_differences_and_intervals_are_in_the_report(complete: Path) -> None:
-    page = (complete / "report.html").read_text(encoding="utf-8")
+def test_differences_and_intervals_are_in_the_report(complete: Path, page: str) -> None:
     comparison = json.loads((complete / "eval" / "comparison.json").read_text(encoding="utf-8"))
     for place, differences in comparison["pairs"][0]["slices"].items():
         for metric in METRICS if place == "all" else METRICS[:4]:
@@ -69,8 +78,7 @@ def test_differences_and_intervals_are_in_the_report(complete: Path) -> None:
             )
 
 
-def test_probe_figures_signatures_times_and_manifest_are_in_the_report(complete: Path) -> None:
-    page = (complete / "report.html").read_text(encoding="utf-8")
+def test_probe_figures_signatures_times_and_manifest_are_in_the_report(complete: Path, page: str) -> None:
     probes = system_json(complete, "trained")["probes"]
     for text in (
         f"{probes['english']['bits_per_character']:.3f}",
@@ -101,7 +109,7 @@ def test_probe_figures_signatures_times_and_manifest_are_in_the_report(complete:
         assert f"<figcaption>{title}</figcaption><svg" in page
 
 
-def test_questions_lost_and_gained_are_in_the_report(complete: Path) -> None:
+def test_questions_lost_and_gained_are_in_the_report(complete: Path, page: str) -> None:
     """Counted here from the answers themselves."""
     before, after = (
         [row["right"] for row in system_json(complete, name)["probes"]["capitals"]["items"]]
@@ -109,14 +117,12 @@ def test_questions_lost_and_gained_are_in_the_report(complete: Path) -> None:
     )
     lost = sum(b and not a for b, a in zip(before, after, strict=True)) / sum(before)
     gained = sum(a and not b for b, a in zip(before, after, strict=True)) / (100 - sum(before))
-    page = (complete / "report.html").read_text(encoding="utf-8")
     row = page.split("Untouched model \u2192 GRPO: Capital cities, accuracy</th>")[1].split("</tr>")[0]
     assert f"<td>{100 * lost:.1f} % (" in row and f"<td>{100 * gained:.1f} % (" in row
     assert 0 < lost < 1 and 0 < gained < 1
 
 
-def test_corpus_tables_show_parts_origins_licences_and_the_rest_of_the_manifest(complete: Path) -> None:
-    plain = (complete / "report.md").read_text(encoding="utf-8")
+def test_corpus_tables_show_parts_origins_licences_and_the_rest_of_the_manifest(plain: str) -> None:
     assert "| Part | Pairs | Tibetan (bo) | Dzongkha (dz) |\n" in plain
     assert "| warm\\_start | 321 | 321 | 0 |\n| train | 1,234 | 1,000 | 234 |" in plain
     assert "| origin0 | none | 800 | 23 | 777 | 0 | 611 |" in plain
@@ -131,10 +137,7 @@ def test_signatures_stand_under_the_console_table(complete: Path) -> None:
     assert "cosine: encoder:invented" in console
 
 
-def test_page_is_one_balanced_document_that_fetches_nothing_and_runs_one_script_of_its_own(
-    complete: Path,
-) -> None:
-    page = (complete / "report.html").read_text(encoding="utf-8")
+def test_page_is_one_balanced_document_that_fetches_nothing_and_runs_one_script_of_its_own(page: str) -> None:
     reader = Page(page)
     assert reader.open == []
     assert not any(map(reader.all, ("link", "img", "iframe", "object")))
@@ -144,28 +147,24 @@ def test_page_is_one_balanced_document_that_fetches_nothing_and_runs_one_script_
     assert 'name="viewport"' in page
 
 
-def test_user_text_is_escaped(complete: Path) -> None:
-    page = (complete / "report.html").read_text(encoding="utf-8")
-    plain = (complete / "report.md").read_text(encoding="utf-8")
+def test_user_text_is_escaped(page: str, plain: str) -> None:
     assert page.count("<script") == 1 and "&lt;script&gt;alert(&quot;x&quot;)" in page
     assert "<script" not in plain.replace("\\<script", "") and "\\|\\[a\\]" in plain
 
 
-def test_markdown_skips_no_heading_level(complete: Path) -> None:
-    plain = (complete / "report.md").read_text(encoding="utf-8")
+def test_markdown_skips_no_heading_level(plain: str) -> None:
     assert "\n## The main numbers\n" in plain and plain.count("\n### ") > 10
     assert skipped_levels(plain) == []
 
 
-def test_markdown_has_no_heading_above_pictures_alone(complete: Path) -> None:
-    assert "<h2>Training curves</h2>" in (complete / "report.html").read_text(encoding="utf-8")
-    plain = (complete / "report.md").read_text(encoding="utf-8")
+def test_markdown_has_no_heading_above_pictures_alone(page: str, plain: str) -> None:
+    assert "<h2>Training curves</h2>" in page
     assert "\n## Samples\n" in plain and "Training curves" not in plain
 
 
-def test_markdown_tables_have_as_many_cells_in_every_row(complete: Path) -> None:
+def test_markdown_tables_have_as_many_cells_in_every_row(plain: str) -> None:
     widths: list[int] = []
-    for line in [*(complete / "report.md").read_text(encoding="utf-8").splitlines(), ""]:
+    for line in [*plain.splitlines(), ""]:
         if line.startswith("|"):
             widths.append(len(re.findall(r"(?<!\\)\|", line)))
         else:
@@ -189,11 +188,11 @@ def test_summary_holds_full_precision_and_no_items(complete: Path) -> None:
 
 
 def test_samples_show_every_reference_text(run_copy: Path) -> None:
-    for path in (run_copy / "eval" / "warm_start.json", run_copy / "eval" / "trained.json"):
-        document = json.loads(path.read_text(encoding="utf-8"))
-        for item in document["items"]:
+    def change(document: dict[str, Any]) -> None:
+        for item in document.get("items", []):
             item["references"] = [item["reference"], f"other of {item['id']}"]
-        path.write_text(json.dumps(document), encoding="utf-8")
+
+    change_results(run_copy, change)
     shown = samples(read_run(run_copy))
     texts = [[text for label, _, text in sample.parts if label == "Reference text"] for sample in shown]
     assert [sum(group in sample.groups for sample in shown) for group in GROUPS] == [10] * 4
@@ -270,6 +269,21 @@ def test_a_damaged_run_folder_is_named_in_one_sentence(
     for function in (write_report, result_table):
         with pytest.raises(InputError, match=message):
             function(run_copy)
+
+
+def test_damage_that_the_views_of_a_run_share_is_named(run_copy: Path) -> None:
+    """Past bugs: "more than one part", for the log of the tax, and for settings where there is a further test set."""
+    (run_copy / "eval" / "more").mkdir()
+    for path in (run_copy / "eval").glob("*.json"):
+        shutil.copy(path, run_copy / "eval" / "more")
+    log = (run_copy / "metrics.jsonl").read_text(encoding="utf-8")
+    (run_copy / "metrics.jsonl").write_text(f'{log}{{"stage": "train_tax", "step": 0}}\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"run/metrics\.jsonl is damaged \(KeyError: 'rolled_back'\)"):
+        write_report(run_copy)
+    (run_copy / "metrics.jsonl").write_text(log, encoding="utf-8")
+    write_json(run_copy / "config.json", {"seed": 0, "reward": 3})
+    with pytest.raises(InputError, match=r"run/config\.json is damaged \(AttributeError"):
+        write_report(run_copy)
 
 
 def test_not_a_number_metrics_are_left_out_of_curves(run_copy: Path) -> None:

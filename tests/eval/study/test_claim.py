@@ -1,18 +1,16 @@
 """The claim's test, by hand-computed values."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from invented_points import even, invented_point, write_points
+from invented_points import even, invented_point, study_report
 
 from eval.study.claim import halves, seed_interval, verdict
 from eval.study.compare import Curve
 from eval.study.pareto import gain_at
-from eval.study.report import write_study_report
 
 Json = dict[str, Any]
 
@@ -83,16 +81,12 @@ def study(own: tuple[float, float], sft: tuple[float, float]) -> list[Json]:
 def test_the_report_gives_the_verdict(
     own: tuple[float, float], sft: tuple[float, float], expected: str, tmp_path: Path
 ) -> None:
-    folder = write_points(tmp_path, study(own, sft))
-    (folder / "study.json").write_text('{"recommended": "own"}', encoding="utf-8")
-    _, plain, summary = write_study_report(folder, resamples=50)
-    claim = json.loads(summary.read_text(encoding="utf-8"))["claim"]
+    (tmp_path / "study.json").write_text('{"recommended": "own"}', encoding="utf-8")
+    _, plain, summary = study_report(tmp_path, study(own, sft))
+    claim = summary["claim"]
     assert (claim["sft"], claim["sft_arms"], claim["verdict"]) == ("sft_a", ["sft_a", "sft_b"], expected)
-    assert f"The claim is {expected}: at the held-out cosine of the best SFT run (sft" in plain.read_text(
-        encoding="utf-8"
-    )
+    assert f"The claim is {expected}: at the held-out cosine of the best SFT run (sft" in plain
 
 
 def test_without_a_recommended_arm_there_is_no_claim(tmp_path: Path) -> None:
-    _, plain, _ = write_study_report(write_points(tmp_path, study((0.5, 0.04), (0.5, 0.1))), resamples=50)
-    assert "The claim" not in plain.read_text(encoding="utf-8")
+    assert "The claim" not in study_report(tmp_path, study((0.5, 0.04), (0.5, 0.1)))[1]

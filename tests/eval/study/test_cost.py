@@ -5,14 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from invented_points import even, invented_point, write_points
+from invented_points import estimates, even, invented_point, study_report
 
 from eval.study.compare import Curve
 from eval.study.cost import at_cost, equal_cost, path_cost
-from eval.study.estimates import EvaluatedCheckpoint, estimate_checkpoints
 from eval.study.figures import figures
 from eval.study.points import read_study
-from eval.study.report import write_study_report
 
 Json = dict[str, Any]
 HELD_OUT = "cosine_held_out"
@@ -35,10 +33,6 @@ def study() -> list[Json]:
         point("sft", "sft", 0.45, 0.05, 20, 40.0, tokens=3000),
         point("then", "sft", 0.6, 0.06, 20, 10.0, tokens=500) | {"start": "grpo"},
     ]
-
-
-def estimates(folder: Path, points: list[Json]) -> list[EvaluatedCheckpoint]:
-    return estimate_checkpoints(read_study(write_points(folder, points)).points, 50, 0)
 
 
 def test_a_cost_is_that_of_the_whole_way_from_the_untouched_model(tmp_path: Path) -> None:
@@ -88,9 +82,8 @@ def test_arms_are_compared_at_the_largest_cost_that_both_reach(tmp_path: Path) -
 
 
 def test_the_report_says_what_the_costs_say(tmp_path: Path) -> None:
-    page, plain, _ = write_study_report(write_points(tmp_path, study()[:-1]), resamples=50)
-    text = plain.read_text(encoding="utf-8")
+    page, text, _ = study_report(tmp_path, study()[:-1])
     assert "With as many seconds (140, from the untouched model on) GRPO gains +0.067" in text
     assert "GRPO gains less than SFT (difference \u22120.083" in text
-    assert "against seconds</figcaption>" in page.read_text(encoding="utf-8")
+    assert "against seconds</figcaption>" in page
     assert "| 220 | 9,000 |" in text.replace(" \\*", "")

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invented_points import even, invented_point, write_points
+from invented_points import even, invented_point, study_report, write_points
 
 from eval.study.methods import method_names, root_of, trained_points
 from eval.study.points import read_study
-from eval.study.report import write_study_report
 
 Json = dict[str, Any]
 ARMS = {  # name: (kind, settings, (score, tax, seconds))
@@ -58,11 +57,9 @@ def rows_of(
             point = invented_point(name, kind, even(score), even(tax), seed=seed, step=20, settings=settings)
             start = "sft" if name == "behind" else "warm_start"
             points.append(with_cost(point, seconds) | {"start": start})
-    write_points(folder, points)
     (folder / "study.json").write_text(json.dumps({"recommended": recommended}), encoding="utf-8")
-    _, plain, summary = write_study_report(folder, budget=budget, resamples=20)
-    rows = json.loads(summary.read_text(encoding="utf-8"))["main_table"]
-    return {(row["price"], row["method"]): row for row in rows}, plain.read_text(encoding="utf-8")
+    _, plain, summary = study_report(folder, points, budget=budget, resamples=20)
+    return {(row["price"], row["method"]): row for row in summary["main_table"]}, plain
 
 
 def test_the_best_of_each_method_at_its_end_and_at_an_equal_cost(tmp_path: Path) -> None:
@@ -122,14 +119,10 @@ def test_a_remedy_that_all_sft_arms_have_names_no_method(tmp_path: Path) -> None
         "c": ["anchor.train=1.0"],
     }
     points = [
-        replace_start(invented_point(name, "sft", even(0.5), even(0.1), step=20, settings=settings), start)
+        invented_point(name, "sft", even(0.5), even(0.1), step=20, settings=settings) | {"start": start}
         for (name, settings), start in zip(arms.items(), ("untouched", "a", "b"), strict=True)
     ]
     write_points(tmp_path, [invented_point("untouched", "untouched", even(0.1), even(0.0)), *points])
     read = read_study(tmp_path).points
     assert method_names(read, "a") == {"a": "SFT", "c": "SFT", "b": "SFT + EWC"}
     assert {root_of(name, trained_points(read)) for name in arms} == {"untouched"}
-
-
-def replace_start(point: Json, start: str) -> Json:
-    return point | {"start": start}

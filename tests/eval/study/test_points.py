@@ -89,3 +89,10 @@ def test_transfer_and_judgements_are_checked_like_points(tmp_path: Path) -> None
     )
     with pytest.raises(InputError, match=r"judge/a\.json: loss is missing"):
         read_study(tmp_path)
+    (tmp_path / "transfer").mkdir()
+    target = {"target_language": "zh", "items": [3]}
+    path = tmp_path / "transfer" / "grpo-5-seed0.json"
+    path.write_text(json.dumps({"start": "grpo", "examples": 5, "seed": 0, "target": target}))
+    # past bug: the report ended with "int has no attribute get"
+    with pytest.raises(InputError, match=r"seed0\.json: target\.items\[0\] has no str 'id'"):
+        read_study(tmp_path)

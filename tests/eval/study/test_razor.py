@@ -1,14 +1,12 @@
 """The fit of the tax to the divergence on task prompts, by hand-computed values."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from invented_points import even, invented_point, write_points
+from invented_points import even, invented_point, study_report
 
 from eval.study.razor import polynomial_fit
-from eval.study.report import write_study_report
 
 
 def test_r2_of_a_line_by_hand() -> None:
@@ -35,11 +33,11 @@ def test_a_study_whose_tax_is_the_square_of_the_divergence_says_so(tmp_path: Pat
         points.append(
             made | {"policy_kl": {"kl_mean": float(kl), "n_tokens": 4, "n_samples": 2, "items": []}}
         )
-    page, plain, summary = write_study_report(write_points(tmp_path, points), resamples=50)
-    razor = json.loads(summary.read_text(encoding="utf-8"))["razor"]
+    page, plain, summary = study_report(tmp_path, points)
+    razor = summary["razor"]
     assert (razor["points"], razor["arms"]) == (4, 4)
     assert razor["fits"]["quadratic"]["value"] == pytest.approx(1.0)
     assert razor["fits"]["quadratic"]["coefficients"] == pytest.approx([0, 0, 1], abs=1e-6)
     assert razor["fits"]["linear"]["value"] == pytest.approx(1 - 4 / 49, abs=1e-5)
-    assert "linear R\u00b2 0.92 (95 % interval over arms" in plain.read_text(encoding="utf-8")
-    assert "on task prompts</figcaption>" in page.read_text(encoding="utf-8")
+    assert "linear R\u00b2 0.92 (95 % interval over arms" in plain
+    assert "on task prompts</figcaption>" in page

@@ -8,30 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invented_points import invented_study, target_items, write_points
+from invented_points import invented_study, study_report, target_items
 from page_reader import Page
 
 from data.errors import InputError
 from eval.readme_table import CLOSE, OPEN, WIDTH
 from eval.readme_table import main as readme_table
-from eval.study.report import write_study_report
 from eval.study.tables import all_tables
 
 Json = dict[str, Any]
 
 
-def write_and_read(study: Path, points: list[Json]) -> tuple[str, str, Json]:
-    html, plain, summary = write_study_report(write_points(study, points), resamples=50)
-    return (
-        html.read_text(encoding="utf-8"),
-        plain.read_text(encoding="utf-8"),
-        json.loads(summary.read_text(encoding="utf-8")),
-    )
-
-
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_a_report_has_every_part_and_stays_one_closed_page(tmp_path: Path, seeds: tuple[int, ...]) -> None:
-    page, plain, summary = write_and_read(tmp_path, invented_study(seeds))
+    page, plain, summary = study_report(tmp_path, invented_study(seeds))
     assert Page(page).open == []
     assert page.count("<figure>") == 4 and "http-equiv" in page and page.count("<script") == 1
     for title in (
@@ -58,7 +48,7 @@ def test_a_report_has_every_part_and_stays_one_closed_page(tmp_path: Path, seeds
 
 def test_the_summary_holds_no_test_item(tmp_path: Path) -> None:
     points = invented_study()
-    _, _, summary = write_and_read(tmp_path, points)
+    _, _, summary = study_report(tmp_path, points)
     text = json.dumps(summary, ensure_ascii=False)
     assert target_items([0.5])[0]["reference"] not in text and "item-0" not in text and "text-0" not in text
     assert len(text) < 60_000
@@ -69,7 +59,7 @@ def test_the_summary_holds_no_test_item(tmp_path: Path) -> None:
 
 
 def test_every_sample_shows_the_last_output_of_every_arm(tmp_path: Path) -> None:
-    _, plain, _ = write_and_read(tmp_path, invented_study())
+    _, plain, _ = study_report(tmp_path, invented_study())
     samples = plain.split("## Samples")[1].split("\n- item")[1:]
     assert len(samples) == 6
     arms = ["grpo", "held", "no_kl", "noise", "sft_high", "sft_low", "self"]
@@ -86,7 +76,7 @@ def test_every_sample_shows_the_last_output_of_every_arm(tmp_path: Path) -> None
     "missing", ["untouched", "warm_start", "grpo", "sft_low", "self", "noise", "held", "no_kl"]
 )
 def test_a_study_without_one_arm_is_reported_without_it(tmp_path: Path, missing: str) -> None:
-    page, _, summary = write_and_read(
+    page, _, summary = study_report(
         tmp_path, [point for point in invented_study() if point["arm"] != missing]
     )
     assert f">{missing}, step" not in page and f">{missing}</th><td>0</td>" not in page
@@ -100,7 +90,7 @@ def test_a_study_without_one_arm_is_reported_without_it(tmp_path: Path, missing:
 
 def test_seeds_that_an_arm_lacks_are_named(tmp_path: Path) -> None:
     points = [point for point in invented_study((0, 1, 2)) if point["arm"] != "self" or point["seed"] == 1]
-    _, _, summary = write_and_read(tmp_path, points)
+    _, _, summary = study_report(tmp_path, points)
     assert "self: not run with seed 0, 2." in summary["gaps"]
     row = next(row for row in summary["checkpoints"] if row["arm"] == "self")
     assert (row["seeds"], row["tax"]["value"]) == ([1], pytest.approx(0.031))
@@ -116,9 +106,8 @@ def write_transfer(study: Path, **scores: list[float]) -> None:
 
 
 def test_transfer_and_judgements_become_tables(tmp_path: Path) -> None:
-    study = write_points(tmp_path, invented_study())
-    write_transfer(study, untouched=[0.2] * 4, grpo=[0.5] * 4)
-    (study / "judge").mkdir()
+    write_transfer(tmp_path, untouched=[0.2] * 4, grpo=[0.5] * 4)
+    (tmp_path / "judge").mkdir()
     shares = {
         "win": 0.5,
         "tie": 0.25,
@@ -128,8 +117,8 @@ def test_transfer_and_judgements_become_tables(tmp_path: Path) -> None:
     }
     about = {"before": "sft_high", "after": "grpo", "judge": "local:x", "n": 40}
     judgement = {**about, **shares, "items": [{"id": "secret"}]}
-    (study / "judge" / "a.json").write_text(json.dumps(judgement), encoding="utf-8")
-    _, plain, summary = write_and_read(tmp_path, invented_study())
+    (tmp_path / "judge" / "a.json").write_text(json.dumps(judgement), encoding="utf-8")
+    _, plain, summary = study_report(tmp_path, invented_study())
     assert "| 50 examples from grpo | 0 | 4 | 0.600 | 0.500 |" in plain
     (pair,) = summary["transfer"]["pairs"]
     assert (pair["second"], pair["first"], pair["changes"]["cosine_held_out"]["value"]) == (
@@ -146,17 +135,16 @@ def test_transfer_and_judgements_become_tables(tmp_path: Path) -> None:
 
 
 def test_transfer_runs_on_other_test_items_are_refused(tmp_path: Path) -> None:
-    study = write_points(tmp_path, invented_study())
-    write_transfer(study, untouched=[0.5] * 4, grpo=[0.5] * 5)
+    write_transfer(tmp_path, untouched=[0.5] * 4, grpo=[0.5] * 5)
     with pytest.raises(
         InputError,
         match=r"transfer/untouched-50-seed0\.json: other test items than transfer/grpo-50-seed0\.json",
     ):
-        write_study_report(study, resamples=50)
+        study_report(tmp_path, invented_study())
 
 
 def test_matched_cost_is_visible(tmp_path: Path) -> None:
-    _, _, summary = write_and_read(tmp_path, invented_study())
+    _, _, summary = study_report(tmp_path, invented_study())
     rows = {row[0].rstrip(" *"): row[1:] for row in all_tables(summary)["Cost"][0].rows}
     assert rows["grpo, step 10 of 20"] == ("grpo", "80", "9,000", "10", "25")
     assert rows["sft_low, step 20 of 20"] == ("sft", "160", "18,000", "20", "50")
@@ -165,7 +153,7 @@ def test_matched_cost_is_visible(tmp_path: Path) -> None:
 def test_the_readme_table_is_rewritten_and_its_staleness_noticed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_and_read(tmp_path, invented_study((0, 1, 2)))
+    study_report(tmp_path, invented_study((0, 1, 2)))
     readme = tmp_path / "README.md"
     summary = tmp_path / "summary.json"
     readme.write_text(f"# x\n\n{OPEN}\nold\n{CLOSE}\nafter\n", encoding="utf-8")
@@ -195,7 +183,7 @@ def test_the_readme_table_is_rewritten_and_its_staleness_noticed(
 
 def test_the_readme_table_of_methods(tmp_path: Path) -> None:
     """SFT's best arm pays more than the budget of 0.05, and it has no other within; another arm of GRPO is."""
-    write_and_read(tmp_path, invented_study((0, 1, 2)))
+    study_report(tmp_path, invented_study((0, 1, 2)))
     readme = tmp_path / "README.md"
     readme.write_text(f"{OPEN}\n{CLOSE}\n", encoding="utf-8")
     assert readme_table([str(tmp_path / "summary.json"), str(readme), "--rows", "methods"]) == 0
@@ -215,7 +203,7 @@ def test_the_readme_table_of_methods(tmp_path: Path) -> None:
 def test_a_readme_without_markers_and_what_is_no_summary_are_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_and_read(tmp_path, invented_study())
+    study_report(tmp_path, invented_study())
     readme = tmp_path / "README.md"
     other = tmp_path / "other.json"
     readme.write_text(f"{CLOSE} {OPEN}", encoding="utf-8")

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from invented_points import even, invented_study, target_items, write_points
+from invented_points import even, invented_study, study_report, target_items
 
 from data.errors import InputError
 from eval.study.estimates import Estimate
-from eval.study.report import write_study_report
 from eval.study.sequence import backward_transfer, forward_transfer, sequence_figures
 
 TASKS = ["one", "two", "three"]
@@ -42,19 +41,16 @@ def test_transfer_by_hand() -> None:
 
 
 def test_results_become_figures_and_tables(tmp_path: Path) -> None:
-    folder = write_points(tmp_path, invented_study())
-    (folder / "sequence").mkdir()
+    (tmp_path / "sequence").mkdir()
     for one in results():
         name = f"{one['recipe']}-{one['stage']}-{one['task']}-seed0.json"
-        (folder / "sequence" / name).write_text(json.dumps(one, ensure_ascii=False), encoding="utf-8")
-    _, plain, summary = write_study_report(folder, resamples=50)
-    (row,) = json.loads(summary.read_text(encoding="utf-8"))["sequence"]["recipes"]
+        (tmp_path / "sequence" / name).write_text(json.dumps(one, ensure_ascii=False), encoding="utf-8")
+    _, plain, summary = study_report(tmp_path, invented_study())
+    (row,) = summary["sequence"]["recipes"]
     assert row["accuracy"]["value"] == pytest.approx(0.6)
     assert (row["backward"]["value"], row["forward"]["value"]) == pytest.approx((-0.3, 0.15))
     assert [score["value"] for score in row["scores"][2]] == pytest.approx([0.6, 0.9, 0.5])
-    assert "| grpo | 1 | 0.600 | \u22120.300 (\u22120.300 to \u22120.300) |" in plain.read_text(
-        encoding="utf-8"
-    )
+    assert "| grpo | 1 | 0.600 | \u22120.300 (\u22120.300 to \u22120.300) |" in plain
 
 
 def test_a_seed_that_lacks_a_result_does_not_count() -> None:

@@ -1,12 +1,10 @@
 """Transition rates of a study on invented points."""
 
-import json
 from pathlib import Path
 
 import pytest
-from invented_points import even, invented_point, write_points
+from invented_points import even, invented_point, study_report
 
-from eval.study.report import write_study_report
 from eval.study.transitions import mean_share
 
 
@@ -17,8 +15,8 @@ def test_rates_are_counted_from_the_untouched_model_and_from_the_warm_start(tmp_
         invented_point("warm_start", "warm_start", even(0.3), even(0.01), right=16),
         invented_point("grpo", "grpo", even(0.5), even(0.02), step=20, right=9),
     ]
-    _, plain, summary = write_study_report(write_points(tmp_path, points), resamples=50)
-    rows = {row["arm"]: row for row in json.loads(summary.read_text(encoding="utf-8"))["checkpoints"]}
+    _, plain, summary = study_report(tmp_path, points)
+    rows = {row["arm"]: row for row in summary["checkpoints"]}
     grpo = {before: rates["capitals_accuracy"] for before, rates in rows["grpo"]["transitions"].items()}
     assert grpo["untouched"]["lost_share"]["value"] == 0.5 and grpo["untouched"]["lost_share"]["n"] == 18
     assert grpo["warm_start"]["lost_share"]["value"] == pytest.approx(7 / 16)
@@ -27,7 +25,7 @@ def test_rates_are_counted_from_the_untouched_model_and_from_the_warm_start(tmp_
     assert rows["warm_start"]["transitions"]["untouched"]["capitals_accuracy"]["lost_share"][
         "value"
     ] == pytest.approx(2 / 18, abs=1e-6)
-    assert "50.0 % (29.0 % to 71.0 %)" in plain.read_text(encoding="utf-8")
+    assert "50.0 % (29.0 % to 71.0 %)" in plain
 
 
 def test_a_rate_over_seeds_is_a_mean_whose_interval_counts_no_question_twice() -> None:

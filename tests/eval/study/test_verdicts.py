@@ -7,22 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from invented_points import even, invented_point, invented_study, spread_out, write_points
+from invented_points import estimates, even, invented_point, invented_study, spread_out, write_points
 
 from data.errors import InputError
 from eval.metrics.significance import mcnemar
 from eval.study.compare import budget_verdict, budgets, curves, equal_target, ship
-from eval.study.estimates import Estimate, EvaluatedCheckpoint, estimate_checkpoints, interval, student_t
+from eval.study.estimates import Estimate, interval, student_t
 from eval.study.figures import figures
 from eval.study.points import Point, read_study
 from eval.study.roles import differing_settings, main_arm, role
 
 Json = dict[str, Any]
 HELD_OUT = "cosine_held_out"
-
-
-def estimates(study: Path, points: list[Json], resamples: int = 200) -> list[EvaluatedCheckpoint]:
-    return estimate_checkpoints(read_study(write_points(study, points)).points, resamples, 0)
 
 
 def warm(score: float = 0.3, tax: float = 0.01, seed: int = 0) -> Json:
