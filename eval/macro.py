@@ -12,7 +12,7 @@ import numpy as np
 
 from eval.metrics.ranking import macro_randomisation_p, random_swaps
 from eval.metrics.significance import Array, cluster_counts, macro_bootstrap, resample_counts
-from eval.run_folder import SYSTEMS, Json, read_results, results_by_corpus, results_folder
+from eval.run_folder import SYSTEMS, Json, read_results, results_by_corpus, results_folder, shared_keys
 from eval.systems import PAIRS, groups_of, score_of, statistics, write_json
 
 
@@ -38,9 +38,8 @@ def number_of_items(result: Json) -> int:
 
 def macro_metrics(metrics: Sequence[Json]) -> Json:
     """The mean of each score, one that a corpus lacks left out; n is the sum."""
-    keys = [key for key in metrics[0] if key != "n" and all(key in one for one in metrics)]
-    means = {key: sum(one[key] for one in metrics) / len(metrics) for key in keys}
-    return {"n": sum(one["n"] for one in metrics), **means}
+    means = {key: sum(one[key] for one in metrics) / len(metrics) for key in shared_keys(metrics)}
+    return means | {"n": sum(one["n"] for one in metrics)}
 
 
 def corpus_generator(corpus: int, seed: int) -> np.random.Generator:
@@ -69,7 +68,7 @@ def compare_averages(
         for draw in (cluster_counts, random_swaps)
     )
     changes = {}
-    for key in (key for key in rows[0][0] if all(key in one for pair in rows for one in pair)):
+    for key in shared_keys(one for pair in rows for one in pair):
         pairs = [(first[key], second[key]) for first, second in rows]
         boot = macro_bootstrap(
             [(*pair, draws) for pair, draws in zip(pairs, counts, strict=True)], score_of(key)

@@ -4,7 +4,7 @@ A part that was never written (no training, no evaluation) is simply absent; a p
 damaged is a mistake somebody must know about, and raises `InputError` with file and line.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -208,6 +208,12 @@ def references_of(item: Json) -> list[str]:
     """Every reference text of a test item; one from before they were all kept has its first."""
     references: list[str] = item.get("references") or [item["reference"]]
     return references
+
+
+def shared_keys(documents: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The keys that all have, in the order of the first; results of earlier versions and settings lack some."""
+    first, *others = documents
+    return [key for key in first if all(key in one for one in others)]
 
 
 def results_by_corpus(result: Json) -> dict[str, Json]:

@@ -92,8 +92,7 @@ class Draws:
 
 
 def make_draws(files: Files, resamples: int, seed: int) -> Draws:
-    labels = files.documents if any(files.documents) else [str(row) for row in range(files.count)]
-    groups = group_numbers(labels)
+    groups = group_numbers(files.documents) if any(files.documents) else np.arange(files.count)
     return Draws(
         cluster_counts(groups, np.random.default_rng(seed), resamples),
         random_swaps(groups, np.random.default_rng(seed), resamples),

@@ -41,6 +41,7 @@ from eval.run_folder import (
     read_systems,
     references_of,
     results_folder,
+    shared_keys,
 )
 
 PAIRS = (
@@ -220,7 +221,7 @@ def document_of(item: dict[str, Any]) -> str:
 
 def groups_of(items: Items, by_document: bool) -> NDArray[np.int64]:
     """(n,) the number of each item's document, or of the item."""
-    return group_numbers([document_of(item) if by_document else str(row) for row, item in enumerate(items)])
+    return group_numbers(list(map(document_of, items))) if by_document else np.arange(len(items))
 
 
 def compare_systems(
@@ -278,8 +279,7 @@ def rank_statistics(
     `better`: -1 for a metric of which a lower score is better.
     """
     result = {}
-    first, *others = rows.values()
-    for metric in (key for key in first if all(key in own for own in others)):
+    for metric in shared_keys(rows.values()):
         score = score_of(metric)
         p_values = {
             frozenset(pair): randomisation_p(rows[pair[0]][metric], rows[pair[1]][metric], score, swaps)

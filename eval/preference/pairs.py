@@ -122,16 +122,8 @@ def make_pairs(before: Outputs, after: Outputs) -> list[Pair]:
             raise InputError(
                 f"{where}: item {key} is not the same in both; evaluate both systems on the same test set"
             )
-        texts = (
-            first["source_language"],
-            first["target_language"],
-            first["source"],
-            first["reference"],
-            first["output"],
-            second["output"],
-            first["task"],
-        )
-        pairs.append(Pair(key, *texts))
+        about = {name: text for name, text in first.items() if name not in ("id", "output")}
+        pairs.append(Pair(id=key, before=first["output"], after=second["output"], **about))
     return pairs
 
 

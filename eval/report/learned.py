@@ -7,7 +7,7 @@ from eval.report.blocks import Table
 from eval.report.brackets import BRACKETS, in_brackets
 from eval.report.tables import difference_table
 from eval.report.wording import Metric, plain_number
-from eval.run_folder import Json, RunFolder
+from eval.run_folder import Json, RunFolder, shared_keys
 
 DIGITS = 3
 BEST_REFERENCE = "Of several reference texts of an item the best one counts."
@@ -42,9 +42,8 @@ def common_facts(results: Sequence[Json]) -> Json:
     """Name -> facts of each learned metric that every result has; rewarded where any training optimised it."""
     each = [one.get("learned", {}) for one in results]
     return {
-        name: facts | {"rewarded": any(one[name]["rewarded"] for one in each)}
-        for name, facts in (each[0] if each else {}).items()
-        if all(name in one for one in each)
+        name: each[0][name] | {"rewarded": any(one[name]["rewarded"] for one in each)}
+        for name in (shared_keys(each) if each else ())
     }
 
 

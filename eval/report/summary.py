@@ -25,18 +25,9 @@ def summary(run: RunFolder) -> dict[str, Any]:
         "findings": findings(run),
         "alarms": alarms(run),
         "gaps": gaps(run),
-        "metrics": {name: system["metrics"] for name, system in run.systems.items()},
-        "signatures": {name: system["signatures"] for name, system in run.systems.items()},
-        "comparison": run.comparison,
+        **results(run),
         "macro": system_averages(run),
-        "tests": {
-            name: {
-                "metrics": {key: system["metrics"] for key, system in view.systems.items()},
-                "signatures": {key: system["signatures"] for key, system in view.systems.items()},
-                "comparison": view.comparison,
-            }
-            for name, view in run.tests.items()
-        },
+        "tests": {name: results(view) for name, view in run.tests.items()},
         "probes": probes,
         "training": {
             "sft_steps": len(run.sft),
@@ -46,6 +37,15 @@ def summary(run: RunFolder) -> dict[str, Any]:
         },
         "phase_seconds": {"sft": phase_seconds(run.sft), "train": phase_seconds(run.train)},
         "timings": run.timings,
+    }
+
+
+def results(view: RunFolder) -> dict[str, Any]:
+    """The results on one test set."""
+    return {
+        "metrics": {name: system["metrics"] for name, system in view.systems.items()},
+        "signatures": {name: system["signatures"] for name, system in view.systems.items()},
+        "comparison": view.comparison,
     }
 
 

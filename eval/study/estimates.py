@@ -9,7 +9,7 @@ over the seeds' values, which covers repeated training and takes the test items 
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from eval.macro import corpus_counts
 from eval.metrics.significance import Z_95, Array, percentile_interval, ratio_of_sums, resample_counts
-from eval.run_folder import Json, results_by_corpus
+from eval.run_folder import Json, results_by_corpus, shared_keys
 from eval.study.points import Point
 from eval.systems import score_of, statistics
 
@@ -139,12 +139,6 @@ def macro_estimates(corpora: Mapping[str, Scores]) -> Scores:
     if "" in corpora:
         return corpora[""]
     return {key: average([one[key] for one in corpora.values()]) for key in shared_keys(corpora.values())}
-
-
-def shared_keys(scores: Iterable[Scores]) -> list[str]:
-    """The scores that all have; a learned metric may be absent from points of an earlier setting."""
-    first, *others = scores
-    return [key for key in first if all(key in one for one in others)]
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:

@@ -18,7 +18,7 @@ from eval.macro import number_of_items
 from eval.metrics.significance import RESAMPLES
 from eval.report.learned import common_facts
 from eval.report.tables import is_number
-from eval.run_folder import Json
+from eval.run_folder import Json, shared_keys
 from eval.study.claim import claim_figures
 from eval.study.compare import areas, budgets, equal_target, ship, warm_starts
 from eval.study.cost import COSTS, equal_cost, path_cost
@@ -27,7 +27,6 @@ from eval.study.estimates import (
     estimate_checkpoints,
     interval,
     method_words,
-    shared_keys,
 )
 from eval.study.main_table import main_figures
 from eval.study.pareto import front
@@ -258,11 +257,7 @@ def mean_cost(costs: Sequence[Json | None]) -> Json | None:
     known_costs = [cost for cost in costs if cost is not None]
     if len(known_costs) < len(costs):
         return None
-    return {
-        key: fmean([one[key] for one in known_costs])
-        for key in known_costs[0]
-        if all(key in one for one in known_costs)
-    }
+    return {key: fmean([one[key] for one in known_costs]) for key in shared_keys(known_costs)}
 
 
 def mark_front(rows: Sequence[Json], target: str) -> None:
@@ -309,11 +304,7 @@ def probes(points: Sequence[Point], untouched: Point | None) -> Json:
         return {}
     compare = partial(compare_probes, seed=SEED)
     changes = [compared_probes(untouched, point, compare) for point in points]
-    return {
-        key: [change[key] for change in changes]
-        for key in changes[0]
-        if all(key in change for change in changes)
-    }
+    return {key: [change[key] for change in changes] for key in shared_keys(changes)}
 
 
 def sanity(points: Sequence[Point]) -> Json:

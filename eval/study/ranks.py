@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
-from eval.metrics.ranking import group_numbers, random_swaps
+from eval.metrics.ranking import random_swaps
 from eval.metrics.significance import Array
 from eval.report.blocks import Table
 from eval.report.ranks import metrics_with_a_better_side, rank_table
 from eval.report.wording import plain_number
-from eval.run_folder import Json
+from eval.run_folder import Json, shared_keys
 from eval.study.points import UNTOUCHED, Point
 from eval.systems import rank_statistics, statistics
 
@@ -32,8 +32,7 @@ def rank_figures(points: Sequence[Point], learned: Json, resamples: int, seed: i
     shown = {metric.key for metric in metrics_with_a_better_side(learned)}
     corpora = {}
     for corpus, result in points[0].results.items():
-        groups = group_numbers([str(row) for row in range(len(result["items"]))])
-        swaps = random_swaps(groups, np.random.default_rng(seed), resamples)
+        swaps = random_swaps(np.arange(len(result["items"])), np.random.default_rng(seed), resamples)
         rows = {
             arm: sum_of([result_rows(own[one].results[corpus], shown) for one in seeds])
             for arm, own in last.items()
@@ -52,12 +51,7 @@ def result_rows(result: Json, shown: Set[str]) -> dict[str, Array]:
 
 def sum_of(rows: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     """Statistics of each item, of all seeds together."""
-    first, *others = rows
-    return {
-        key: np.sum([own, *(other[key] for other in others)], axis=0)
-        for key, own in first.items()
-        if all(key in other for other in others)
-    }
+    return {key: np.sum([own[key] for own in rows], axis=0) for key in shared_keys(rows)}
 
 
 def rank_tables(figures: Json) -> list[Table]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from eval.macro import number_of_items
 from eval.report.learned import common_facts
-from eval.run_folder import Json
-from eval.study.estimates import Scores, interval, shared_keys
+from eval.run_folder import Json, shared_keys
+from eval.study.estimates import Scores, interval
 from eval.study.layout import transfer_file
 from eval.study.points import UNTOUCHED, check_same, identities
 from eval.study.results import scores

@@ -14,7 +14,7 @@ import numpy as np
 from eval.forgetting.probe_changes import compare_questions
 from eval.metrics.significance import wilson_interval
 from eval.report.transitions import RATES
-from eval.run_folder import Json
+from eval.run_folder import Json, shared_keys
 from eval.study.estimates import SEEDS_FOR_T, Estimate, interval
 from eval.study.points import UNTOUCHED, WARM_START, Point, compared_probes
 
@@ -39,11 +39,10 @@ def changes(before: Point | None, after: Point) -> Json:
 
 def rates_over_seeds(seeds: Sequence[Json]) -> Json:
     """Probe -> its rates over the seeds."""
-    common = [key for key in seeds[0] if all(key in one for one in seeds)]
     return {
         key: {rate: mean_share([one[key][rate] for one in seeds]) for rate in RATES}
         | {"p_values": [one[key]["p_value"] for one in seeds]}
-        for key in common
+        for key in shared_keys(seeds)
     }
 
 
