@@ -24,7 +24,7 @@ from eval.preference.sheet_csv import COLUMNS, read_signs, sheet_csv
 from eval.preference.sheet_key import Key, make_key, read_key
 from eval.preference.sheet_page import blind_page
 from eval.report.blocks import plain_text
-from eval.report.cards import LANGUAGE_TAGS
+from eval.report.cards import html_tag
 from eval.systems import write_json
 
 Signs = Mapping[str, str]  # row name -> "1", "2" or "="
@@ -48,13 +48,8 @@ def write_sheet(key: Key, folder: Path) -> None:
             "reference": pair.reference,
             "one": outputs[0],
             "two": outputs[1],
-            **{
-                field: LANGUAGE_TAGS.get(code, code)
-                for field, code in (
-                    ("source_language", pair.source_language),
-                    ("target_language", pair.target_language),
-                )
-            },
+            "source_language": html_tag(pair.source_language),
+            "target_language": html_tag(pair.target_language),
         }
         for name, pair, outputs in sheet_rows
     ]

@@ -88,13 +88,8 @@ def pareto_figures(figures: Json) -> list[Figure]:
 def pareto_figure(title: str, rows: Sequence[Json], metric: str, across: Across) -> Figure:
     """One picture; crosses are 95 % intervals of the last checkpoint of each arm, a vertical line is the budget."""
     header = ("Checkpoint", f"gain in {METRIC[metric].label}", across.label)
-    lines = pareto_lines(rows, metric, across)
+    lines = [*arm_lines(rows, metric, across), *start_lines(rows, metric, across)]
     return scatter(title, lines, header, bend_of(rows, across), across.budget)
-
-
-def pareto_lines(rows: Sequence[Json], metric: str, across: Across) -> list[Line]:
-    """The lines of the arms, then the starts."""
-    return [*arm_lines(rows, metric, across), *start_lines(rows, metric, across)]
 
 
 def bend_of(rows: Sequence[Json], across: Across) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from explore import damaged_bytes, explore, read_or_refuse, times
 from hypothesis import strategies as st
-from invented_outputs import two_files
+from invented_outputs import outputs, two_files
 
 from data.errors import InputError
 from eval.blind_sheet import agreement, main, score
@@ -83,6 +83,15 @@ def test_page_is_one_file_that_fetches_nothing_and_runs_no_text(sheet: Path) -> 
         "target_language"
     ] == "zh-Hans"
     assert "Noto Serif Tibetan" in page and "localStorage" in page
+
+
+def test_languages_are_named_as_browsers_know_them(tmp_path: Path) -> None:
+    """Past bug: the page said uig_Arab, which no browser takes for a language."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(json.dumps(outputs(name, [name], "uig_Arab")), encoding="utf-8")
+    files = ["--before", str(tmp_path / "a"), "--after", str(tmp_path / "b")]
+    assert main(["make", *files, "--out", str(tmp_path / "blind")]) == 0
+    assert '"target_language": "ug-Arab"' in (tmp_path / "blind" / "sheet.html").read_text(encoding="utf-8")
 
 
 def test_same_seed_same_sheet_and_a_sheet_is_never_overwritten(
