@@ -5,6 +5,7 @@ downloads nothing, and never writes over a file. A small corpus is prepared as t
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def command(options: argparse.Namespace) -> None:
     except FileExistsError:
         check_free(out)
     say("\n".join([text, *remarks]))
-    say(f"written: {out}; look at the reasons, then: python -m grpo.run --config {out} --check")
+    say(f"written: {out}; look at the reasons, then: python -m grpo.run --config {shlex.quote(str(out))} --check")
 
 
 def check_free(out: Path) -> None:
