@@ -204,7 +204,9 @@ def test_a_limit_that_keeps_many_out_is_said_with_the_value_that_would_keep_them
     )
 
 
-def test_two_limits_that_each_keep_99_per_cent_need_no_advice(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+def test_two_limits_that_each_keep_99_per_cent_need_no_advice(
+    tiny_tokenizer: PreTrainedTokenizerFast,
+) -> None:
     """Past bug: limits that the corpus had given were advised again, as values that would keep 99 %."""
     prompt = Prompt.of(tiny_tokenizer)
     sources = ["aaaa"] * 2 + ["a"] * 198
