@@ -94,12 +94,20 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         work = scratch / NEW
         work.mkdir()
         yield work
+        share_weights(work)
         fsync_tree(work)
         if path.exists():
             (scratch / OLD).mkdir()
             os.replace(path, scratch / OLD / path.name)
         os.replace(work, path)
         fsync_path(path.parent)
+
+
+def share_weights(folder: Path) -> None:
+    """Let those read the weights who may read the folder: safetensors lets the owner alone."""
+    for path in folder.rglob("*.safetensors"):
+        if not path.is_symlink():
+            path.chmod(folder.stat().st_mode & 0o666)
 
 
 def remove_folder(path: Path) -> None:

@@ -113,6 +113,13 @@ def corpus_of(run: Run, say: Callable[[str], None] = silent) -> Corpus:
     Raises InputError where it is not the corpus that the work in the run folder was made from.
     """
     corpus = prepare(run.config.data, run.cache, say=say)
+    check_unchanged(run, corpus)
+    corpus = replace(corpus, train=shots_and_others(run.config, corpus)[1])
+    return in_language(corpus, run.language) if run.language else corpus
+
+
+def check_unchanged(run: Run, corpus: Corpus) -> None:
+    """Raises InputError where a corpus is not the one that the work in the run folder was made from."""
     before, now = (part_hashes(manifest) for manifest in (corpus_facts(run).get("manifest"), corpus.manifest))
     if before not in (now, {}) and holds_work(run.folder):
         part = next(name for name in now if before.get(name) != now[name])
@@ -120,8 +127,6 @@ def corpus_of(run: Run, say: Callable[[str], None] = silent) -> Corpus:
             f"data.corpus = {run.config.data.corpus}: the corpus has changed since this run began (part {part} differs from "
             f"{run.folder / 'corpus.json'}), and its test items may have been trained on; restore it, or write run_dir=runs/another"
         )
-    corpus = replace(corpus, train=shots_and_others(run.config, corpus)[1])
-    return in_language(corpus, run.language) if run.language else corpus
 
 
 def in_language(corpus: Corpus, language: str) -> Corpus:

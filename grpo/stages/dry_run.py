@@ -33,11 +33,11 @@ from grpo.engine.self_check import Need, check_positions
 from grpo.runtime.device import Compute
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import check_place, check_settings
-from grpo.stages.context import Run, prompt_of, shots_and_others
+from grpo.stages.context import Run, check_unchanged, prompt_of, shots_and_others
 from grpo.stages.duration import counted_tokens
 from grpo.stages.lengths import fits, needs
 from grpo.stages.plan import known_model
-from grpo.stages.prepare import check_names, check_sides
+from grpo.stages.prepare import check_inputs, check_names, check_sides
 from grpo.stages.token_limits import FACT, LIMITS, limits_of
 
 LACKS_MODEL = "prompt       not shown: the model's folder is not there yet (the stage model makes it)"
@@ -64,12 +64,14 @@ def open_inputs(config: Config, compute: Compute) -> Inputs:
     check_place(run.folder)
     check_settings(config, run.folder)
     check_names(run)
+    check_inputs(run, is_run=False)
     model = known_model(config)
     if model:
         check_model_folder(model, AutoModelForCausalLM)
         load_tokenizer(model)
     corpus = prepared_corpus(config)
     if corpus:
+        check_unchanged(run, corpus)
         check_sides(corpus.train)
     return Inputs(model, corpus)
 

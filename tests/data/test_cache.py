@@ -127,13 +127,16 @@ def test_files_then_their_folders_then_the_name_reach_the_disk(
 
 
 def test_a_made_folder_has_the_modes_that_the_user_asks_of_new_ones(tmp_path: Path) -> None:
+    """Past bug: the weights of a policy could be read by their owner alone, as safetensors writes them."""
     before = os.umask(0o027)
     try:
-        put_file(tmp_path / "x", "new")
+        with atomic_folder(tmp_path / "x") as work:
+            (work / "model.safetensors").touch(0o600)
         atomic_write_text(tmp_path / "file", "new")
     finally:
         os.umask(before)
-    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("x", "file")] == [0o750, 0o640]
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("x", "x/model.safetensors", "file")]
+    assert modes == [0o750, 0o640, 0o640]
 
 
 @pytest.mark.parametrize(
