@@ -108,7 +108,7 @@ def test_a_folder_alone_is_asked_by_the_default_settings(
     folder = tmp_path / "policy"
     shutil.copytree(run / "policy", folder)
     here = open_policy(folder)
-    assert (here.settings["eval.max_new_tokens"], here.settings["model.max_prompt_tokens"]) == (256, 2048)
+    assert here.settings["eval.max_new_tokens"] == 256
     assert here.problem(here.example(SYLLABLES[0] * 60), here.settings["model.max_prompt_tokens"]) == ""
     (folder / "prompt.json").unlink()
     path = write(tmp_path / "in.txt", ["a"])
