@@ -105,8 +105,7 @@ def test_a_folder_alone_is_asked_by_the_default_settings(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Past bug: an exported policy left every line empty whose prompt had more than 96 tokens, a guess for bills."""
-    folder = tmp_path / "policy"
-    shutil.copytree(run / "policy", folder)
+    folder = Path(shutil.copytree(run / "policy", tmp_path / "policy"))
     here = open_policy(folder)
     assert here.settings["eval.max_new_tokens"] == 256
     assert here.problem(here.example(SYLLABLES[0] * 60), here.settings["model.max_prompt_tokens"]) == ""
