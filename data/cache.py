@@ -58,8 +58,8 @@ def fsync_tree(folder: Path) -> None:
 
 @contextmanager
 def name_disk_errors(path: Path) -> Iterator[None]:
-    """Turn an error of the disk without a file name, such as a write to a full disk, into an OSError that
-    names `path`.
+    """Turn an error of the disk without a file name, such as a write to a full disk, or with that of a scratch folder
+    into an OSError that names `path`.
     """
     try:
         yield
@@ -69,9 +69,11 @@ def name_disk_errors(path: Path) -> Iterator[None]:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
     except OSError as error:
-        if error.errno not in (*FULL, errno.EIO, errno.EROFS) or error.filename is not None:
+        is_scratch = UNFINISHED in str(error.filename)  # a name that says nothing to a reader
+        is_nameless = error.filename is None and error.errno in (*FULL, errno.EIO, errno.EROFS)
+        if not (is_scratch or is_nameless):
             raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
 
 
 def atomic_write_text(path: Path, text: str) -> None:

@@ -147,3 +147,20 @@ def test_only_an_error_of_the_disk_without_a_name_is_given_one(error: OSError, t
     with pytest.raises(OSError) as info, name_disk_errors(tmp_path):
         raise error
     assert info.value is error
+
+
+@pytest.mark.parametrize(
+    "write", [lambda path: atomic_write_text(path, "new"), lambda path: put_file(path, "new")]
+)
+def test_a_folder_that_cannot_be_written_is_named_by_what_was_to_be_written(
+    write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past bug: the sentence named a scratch folder, such as .unfinished-q7k1gwal, which nobody can find."""
+
+    def refuse(dir: Path, prefix: str) -> str:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(dir / f"{prefix}x"))
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    with pytest.raises(OSError) as info:
+        write(tmp_path / "report.md")
+    assert (info.value.errno, info.value.filename) == (errno.EACCES, str(tmp_path / "report.md"))
