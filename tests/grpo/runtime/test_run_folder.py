@@ -174,6 +174,16 @@ def test_a_run_folder_that_is_a_file_is_named(corpus: Path, tiny_folder: Path, t
     assert (code, said) == (2, f"error: run_dir = {tmp_path / 'run'} is a file; name a folder\n")
 
 
+def test_a_run_folder_that_is_a_link_to_nothing_is_named(
+    corpus: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Past bug: the sentence was "File exists"."""
+    (tmp_path / "run").symlink_to("unmounted")
+    code, said = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run"))
+    link = f"run_dir = {tmp_path / 'run'} is a link to unmounted"
+    assert (code, said) == (2, f"error: {link}, which is not there; make that folder\n")
+
+
 def test_a_stage_that_begins_anew_says_so(
     corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
