@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from grpo.config import Config
-from grpo.engine.chunked_head import kl_from_policy
+from grpo.engine.model_kl import kl_from_policy
 from grpo.engine.packing import by_budget, pack, row_tokens
 from grpo.engine.sampler import Sampling, generate
 from grpo.optim import with_last
