@@ -54,6 +54,12 @@ class MicroBatch:
     old_logps: Tensor | None
     texts: Texts | None = None
 
+    def trainer_logps(self, logps: Tensor) -> Tensor:
+        """(N, T) log-probabilities under the policy of the rollout, as the trainer computes them, from those of now; no
+        gradient.
+        """
+        return logps.detach() if self.old_logps is None else self.old_logps
+
     def parts_of(self, logps: CompletionLogps) -> tuple[CompletionLogps, Tensor | None]:
         """What belongs to the completions (N, T), and the log-probabilities of the texts (K, T)."""
         if self.texts is None:
@@ -135,16 +141,16 @@ def score(
     model: PreTrainedModel, rollout: Rollout, temperature: float, max_tokens: int, share_prefix: bool = True,
     windows: Sequence[Tensor] | None = None, world: World = SINGLE_PROCESS,
 ) -> Tensor:  # fmt: skip
-    """(N, T) log-probabilities of a rollout under a model, without gradient. Of each of `windows`, the prompts of an
-    update, a process scores the share that it will learn from; all get those of all.
+    """(N, T) log-probabilities of a rollout under a model, without gradient. `windows`: the prompts of each update
+    (`update_windows`). A process scores the share of them that it will learn from, and all get those of all.
     """
     windows = windows or [torch.arange(len(rollout.prompt_ids))]
-    shares = [shares_of(rollout, prompts, world.size) for prompts in windows]
+    by_update = [shares_of(rollout, prompts, world.size) for prompts in windows]  # those of each process
     logps = torch.zeros_like(rollout.sampling_logps)
-    for window in shares:
-        for rows, packed in micro_batches(rollout, window[world.rank], max_tokens, share_prefix, world):
+    for shares in by_update:
+        for rows, packed in micro_batches(rollout, shares[world.rank], max_tokens, share_prefix, world):
             logps[rows] = completion_logps(model, packed, temperature).logps.to(logps.dtype)
-    by_process = [torch.cat(parts).sort().values for parts in zip(*shares, strict=True)]
+    by_process = [torch.cat(parts).sort().values for parts in zip(*by_update, strict=True)]
     own_rows = send(rollout.rows_of(by_process[world.rank]), logps.device)
     return world.gather_shares(logps[own_rows], [prompts.tolist() for prompts in by_process])
 

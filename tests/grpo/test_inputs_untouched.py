@@ -128,7 +128,7 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (observe.maxima, ([{"a": torch.tensor(1.0)}, {"a": torch.tensor(3.0)}],), {}),
     (observe.refuse_gap, (0.1, 0.2), {}),
     (observe.effective_share, (1.0, 1.1), {}),
-    (observe.trainer_logps, (MICRO_LOGPS, MICRO), {}),
+    (minibatch.MicroBatch.trainer_logps, (MICRO, MICRO_LOGPS.logps), {}),
     (observe.sampler_log_ratio, (MICRO_LOGPS, MICRO), {}),
     (loss.sampler_weights, (MICRO_LOGPS.logps, MICRO.sampling_logps, MICRO.mask, 2.0), {}),
     *[
