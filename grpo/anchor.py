@@ -108,8 +108,8 @@ class Anchor:
     KL(base || policy), in nats per token.
 
     Returns {"anchor_kl": (sum over the tokens of this process, their number), "anchor_tokens": (tokens fed by it, its
-    share of the update)}. Which texts an update sees is
-    a function of (seed, update); processes share them. `start` stands before each text and is not counted.
+    share of the update)}. Which texts an update sees is a function of (seed, update); processes share them. `start`
+    stands before each text and is not counted.
     """
 
     def __init__(

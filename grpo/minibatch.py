@@ -212,11 +212,17 @@ def minibatches_of(
             if guide is None or not guide.texts:
                 weights[rows] = token_weights(mask[rows], aggregation)
             else:
-                texts = Texts.of(guide.texts, mask.device)
-                there = send(prompts, mask.device)
-                weights[rows], texts.weights[there] = guide.weights_of(
-                    mask[rows], texts.mask[there], aggregation
-                )
-                weights *= guide.samples.to(mask.device).repeat_interleave(rollout.group_size)[:, None]
-                texts.weights.mul_(guide.references.to(mask.device)[:, None])
+                weights[rows], texts = guided_weights(guide, mask[rows], prompts, aggregation)
             yield Minibatch(experience, prompts, advantages.flatten().to(mask.device), weights, texts)
+
+
+def guided_weights(guide: Guidance, mask: Tensor, prompts: Tensor, aggregation: str) -> tuple[Tensor, Texts]:
+    """(K * G, T) weights of the samples of the `prompts` (K,) of an update, whose mask this is, and the texts with those of
+    their tokens: each times what `guide` lets it count.
+    """
+    texts = Texts.of(guide.texts, mask.device)
+    there = send(prompts, mask.device)
+    weights, text_weights = guide.weights_of(mask, texts.mask[there], aggregation)
+    samples, references = (counts.to(mask.device)[there] for counts in (guide.samples, guide.references))
+    texts.weights[there] = text_weights * references[:, None]
+    return weights * samples.repeat_interleave(len(mask) // len(prompts))[:, None], texts

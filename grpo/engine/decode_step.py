@@ -145,9 +145,8 @@ class Layer:
         return x.view(len(x), -1, self.head_size)
 
 
-Attend = Callable[
-    [int, Layer, Tensor, Tensor, Tensor], Tensor
-]  # (number, layer, queries, keys, values) -> attention output; stores keys and values
+# (number, layer, queries, keys, values) -> attention output; stores keys and values
+Attend = Callable[[int, Layer, Tensor, Tensor, Tensor], Tensor]
 
 
 class FastDecoder:

@@ -18,9 +18,9 @@ from tiny_session import CONFIG, EXAMPLES, TWO_PASSES, Session
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from grpo import advantage, kl, loss, minibatch
+from grpo import advantage, guide, kl, loss, minibatch
 from grpo import step_metrics as observe
-from grpo.config import Config, EngineConfig, LossConfig, TrainConfig
+from grpo.config import AdvantageConfig, Config, EngineConfig, GuideConfig, LossConfig, TrainConfig
 from grpo.engine import draw, logprob, model_kl, packing, products, sampler
 from grpo.engine.forward import packed_hidden
 from grpo.engine.model import load_policy, parameter_hash
@@ -114,6 +114,16 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (minibatch.shares_of, (ROLLOUT, torch.arange(2), 2), {}),
     (minibatch.minibatches_of, (UPDATE, EXPERIENCE, ADVANTAGES, 0), {}),
     (minibatch.Minibatch.split, (MINIBATCH, 20), {}),
+    (
+        minibatch.guided_weights,
+        (
+            guide.guidance(GuideConfig(mode="term"), AdvantageConfig(), REWARDS, None, 0, 2, [[7, 1], [8]]),
+            MASK[:3],
+            torch.tensor([0]),
+            "token",
+        ),
+        {},
+    ),
     (draw.draw, (LOGITS, UNIFORMS), {}),
     *[(draw.pick, (LOGITS, UNIFORMS, temperature), {}) for temperature in (0.0, 0.7)],
     (draw.uniforms_for, ((1, 2), range(3), 4), {}),
