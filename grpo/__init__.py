@@ -31,10 +31,8 @@ if int(os.environ.get("WORLD_SIZE", "1")) > 1:
 for _name in ("torchao", "torch.utils._pytree"):  # the second warns of classes of the first
     logging.getLogger(_name).setLevel(logging.ERROR)
 
-COMMAND_NAMES = (
-    "-m",
-    "semantic-grpo",
-)  # sys.argv[0] of `python -m` while it looks for the module, and of the console script
+# sys.argv[0] of `python -m` while it looks for the module, and of the console script
+COMMAND_NAMES = ("-m", "semantic-grpo")
 
 
 def intruders(root: Path, names: tuple[str, ...] = ("reward", "data", "eval")) -> list[str]:

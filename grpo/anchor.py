@@ -15,9 +15,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from data.stream import PromptStream
-from grpo.engine.chunked_head import at_least_fp32, head_type, kl_to_base, kl_to_states
-from grpo.engine.logprob import CompletionLogps, logps_beside_texts
-from grpo.engine.model import output_weight, packed_hidden
+from grpo.engine.chunked_head import at_least_fp32, head_type
+from grpo.engine.forward import output_weight, packed_hidden
+from grpo.engine.logprob import CompletionLogps
+from grpo.engine.model_kl import kl_to_base, kl_to_states, logps_beside_texts
 from grpo.engine.packing import Packed, by_budget, pack, row_tokens, send
 from grpo.engine.products import format_of
 from grpo.engine.sharding import run_in, whole
@@ -107,8 +108,8 @@ class Anchor:
     KL(base || policy), in nats per token.
 
     Returns {"anchor_kl": (sum over the tokens of this process, their number), "anchor_tokens": (tokens fed by it, its
-    share of the update)}. Which texts an update sees is
-    a function of (seed, update); processes share them. `start` stands before each text and is not counted.
+    share of the update)}. Which texts an update sees is a function of (seed, update); processes share them. `start`
+    stands before each text and is not counted.
     """
 
     def __init__(

@@ -24,10 +24,8 @@ from grpo.config import Config
 from grpo.config_check import check
 from grpo.old_names import current_overrides, current_table
 
-TOML_TYPES = {
-    "tuple": 'list, e.g. ["a", "b"]',
-    "dict": "table, e.g. { a = 1.0 }",
-}  # types whose name in TOML is another
+# types whose name in TOML is another
+TOML_TYPES = {"tuple": 'list, e.g. ["a", "b"]', "dict": "table, e.g. { a = 1.0 }"}
 COMMAND_LINE = "command line"
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from grpo.config import Config
-from grpo.engine.chunked_head import kl_from_policy
+from grpo.engine.model_kl import kl_from_policy
 from grpo.engine.packing import by_budget, pack, row_tokens
 from grpo.engine.sampler import Sampling, generate
 from grpo.optim import with_last
@@ -27,9 +27,8 @@ from grpo.records import LoopState, Rollout
 from grpo.training import Training
 
 SHOWN = {"loss": "KL", "length_mean": "length", "tokens_per_second": "tok/s"}  # in lines and table
-Prompts = tuple[
-    Sequence[int], Sequence[int]
-]  # token ids before which the policy writes, and the teacher reads
+# token ids behind which the policy writes, and those behind which the teacher reads what it wrote
+Prompts = tuple[Sequence[int], Sequence[int]]
 
 
 class PromptsStream(Protocol):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 MAX_LOG_RATIO = 20.0  # exp(20) = 4.9e8: far outside any clip range, far inside fp32
-GAIN = 0.1  # of the controller: share of the error taken up in a step, and the largest error it sees
-MOST = 0.2
+GAIN = 0.1  # of the controller: share of the error that a step takes up
+LARGEST_ERROR = 0.2  # that it sees, as a share of the target
 
 
 def kl_k1(log_ratio: Tensor) -> Tensor:
@@ -43,20 +43,15 @@ def kl_k3(log_ratio: Tensor) -> Tensor:
     return torch.where(back > MAX_LOG_RATIO, line, torch.expm1(back.clamp(max=MAX_LOG_RATIO))) - back
 
 
-# name -> (estimator, whether it is multiplied by the ratio to the policy that sampled, pi/pi_old, gradient
-# and all)
+# name -> (estimator, whether it is multiplied by the ratio to the policy that sampled, pi/pi_old, gradient and all)
 KL_ESTIMATORS: dict[str, tuple[Callable[[Tensor], Tensor], bool]] = {
     "k1": (kl_k1, False),
     "k2": (kl_k2, False),
     "k3": (kl_k3, False),
-    "k1_ratio": (
-        kl_k1,
-        True,
-    ),  # gradient of the reverse KL(pi || pi_ref), also when pi has moved from pi_old (arXiv 2510.01555)
-    "k3_ratio": (
-        kl_k3,
-        True,
-    ),  # the same expected gradient with less variance near the reference (DeepSeek-V3.2, arXiv 2512.02556)
+    # gradient of the reverse KL(pi || pi_ref), also when pi has moved from pi_old (arXiv 2510.01555)
+    "k1_ratio": (kl_k1, True),
+    # the same expected gradient with less variance near the reference (DeepSeek-V3.2, arXiv 2512.02556)
+    "k3_ratio": (kl_k3, True),
 }
 
 
@@ -104,5 +99,5 @@ def next_kl_coef(kl_coef: float, kl: float, target: float) -> float:
     """
     if not target or not math.isfinite(kl):
         return kl_coef
-    error = max(-MOST, min(MOST, kl / target - 1))
+    error = max(-LARGEST_ERROR, min(LARGEST_ERROR, kl / target - 1))
     return kl_coef * (1 + GAIN * error)

@@ -14,26 +14,17 @@ from data.examples import Example
 from grpo.config import Config
 from grpo.engine.logprob import completion_logps
 from grpo.engine.padding import cause_of_padding
+from grpo.engine.sampler import generate
 from grpo.guide import Guidance, guidance, reference_loss
 from grpo.kl import next_kl_coef
 from grpo.loss import Bounds, grpo_loss, sampler_weights
-from grpo.minibatch import Minibatch, minibatches_of, score, update_windows
+from grpo.minibatch import MicroBatch, Minibatch, minibatches_of, score, update_windows
 from grpo.optim import with_last
 from grpo.records import Experience, LoopState, Rollout
 from grpo.redraw import batch_at, redraw
-from grpo.runtime.parallel import balanced_shares
-from grpo.samples import reference_ids, reward_groups, roll_out
-from grpo.step_metrics import (
-    effective_share,
-    maxima,
-    micro_batch_peaks,
-    micro_batch_sums,
-    refuse_gap,
-    rollout_metrics,
-    rollout_samples,
-    totals,
-    trainer_logps,
-)
+from grpo.runtime.parallel import Sums, balanced_shares
+from grpo.samples import reference_ids, reward_groups
+from grpo.step_metrics import UpdateMetrics, rollout_metrics, rollout_samples
 from grpo.training import Task, Training
 
 
@@ -48,7 +39,7 @@ def train_grpo(config: Config, training: Training, task: Task, state: LoopState)
         else:
             experience = collect(config, training, task, task.prompts.at(step), step)
         batch = batch_at(task.prompts, step, experience.tries)  # P examples: a pure function of (seed, step)
-        guide = guide_of(config, task, batch, experience, step)  # advantages (P, G)
+        guide = guide_of(config, task, batch, experience, step)  # advantages (P, G), and who counts what
         minibatches = minibatches_of(config, experience, guide.advantages, step, guide)
         for number, minibatch in enumerate(minibatches, start=1):
             if number <= state.update:
@@ -76,31 +67,38 @@ def collect(
     """Sample a group for each prompt, score it under the reference policy, and reward it; no gradient. Each
     process does its share, of about as many prompt tokens as every other, and all get the experience of all.
     """
-    policy = training.policy
     log = training.log
     world = training.world
     prompt_ids = [task.prompt.encode_prompt(example) for example in batch]
     shares = balanced_shares([*map(len, prompt_ids)], world.size)
     own = shares[world.rank]
-    whole = partial(world.gather_shares, shares=shares)
+    gather = partial(world.gather_shares, shares=shares)
     with log.phase("rollout"):
-        rollout = roll_out(task, policy, prompt_ids, own, (config.seed, step))
+        own_ids = [prompt_ids[i] for i in own]
+        own_rollout = generate(training.policy, own_ids, task.sampling, (config.seed, step), own)
     tries = None
     if not config.rollout.redraws:
-        # an accelerator only has to be told what to score, so it does in the reward's time
-        full = rollout.map_tensors(whole, prompt_ids)
-        logps = score_rollout(config, training, task, full, step)
+        # before the reward: an accelerator only has to be told what to score, and does it meanwhile
+        rollout = own_rollout.map_tensors(gather, prompt_ids)
+        ref_logps, old_logps = score_rollout(config, training, task, rollout, step)
     with log.phase("reward"):
-        samples = reward_groups(config, task, rollout, [batch[i] for i in own], world)
+        samples = reward_groups(config, task, own_rollout, [batch[i] for i in own], world)
     if config.rollout.redraws:
+        # behind it: the reward says which groups are drawn again
         samples, own_tries = redraw(config, training, task, samples, own, step)
-        tries = whole(own_tries)
-        final = batch_at(task.prompts, step, tries)
-        full = samples.rollout.map_tensors(whole, [task.prompt.encode_prompt(example) for example in final])
-        logps = score_rollout(config, training, task, full, step)
-    terms = {name: whole(samples.terms[name]) for name in sorted(samples.terms)}  # files keep no order
-    text_rewards = None if samples.text_rewards is None else whole(samples.text_rewards)
-    return Experience(full, whole(samples.rewards), terms, *logps, text_rewards, tries)
+        tries = gather(own_tries)
+        prompt_ids = [task.prompt.encode_prompt(example) for example in batch_at(task.prompts, step, tries)]
+        rollout = samples.rollout.map_tensors(gather, prompt_ids)
+        ref_logps, old_logps = score_rollout(config, training, task, rollout, step)
+    return Experience(
+        rollout,
+        rewards=gather(samples.rewards),
+        terms={name: gather(samples.terms[name]) for name in sorted(samples.terms)},  # files keep no order
+        ref_logps=ref_logps,
+        old_logps=old_logps,
+        text_rewards=None if samples.text_rewards is None else gather(samples.text_rewards),
+        tries=tries,
+    )
 
 
 def score_rollout(
@@ -146,7 +144,9 @@ def guide_of(
 
 
 def shares_prefix(config: Config, policy: PreTrainedModel) -> bool:
-    """Whether a group counts its prompt once: not where rows are padded, but for reference texts in a group."""
+    """Whether a prompt stands once in front of its group. Padded rows copy it for each completion anyway, so they are
+    packed by completions; a reference text is always packed with its group.
+    """
     is_padded = bool(cause_of_padding(policy)) and config.guide.mode == "none"
     return config.engine.share_prefix and not is_padded
 
@@ -156,39 +156,43 @@ def accumulate(config: Config, training: Training, minibatch: Minibatch, kl_coef
     processes.
     """
     policy = training.policy
-    log = training.log
-    world = training.world
-    bounds = Bounds(config.loss.clip_low, config.loss.clip_high, config.loss.dual_clip)
-    sums = []
-    peaks = []
-    micros = minibatch.split(config.train.max_tokens_per_pass, shares_prefix(config, policy), world)
+    metrics = UpdateMetrics()
+    share_prefix = shares_prefix(config, policy)
+    micros = minibatch.split(config.train.max_tokens_per_pass, share_prefix, training.world)
     for micro, is_last in with_last(micros):
         logps = completion_logps(policy, micro.packed, config.rollout.temperature)
         policy_logps, text_logps = micro.parts_of(logps)
-        before = trainer_logps(policy_logps, micro)
-        weights = sampler_weights(before, micro.sampling_logps, micro.mask, config.loss.sampler_cap)
-        loss, stats = grpo_loss(
-            policy_logps.logps,
-            micro.old_logps,
-            micro.ref_logps,
-            micro.advantages,
-            micro.mask,
-            micro.weights * weights,
-            objective=config.loss.objective,
-            bounds=bounds,
-            kl_coef=kl_coef,
-            kl_estimator=config.loss.kl_estimator,
-        )
-        if micro.texts is not None and text_logps is not None:
-            text_loss = reference_loss(config.guide, text_logps, micro.texts.mask, micro.texts.weights)
-            loss = loss + text_loss
-            stats["text_loss"] = text_loss.detach().double(), micro.texts.weights.sum()
+        loss, stats = micro_batch_loss(config, micro, policy_logps.logps, text_logps, kl_coef)
         training.backward(loss, is_last)
-        sums.append({**stats, **micro_batch_sums(policy_logps, micro)})
-        peaks.append(micro_batch_peaks(policy_logps, micro))
+        metrics.add(stats, policy_logps, micro)
     anchor_sums = training.complete_gradient()
-    log.add(world.total({**totals(sums), **anchor_sums}))
-    log.put_max(world.largest(maxima(peaks)))
-    share = effective_share(log.mean("sampler_ratio_mean"), log.mean("sampler_ratio_square_mean"))
-    log.put({"sampler_effective_share": share})
-    refuse_gap(log.mean("ratio_gap_mean"), config.rollout.max_gap or training.compute.max_gap)
+    metrics.write(training, anchor_sums, config.rollout.max_gap)
+
+
+def micro_batch_loss(
+    config: Config, micro: MicroBatch, logps: Tensor, text_logps: Tensor | None, kl_coef: float
+) -> tuple[Tensor, Sums]:
+    """The loss of the completions with log-probabilities `logps` (N, T), with that of their reference texts where a guide
+    gives them a part; and what the log has of it.
+    """
+    settings = config.loss
+    from_sampler = sampler_weights(
+        micro.trainer_logps(logps), micro.sampling_logps, micro.mask, settings.sampler_cap
+    )
+    loss, stats = grpo_loss(
+        logps,
+        micro.old_logps,
+        micro.ref_logps,
+        micro.advantages,
+        micro.mask,
+        micro.weights * from_sampler,
+        objective=settings.objective,
+        bounds=Bounds(settings.clip_low, settings.clip_high, settings.dual_clip),
+        kl_coef=kl_coef,
+        kl_estimator=settings.kl_estimator,
+    )
+    if micro.texts is None or text_logps is None:
+        return loss, stats
+    text_loss = reference_loss(config.guide, text_logps, micro.texts.mask, micro.texts.weights)
+    text_stats = {"text_loss": (text_loss.detach().double(), micro.texts.weights.sum())}
+    return loss + text_loss, stats | text_stats

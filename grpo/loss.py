@@ -73,12 +73,12 @@ def ppo_clip(logps: Tensor, ratio: Tensor, advantages: Tensor, bounds: Bounds) -
     plain = ratio * advantages
     inside = ratio.clamp(1 - bounds.low, 1 + bounds.high) * advantages
     objective = torch.minimum(plain, inside)
-    is_stopped = inside < plain
+    is_clipped = inside < plain
     if bounds.dual:
         floor = torch.where(advantages < 0, bounds.dual * advantages, -torch.inf)
-        is_stopped = is_stopped | (floor > objective)
+        is_clipped = is_clipped | (floor > objective)
         objective = torch.maximum(objective, floor)
-    return objective, is_stopped
+    return objective, is_clipped
 
 
 def cispo(logps: Tensor, ratio: Tensor, advantages: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
@@ -97,14 +97,13 @@ def sapo(logps: Tensor, ratio: Tensor, advantages: Tensor, bounds: Bounds) -> tu
     """
     positive, negative = SAPO_TEMPERATURES
     temperature = torch.where(advantages > 0, positive, negative)  # fp32 numbers, as in TRL
-    return torch.sigmoid(temperature * (ratio - 1)) * 4 / temperature * advantages, torch.zeros_like(
-        ratio, dtype=torch.bool
-    )
+    objective = torch.sigmoid(temperature * (ratio - 1)) * 4 / temperature * advantages
+    return objective, torch.zeros_like(ratio, dtype=torch.bool)
 
 
 class Objective(NamedTuple):
-    """`surrogate` (logps, ratio, advantages (N, 1), bounds) -> objective and where it has no gradient, both
-    (N, T).
+    """`surrogate`: (logps, ratio (N, T), advantages (N, 1), bounds) -> (N, T) objective, and where the range of the ratio
+    binds. `ratio_of`: each token has a ratio of its own, or each sequence one.
     """
 
     surrogate: Callable[[Tensor, Tensor, Tensor, Bounds], tuple[Tensor, Tensor]]
@@ -128,9 +127,8 @@ def sequence_log_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:
     """(N, T), 0 outside the mask -> its mean over a completion's tokens, at each of them: log of GSPO's
     length-normalised ratio (eq. 7).
     """
-    return (log_ratio.sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp_min(1)).expand_as(
-        log_ratio
-    )
+    mean = log_ratio.sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp_min(1)
+    return mean.expand_as(log_ratio)
 
 
 def grpo_loss(
@@ -159,12 +157,10 @@ def grpo_loss(
     log_ratio = torch.where(mask, policy_logps - behaviour, 0.0)
     ref_log_ratio = torch.where(mask, policy_logps - ref_logps, 0.0)
     ratio = log_ratio.clamp(max=MAX_LOG_RATIO).exp()
-    used = (
-        ratio
-        if method.ratio_of == "token"
-        else sequence_log_ratio(log_ratio, mask).clamp(max=MAX_LOG_RATIO).exp()
-    )
-    surrogate, stopped = method.surrogate(logps, used, advantages[:, None], bounds)
+    used = ratio
+    if method.ratio_of == "sequence":
+        used = sequence_log_ratio(log_ratio, mask).clamp(max=MAX_LOG_RATIO).exp()
+    surrogate, is_clipped = method.surrogate(logps, used, advantages[:, None], bounds)
     loss = -(weights * surrogate).sum()
     if kl_coef:
         loss = loss + kl_coef * (weights * kl_term(ref_log_ratio, ratio, kl_estimator)).sum()
@@ -172,7 +168,7 @@ def grpo_loss(
         sums = {
             "kl_mean": kl_k3(ref_log_ratio).sum(),
             "kl_k1_mean": ref_log_ratio.sum(),
-            "clip_share": (stopped & mask).sum(),
+            "clip_share": (is_clipped & mask).sum(),
             "ratio_mean": (ratio * mask).sum(),
         }
         count = mask.sum().double()

@@ -54,6 +54,12 @@ class MicroBatch:
     old_logps: Tensor | None
     texts: Texts | None = None
 
+    def trainer_logps(self, logps: Tensor) -> Tensor:
+        """(N, T) log-probabilities under the policy of the rollout, as the trainer computes them, from those of now; no
+        gradient.
+        """
+        return logps.detach() if self.old_logps is None else self.old_logps
+
     def parts_of(self, logps: CompletionLogps) -> tuple[CompletionLogps, Tensor | None]:
         """What belongs to the completions (N, T), and the log-probabilities of the texts (K, T)."""
         if self.texts is None:
@@ -135,16 +141,16 @@ def score(
     model: PreTrainedModel, rollout: Rollout, temperature: float, max_tokens: int, share_prefix: bool = True,
     windows: Sequence[Tensor] | None = None, world: World = SINGLE_PROCESS,
 ) -> Tensor:  # fmt: skip
-    """(N, T) log-probabilities of a rollout under a model, without gradient. Of each of `windows`, the prompts of an
-    update, a process scores the share that it will learn from; all get those of all.
+    """(N, T) log-probabilities of a rollout under a model, without gradient. `windows`: the prompts of each update
+    (`update_windows`). A process scores the share of them that it will learn from, and all get those of all.
     """
     windows = windows or [torch.arange(len(rollout.prompt_ids))]
-    shares = [shares_of(rollout, prompts, world.size) for prompts in windows]
+    by_update = [shares_of(rollout, prompts, world.size) for prompts in windows]  # those of each process
     logps = torch.zeros_like(rollout.sampling_logps)
-    for window in shares:
-        for rows, packed in micro_batches(rollout, window[world.rank], max_tokens, share_prefix, world):
+    for shares in by_update:
+        for rows, packed in micro_batches(rollout, shares[world.rank], max_tokens, share_prefix, world):
             logps[rows] = completion_logps(model, packed, temperature).logps.to(logps.dtype)
-    by_process = [torch.cat(parts).sort().values for parts in zip(*shares, strict=True)]
+    by_process = [torch.cat(parts).sort().values for parts in zip(*by_update, strict=True)]
     own_rows = send(rollout.rows_of(by_process[world.rank]), logps.device)
     return world.gather_shares(logps[own_rows], [prompts.tolist() for prompts in by_process])
 
@@ -206,11 +212,17 @@ def minibatches_of(
             if guide is None or not guide.texts:
                 weights[rows] = token_weights(mask[rows], aggregation)
             else:
-                texts = Texts.of(guide.texts, mask.device)
-                there = send(prompts, mask.device)
-                weights[rows], texts.weights[there] = guide.weights_of(
-                    mask[rows], texts.mask[there], aggregation
-                )
-                weights *= guide.samples.to(mask.device).repeat_interleave(rollout.group_size)[:, None]
-                texts.weights.mul_(guide.references.to(mask.device)[:, None])
+                weights[rows], texts = guided_weights(guide, mask[rows], prompts, aggregation)
             yield Minibatch(experience, prompts, advantages.flatten().to(mask.device), weights, texts)
+
+
+def guided_weights(guide: Guidance, mask: Tensor, prompts: Tensor, aggregation: str) -> tuple[Tensor, Texts]:
+    """(K * G, T) weights of the samples of the `prompts` (K,) of an update, whose mask this is, and the texts with those of
+    their tokens: each times what `guide` lets it count.
+    """
+    texts = Texts.of(guide.texts, mask.device)
+    there = send(prompts, mask.device)
+    weights, text_weights = guide.weights_of(mask, texts.mask[there], aggregation)
+    samples, references = (counts.to(mask.device)[there] for counts in (guide.samples, guide.references))
+    texts.weights[there] = text_weights * references[:, None]
+    return weights * samples.repeat_interleave(len(mask) // len(prompts))[:, None], texts

@@ -12,7 +12,7 @@ from data.errors import InputError, TrainingFailure
 from grpo.config import EngineConfig, OptimConfig
 from grpo.layer_rates import rate_shares
 from grpo.parameter_steps import Protection, no_protection
-from grpo.updates import Moments, make_update
+from grpo.updates import Moments, make_updater
 
 T = TypeVar("T")
 PLAIN = EngineConfig()
@@ -67,7 +67,7 @@ class Optimizer:
         self.num_updates = num_updates
         self.parameters = list(parameters.values())
         self.changes_in_backward = engine.step_in_backward
-        self.way = make_update(model, parameters, config, engine, protection, shares)
+        self.updater = make_updater(model, parameters, config, engine, protection, shares)
         self.pace = 1.0
         self.is_changing = False  # the parameters: from the first that an update changes to its end
         self.update = 0
@@ -84,7 +84,7 @@ class Optimizer:
         engine.step_in_backward the parameters are updated on the way.
         """
         self.is_changing = is_last and self.changes_in_backward
-        with self.way.last_pass(self.rate) if is_last else nullcontext():
+        with self.updater.last_pass(self.rate) if is_last else nullcontext():
             loss.backward()
 
     def step(self) -> dict[str, float]:
@@ -95,7 +95,7 @@ class Optimizer:
         """
         rate = self.rate
         self.is_changing = True
-        norm = self.way.step(rate, self.config.max_grad_norm)
+        norm = self.updater.step(rate, self.config.max_grad_norm)
         self.is_changing = False
         self.update += 1
         if math.isfinite(norm):
@@ -114,11 +114,11 @@ class Optimizer:
         """What the optimiser keeps of each parameter, by name; none of those without an update. A moment of 8
         bits has several tensors. They are not copied.
         """
-        return self.way.moments()
+        return self.updater.moments()
 
     def load_moments(self, moments: Moments) -> None:
         """Take over the moments of an optimiser of the same kind, bit for bit; they are copied."""
-        self.way.load_moments(moments)
+        self.updater.load_moments(moments)
 
     def check_kind(self, kind: str, place: Path) -> None:
         """Raises InputError where the moments at `place` are of another kind than those of this optimiser."""

@@ -1,7 +1,7 @@
 """A step's samples: a group of completions for each prompt, and their rewards.
 
-GRPO and best-of-group SFT (grpo/stages/imitation.py) draw them by the same two functions, so what the two learn from
-differs by what they do with it and by nothing else.
+GRPO and best-of-group SFT (grpo/stages/imitation.py) sample and reward by the same functions, so what the two learn
+from differs by what they do with it and by nothing else.
 """
 
 import sys
@@ -56,19 +56,8 @@ def draw_samples(
     Raises RewardFailure for a reward that cannot be computed.
     """
     prompt_ids = [task.prompt.encode_prompt(example) for example in batch]
-    rollout = roll_out(task, policy, prompt_ids, range(len(batch)), seed)
+    rollout = generate(policy, prompt_ids, task.sampling, seed)
     return reward_rollout(task, rollout, batch, SINGLE_PROCESS)
-
-
-def roll_out(
-    task: Task,
-    policy: PreTrainedModel,
-    prompt_ids: Sequence[Sequence[int]],
-    own: Sequence[int],
-    seed: tuple[int, ...],
-) -> Rollout:
-    """A group for each of the prompts `own` of a batch: prefill each prompt once, decode its G completions."""
-    return generate(policy, [prompt_ids[i] for i in own], task.sampling, seed, own)
 
 
 def reward_rollout(task: Task, rollout: Rollout, batch: Sequence[Example], world: World) -> Samples:

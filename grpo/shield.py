@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from grpo.engine.forward import packed_hidden
 from grpo.engine.halves import ExactParameters
-from grpo.engine.model import packed_hidden
 from grpo.engine.packing import Packed
 from grpo.engine.private_apis import layers_of
 

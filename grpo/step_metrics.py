@@ -18,10 +18,35 @@ from grpo.kl import MAX_LOG_RATIO
 from grpo.minibatch import MicroBatch
 from grpo.records import Experience
 from grpo.runtime.parallel import Sums
+from grpo.training import Training
 from reward.panel import agreement
 
 FED = "fed_tokens"  # of an update's passes, for each completion
 UNREWARDED = ("cosine_held_out", "chrf")
+
+
+class UpdateMetrics:
+    """Gathers what the log gets of one update from its micro-batches, without waiting for the device before the end."""
+
+    def __init__(self) -> None:
+        self.sums: list[Sums] = []
+        self.peaks: list[dict[str, Tensor]] = []
+
+    def add(self, stats: Sums, policy: CompletionLogps, micro: MicroBatch) -> None:
+        """Take in a micro-batch; `stats` are those of its loss."""
+        self.sums.append({**stats, **micro_batch_sums(policy, micro)})
+        self.peaks.append(micro_batch_peaks(policy, micro))
+
+    def write(self, training: Training, anchor_sums: Sums, max_gap: float) -> None:
+        """Give the log the means and the largest values over all processes. Raises SamplerGap above `max_gap`; 0 stands
+        for the limit of the machine.
+        """
+        log = training.log
+        log.add(training.world.total({**totals(self.sums), **anchor_sums}))
+        log.put_max(training.world.largest(maxima(self.peaks)))
+        share = effective_share(log.mean("sampler_ratio_mean"), log.mean("sampler_ratio_square_mean"))
+        log.put({"sampler_effective_share": share})
+        refuse_gap(log.mean("ratio_gap_mean"), max_gap or training.compute.max_gap)
 
 
 def micro_batch_sums(policy: CompletionLogps, micro: MicroBatch) -> Sums:
@@ -62,14 +87,9 @@ def largest(sizes: Tensor) -> Tensor:
     return sizes.amax() if sizes.numel() else sizes.new_zeros(())
 
 
-def trainer_logps(policy: CompletionLogps, micro: MicroBatch) -> Tensor:
-    """(N, T) log-probabilities under the policy of the rollout, as the trainer computes them; no gradient."""
-    return policy.logps.detach() if micro.old_logps is None else micro.old_logps
-
-
 def sampler_log_ratio(policy: CompletionLogps, micro: MicroBatch) -> Tensor:
     """(N, T) log of trainer over sampler, of the same weights; 0 outside the mask."""
-    return (trainer_logps(policy, micro) - micro.sampling_logps) * micro.mask
+    return (micro.trainer_logps(policy.logps) - micro.sampling_logps) * micro.mask
 
 
 def totals(parts: Sequence[Sums]) -> Sums:

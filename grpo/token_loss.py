@@ -12,8 +12,8 @@ from typing import Protocol
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from grpo.engine.chunked_head import logps_and_kl
 from grpo.engine.logprob import CompletionLogps, completion_logps
+from grpo.engine.model_kl import logps_and_kl
 from grpo.engine.packing import Packed
 
 LogpsFunction = Callable[[PreTrainedModel, Packed], CompletionLogps]

@@ -24,8 +24,8 @@ Shares = Mapping[str, float]  # of the learning rate, by the name of each parame
 EPSILON = 1e-6  # as of torch.nn.utils.clip_grads_with_norm_
 
 
-class Update(Protocol):
-    """What each way can do."""
+class Updater(Protocol):
+    """What updates all parameters of a model."""
 
     def last_pass(self, rate: float) -> AbstractContextManager[None]:
         """Around the last backward pass before `step`."""
@@ -42,23 +42,23 @@ class Update(Protocol):
         """Replace the moments by copies of these."""
 
 
-def make_update(
+def make_updater(
     model: nn.Module,
     parameters: Parameters,
     config: OptimConfig,
     engine: EngineConfig,
     protection: Protection,
     shares: Shares,
-) -> Update:
-    """The way that needs the least memory where a setting saves memory, else the fastest. Each calls `protection`
+) -> Updater:
+    """The updater that needs the least memory where a setting saves memory, else the fastest. Each calls `protection`
     behind the step of a parameter, whose learning rate is multiplied by its share.
     """
     low = low_halves(model)
     if engine.step_in_backward:
-        return BackwardUpdate(low, parameters, config, engine, protection, shares)
+        return BackwardUpdater(low, parameters, config, engine, protection, shares)
     if low or config.name != "adamw" or engine.gradients != "fp32" or engine.moments != "fp32":
-        return SeparateUpdate(low, parameters, config, engine, protection, shares)
-    return JointUpdate(parameters, config, protection, shares)
+        return SeparateUpdater(low, parameters, config, engine, protection, shares)
+    return JointUpdater(parameters, config, protection, shares)
 
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
@@ -71,7 +71,7 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
-class JointUpdate:
+class JointUpdater:
     """One AdamW over all parameters."""
 
     def __init__(self, parameters: Parameters, config: OptimConfig, protection: Protection, shares: Shares):
@@ -118,7 +118,7 @@ class JointUpdate:
                 }
 
 
-class SeparateUpdate:
+class SeparateUpdater:
     """Each parameter has an optimiser of its own, and they are updated one after the other."""
 
     def __init__(
@@ -162,7 +162,7 @@ class SeparateUpdate:
             step.load_moments(moments.get(name, {}))
 
 
-class BackwardUpdate(SeparateUpdate):
+class BackwardUpdater(SeparateUpdater):
     """Updates each parameter in the last backward pass, as soon as its gradient is final, and lets the gradient go.
 
     One that is not finite leaves its own parameter as it is, and no other.

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from grpo.engine.attention import in_fp32
 from grpo.engine.chunked_head import KL_CHUNK, dense_log_softmax, head_logits, row_chunks
-from grpo.engine.model import output_weight, packed_hidden, packed_logits
+from grpo.engine.forward import output_weight, packed_hidden, packed_logits
 from grpo.engine.packing import Packed, by_budget, pack
 from grpo.kl import full_kl
 

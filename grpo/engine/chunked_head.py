@@ -8,12 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from grpo.engine.model import output_weight, packed_hidden, packed_logits
-from grpo.engine.packing import Packed
-from grpo.engine.products import FP32, Format, format_of, multiply
-from grpo.engine.sharding import run_in, whole
+from grpo.engine.products import FP32, Format, multiply
 from grpo.kl import full_kl, reverse_kl_slope
 
 # tokens; 512 x 48,578 fp32 logits are 100 MB; every chunk reads the whole head, so that few are faster
@@ -21,6 +17,16 @@ CHUNK = 512
 # tokens whose log-probabilities under two models exist at a time: some 700 MB over 262,144 pieces
 KL_CHUNK = 128
 VOCABULARY_CHUNK = 1 << 14  # pieces whose gradient exists twice at a time, in 16-bit formats
+
+
+def at_least_fp32(dtype: torch.dtype) -> torch.dtype:
+    """`dtype`, or fp32 where that is more precise."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def dense_log_softmax(logits: Tensor) -> Tensor:
+    """(K, V) logits -> (K, V) log-probabilities, fp32 or better: for a head that is more than a product."""
+    return logits.to(at_least_fp32(logits.dtype)).log_softmax(dim=-1)
 
 
 def row_chunks(count: int, size: int) -> Iterator[slice]:
@@ -32,12 +38,49 @@ def row_chunks(count: int, size: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, count, size))
 
 
+def operands(hidden: Tensor, weight: Tensor, format: Format) -> tuple[list[Tensor], Tensor]:
+    """The pieces of the hidden states and the head, as the products of the forward pass take them."""
+    pieces = [hidden] if format == FP32 else format.split(hidden)
+    return pieces, weight.to(pieces[0].dtype)
+
+
+def head_type(weight: Tensor, format: Format) -> torch.dtype:
+    """The type in which the products of the forward pass read a head: a frozen head loses nothing in it."""
+    return weight.dtype if format == FP32 else format.forward
+
+
 def head_logits(hidden: Sequence[Tensor], matrix: Tensor) -> Tensor:
     """The pieces of (K, H) hidden states and a (V, H) head of the same type -> (K, V) logits, fp32 or better."""
     logits = multiply(hidden[0], matrix.T)
     for piece in hidden[1:]:
         logits += multiply(piece, matrix.T)
     return logits
+
+
+class HeadGradient:
+    """The gradients of hidden states (K, H) and head (V, H), gathered from those of the logits by chunks. `matrix`: the
+    head in the type of the forward pass. A head that is not `trained` has none.
+    """
+
+    def __init__(self, hidden: Tensor, weight: Tensor, format: Format, matrix: Tensor, trained: bool = True):
+        self.type = hidden.dtype if format == FP32 else format.backward
+        self.hidden = hidden.to(self.type)
+        self.matrix = matrix if matrix.dtype == self.type else weight.to(self.type)
+        wide = at_least_fp32(hidden.dtype)
+        self.of_hidden = torch.empty(hidden.shape, device=hidden.device, dtype=wide)
+        self.of_weight = torch.zeros_like(weight) if trained else None
+
+    def add(self, part: slice, grad_logits: Tensor) -> None:
+        """Take in the gradient (k, V) of the logits of the rows `part`."""
+        grad_logits = grad_logits.to(self.type)
+        self.of_hidden[part] = multiply(grad_logits, self.matrix)
+        if self.of_weight is None:
+            return
+        if self.type == self.of_weight.dtype:  # in place: no second tensor of the head's size
+            self.of_weight.addmm_(grad_logits.T, self.hidden[part])
+        else:  # a slice of the vocabulary at a time, for the same reason
+            for pieces in row_chunks(len(self.of_weight), VOCABULARY_CHUNK):
+                self.of_weight[pieces] += multiply(grad_logits[:, pieces].T, self.hidden[part])
 
 
 class _HeadLogps(torch.autograd.Function):
@@ -135,129 +178,16 @@ class _HeadKL(torch.autograd.Function):
         )
 
 
-def kl_to_base(policy: PreTrainedModel, base: PreTrainedModel, packed: Packed) -> Tensor:
-    """KL(base || policy) in nats, over the whole vocabulary, summed over the K target tokens of `packed`;
-    differentiable in `policy`.
-    """
-    found, weight = states_and_head(base, packed)
-    if weight is None:
-        return full_kl(found, run_in(policy, all_logps, packed)).sum()
-    return kl_to_states(policy, packed, found, weight)
-
-
-@torch.no_grad()
-def states_and_head(model: PreTrainedModel, packed: Packed) -> tuple[Tensor, Tensor | None]:
-    """The final hidden states (K, H) of a model that is only read and its head (V, H); its log-probabilities (K, V) and
-    None for a head that is more than a product.
-    """
-    weight = output_weight(model)
-    if weight is None:
-        return run_in(model, all_logps, packed), None
-    return run_in(model, packed_hidden, packed), whole(weight)
-
-
-def kl_to_states(policy: PreTrainedModel, packed: Packed, base_hidden: Tensor, base_weight: Tensor) -> Tensor:
-    """`kl_to_base` from the base's final hidden states (K, H) and its head (V, H); for a head that is a plain
-    product.
-    """
-    return run_in(policy, head_kl, packed, base_hidden, base_weight)
-
-
-def kl_from_policy(policy: PreTrainedModel, packed: Packed, teacher: PreTrainedModel, read: Packed) -> Tensor:
-    """KL(policy || teacher) in nats, over the whole vocabulary, summed over K target tokens; differentiable in `policy`.
-
-    The teacher reads the same targets in the row `read`, where other prompts may stand before them.
-    """
-    found, weight = states_and_head(teacher, read)
-    if weight is None:
-        return full_kl(run_in(policy, all_logps, packed), found).sum()
-    return run_in(policy, head_kl, packed, found, weight, True)
-
-
-def head_kl(
-    policy: PreTrainedModel, packed: Packed, base_hidden: Tensor, base_weight: Tensor, reverse: bool = False
+def kl_of_heads(
+    hidden: Tensor,
+    weight: Tensor,
+    base_hidden: Tensor,
+    base_weight: Tensor,
+    format: Format,
+    reverse: bool = False,
 ) -> Tensor:
-    """`kl_to_states`, or in `reverse` `kl_from_policy`, inside of a forward pass."""
-    return hidden_kl(policy, packed_hidden(policy, packed), base_hidden, base_weight, reverse)
-
-
-def hidden_kl(
-    policy: PreTrainedModel, hidden: Tensor, base_hidden: Tensor, base_weight: Tensor, reverse: bool = False
-) -> Tensor:
-    """`head_kl` from the policy's own hidden states (K, H)."""
-    total: Tensor = _HeadKL.apply(
-        hidden, output_weight(policy), base_hidden, base_weight, format_of(policy), reverse
-    )
+    """() fp64 sum over K tokens of KL(base || policy), or in `reverse` of KL(policy || base), in nats; differentiable in
+    the policy's `hidden` (K, H) and `weight` (V, H).
+    """
+    total: Tensor = _HeadKL.apply(hidden, weight, base_hidden, base_weight, format, reverse)
     return total
-
-
-def logps_and_kl(policy: PreTrainedModel, base: PreTrainedModel, packed: Packed) -> tuple[Tensor, Tensor]:
-    """Log-probabilities (K,) of the targets of `packed`, and `kl_to_base`, from one forward pass of the policy."""
-    found, weight = states_and_head(base, packed)
-    if weight is not None:
-        return run_in(policy, head_logps_and_kl, packed, found, weight)
-    logps = run_in(policy, all_logps, packed)
-    return logps.gather(1, packed.targets[:, None])[:, 0], full_kl(found, logps).sum()
-
-
-def head_logps_and_kl(
-    policy: PreTrainedModel, packed: Packed, base_hidden: Tensor, base_weight: Tensor
-) -> tuple[Tensor, Tensor]:
-    """`logps_and_kl` inside of a forward pass, for a head that is a plain product."""
-    hidden = packed_hidden(policy, packed)
-    weight = output_weight(policy)
-    assert weight is not None
-    logps, _ = head_logps(hidden, weight, packed.targets, 1.0, format_of(policy))
-    return logps, hidden_kl(policy, hidden, base_hidden, base_weight)
-
-
-def all_logps(model: PreTrainedModel, packed: Packed) -> Tensor:
-    """(K, V) log-probabilities of every token at the places of the targets."""
-    return dense_log_softmax(packed_logits(model, packed))
-
-
-def dense_log_softmax(logits: Tensor) -> Tensor:
-    """(K, V) logits -> (K, V) log-probabilities, fp32 or better: for a head that is more than a product."""
-    return logits.to(at_least_fp32(logits.dtype)).log_softmax(dim=-1)
-
-
-def operands(hidden: Tensor, weight: Tensor, format: Format) -> tuple[list[Tensor], Tensor]:
-    """The pieces of the hidden states and the head, as the products of the forward pass take them."""
-    pieces = [hidden] if format == FP32 else format.split(hidden)
-    return pieces, weight.to(pieces[0].dtype)
-
-
-def head_type(weight: Tensor, format: Format) -> torch.dtype:
-    """The type in which the products of the forward pass read a head: a frozen head loses nothing in it."""
-    return weight.dtype if format == FP32 else format.forward
-
-
-class HeadGradient:
-    """The gradients of hidden states (K, H) and head (V, H), gathered from those of the logits by chunks. `matrix`: the
-    head in the type of the forward pass. A head that is not `trained` has none.
-    """
-
-    def __init__(self, hidden: Tensor, weight: Tensor, format: Format, matrix: Tensor, trained: bool = True):
-        self.type = hidden.dtype if format == FP32 else format.backward
-        self.hidden = hidden.to(self.type)
-        self.matrix = matrix if matrix.dtype == self.type else weight.to(self.type)
-        wide = at_least_fp32(hidden.dtype)
-        self.of_hidden = torch.empty(hidden.shape, device=hidden.device, dtype=wide)
-        self.of_weight = torch.zeros_like(weight) if trained else None
-
-    def add(self, part: slice, grad_logits: Tensor) -> None:
-        """Take in the gradient (k, V) of the logits of the rows `part`."""
-        grad_logits = grad_logits.to(self.type)
-        self.of_hidden[part] = multiply(grad_logits, self.matrix)
-        if self.of_weight is None:
-            return
-        if self.type == self.of_weight.dtype:  # in place: no second tensor of the head's size
-            self.of_weight.addmm_(grad_logits.T, self.hidden[part])
-        else:  # a slice of the vocabulary at a time, for the same reason
-            for pieces in row_chunks(len(self.of_weight), VOCABULARY_CHUNK):
-                self.of_weight[pieces] += multiply(grad_logits[:, pieces].T, self.hidden[part])
-
-
-def at_least_fp32(dtype: torch.dtype) -> torch.dtype:
-    """`dtype`, or fp32 where that is more precise."""
-    return torch.promote_types(dtype, torch.float32)

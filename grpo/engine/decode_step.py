@@ -3,7 +3,7 @@
 Weights do not change during a rollout, so they are re-ordered once for the CPU's matrix kernels, and a
 prompt's keys and values are stored once, whatever the size of its group. No module of the model runs but its
 embedding, rotary angles and activation. Any other model goes through its own forward
-(grpo/engine/sampler.py: ModelDecoder); a test compares the two.
+(grpo/engine/model_decoder.py); a test compares the two.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention
 from transformers import PreTrainedModel
 
+from grpo.engine.forward import caps_scores, output_weight, per_layer_kind
 from grpo.engine.kv_cache import PrefixCache
-from grpo.engine.model import caps_scores, output_weight, per_layer_kind
 from grpo.engine.padding import cause_of_padding
 from grpo.engine.private_apis import has_onednn_product, onednn_product
 from grpo.engine.products import FP32, Format, format_of, still_product, weight_in
@@ -145,9 +145,8 @@ class Layer:
         return x.view(len(x), -1, self.head_size)
 
 
-Attend = Callable[
-    [int, Layer, Tensor, Tensor, Tensor], Tensor
-]  # (number, layer, queries, keys, values) -> attention output; stores keys and values
+# (number, layer, queries, keys, values) -> attention output; stores keys and values
+Attend = Callable[[int, Layer, Tensor, Tensor, Tensor], Tensor]
 
 
 class FastDecoder:

@@ -23,8 +23,8 @@ from transformers import PreTrainedModel
 
 from data.model_folder import first_line
 from grpo.engine.attention import Layout, uses_blocks
+from grpo.engine.attention_choice import difference, trial
 from grpo.engine.capture import say_once
-from grpo.engine.model import difference, trial
 from grpo.engine.padding import cause_of_padding
 from grpo.engine.private_apis import compiled_for_lengths, hooks_inside, layers_of
 from grpo.engine.products import FP32, ProductLinear, format_of, has_wide_results

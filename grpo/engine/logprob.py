@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from grpo.engine.chunked_head import at_least_fp32, head_logps, hidden_kl
-from grpo.engine.model import output_weight, packed_hidden, packed_logits
-from grpo.engine.packing import Packed, joined_rows
+from grpo.engine.chunked_head import at_least_fp32, head_logps
+from grpo.engine.forward import output_weight, packed_hidden, packed_logits
+from grpo.engine.packing import Packed
 from grpo.engine.products import format_of
 from grpo.engine.sharding import run_in
 
@@ -39,29 +39,6 @@ def by_completion(packed: Packed, values: Tensor, entropies: Tensor) -> Completi
     logps = empty.index_put((packed.slots,), values)
     entropy = empty.index_put((packed.slots,), entropies.detach())
     return CompletionLogps(logps.view(packed.shape), entropy.view(packed.shape))
-
-
-def logps_beside_texts(
-    model: PreTrainedModel, packed: Packed, texts: Packed, base_hidden: Tensor, base_weight: Tensor
-) -> tuple[CompletionLogps, Tensor]:
-    """`completion_logps` of `packed` at temperature 1, and `kl_to_states` of `texts`, from one pass through the layers;
-    for rows with groups of one and a head that is a plain product.
-    """
-    both = joined_rows(packed, texts)
-    inputs = len(packed.targets), base_hidden, base_weight
-    *found, divergence = run_in(model, target_logps_and_kl, both, *inputs)
-    return by_completion(packed, *found), divergence
-
-
-def target_logps_and_kl(
-    model: PreTrainedModel, both: Packed, count: int, base_hidden: Tensor, base_weight: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probabilities and entropies of the first `count` targets, and the KL of the others."""
-    weight = output_weight(model)
-    assert weight is not None
-    hidden = packed_hidden(model, both)
-    logps, entropies = head_logps(hidden[:count], weight, both.targets[:count], 1.0, format_of(model))
-    return logps, entropies, hidden_kl(model, hidden[count:], base_hidden, base_weight)
 
 
 def target_logps(model: PreTrainedModel, packed: Packed, temperature: float) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from grpo.engine.decode_step import FAMILIES, Function, Products, embedding_of, kinds_of
-from grpo.engine.model import output_weight, per_layer_kind
+from grpo.engine.forward import output_weight, per_layer_kind
 from grpo.engine.products import (
     FP32,
     Format,

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 
 from grpo.engine.decode_step import FastDecoder
 from grpo.engine.gathering import has_fast_step
+from grpo.engine.model_decoder import ModelDecoder
 from grpo.engine.padding import cause_of_padding
-from grpo.engine.sampler import ModelDecoder
 from grpo.engine.token_rows import token_logits
 
 

@@ -20,7 +20,7 @@ from data.stream import PromptStream
 from grpo.anchor import Anchor, no_anchor
 from grpo.config_file import load_config
 from grpo.engine import chunked_head
-from grpo.engine.chunked_head import kl_to_base
+from grpo.engine.model_kl import kl_to_base
 from grpo.engine.packing import pack
 from grpo.engine.products import FORMATS, use_format
 from grpo.run import main

@@ -13,7 +13,7 @@ from torch import Tensor
 from data.stream import PromptStream
 from grpo.anchor import Anchor
 from grpo.config import OptimConfig, SFTConfig
-from grpo.engine import chunked_head, logprob
+from grpo.engine import logprob, model_kl
 from grpo.engine.packing import Packed, joined_rows, pack
 from grpo.optim import Optimizer
 from grpo.records import LoopState
@@ -57,7 +57,7 @@ def sft_update(
 
     monkeypatch.setattr(optimizer, "step", watched_step)
     with monkeypatch.context() as patch:
-        for module in (logprob, chunked_head):
+        for module in (logprob, model_kl):
             hidden = module.packed_hidden
             patch.setattr(
                 module, "packed_hidden", lambda model, row, run=hidden: rows.append(row) or run(model, row)

@@ -21,7 +21,7 @@ from data.prompt import Prompt
 from grpo.config import Config, OptimConfig, TrainConfig
 from grpo.distillation import distil
 from grpo.engine import chunked_head
-from grpo.engine.chunked_head import kl_from_policy
+from grpo.engine.model_kl import kl_from_policy
 from grpo.engine.packing import pack
 from grpo.engine.sampler import Sampling, generate
 from grpo.kl import full_kl, reverse_kl_slope

@@ -18,17 +18,18 @@ from tiny_session import CONFIG, EXAMPLES, TWO_PASSES, Session
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from grpo import advantage, kl, loss, minibatch
+from grpo import advantage, guide, kl, loss, minibatch
 from grpo import step_metrics as observe
-from grpo.config import Config, EngineConfig, LossConfig, TrainConfig
-from grpo.engine import draw, logprob, packing, products, sampler
-from grpo.engine.model import load_policy, packed_hidden, parameter_hash
+from grpo.config import AdvantageConfig, Config, EngineConfig, GuideConfig, LossConfig, TrainConfig
+from grpo.engine import draw, logprob, model_kl, packing, products, sampler
+from grpo.engine.forward import packed_hidden
+from grpo.engine.model import load_policy, parameter_hash
 from grpo.loss import Bounds
 from grpo.records import Experience
 from reward import cosine, groups, kernel, panel, scales
 
 MATHS = (  # every public function of these is called below
-    advantage, kl, loss, packing, logprob, minibatch, sampler, draw, observe, kernel, groups,
+    advantage, kl, loss, packing, logprob, model_kl, minibatch, sampler, draw, observe, kernel, groups,
 )  # fmt: skip
 PROMPTS = [[2, 40, 41, 42], [2, 90]]
 MODEL = tiny_gemma()
@@ -98,14 +99,31 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (logprob.completion_logps, (MODEL, PACKED, 0.7), {}),
     (logprob.target_logps, (MODEL, PACKED, 0.7), {}),
     (logprob.by_completion, (SINGLE, torch.randn(5), torch.rand(5)), {}),
-    (logprob.logps_beside_texts, (MODEL, SINGLE, TEXTS, BASE_STATES, HEAD), {}),
-    (logprob.target_logps_and_kl, (MODEL, JOINED, 5, BASE_STATES, HEAD), {}),
+    (model_kl.states_and_head, (MODEL, TEXTS), {}),
+    (model_kl.kl_to_base, (MODEL, tiny_gemma(1), TEXTS), {}),
+    (model_kl.kl_to_states, (MODEL, TEXTS, BASE_STATES, HEAD), {}),
+    (model_kl.kl_from_policy, (MODEL, TEXTS, tiny_gemma(1), TEXTS), {}),
+    (model_kl.logps_and_kl, (MODEL, tiny_gemma(1), TEXTS), {}),
+    (model_kl.logps_beside_texts, (MODEL, SINGLE, TEXTS, BASE_STATES, HEAD), {}),
+    *[(model_kl.head_kl, (MODEL, TEXTS, BASE_STATES, HEAD, reverse), {}) for reverse in (False, True)],
+    (model_kl.head_logps_and_kl, (MODEL, JOINED, slice(5), slice(5, None), BASE_STATES, HEAD), {}),
+    (model_kl.all_logps, (MODEL, TEXTS), {}),
     *[(minibatch.micro_batches, (ROLLOUT, torch.arange(2), 20, share), {}) for share in (True, False)],
     (minibatch.score, (MODEL, ROLLOUT, 0.7, 20), {}),
     (minibatch.update_windows, (6, 2, (0, 1)), {}),
     (minibatch.shares_of, (ROLLOUT, torch.arange(2), 2), {}),
     (minibatch.minibatches_of, (UPDATE, EXPERIENCE, ADVANTAGES, 0), {}),
     (minibatch.Minibatch.split, (MINIBATCH, 20), {}),
+    (
+        minibatch.guided_weights,
+        (
+            guide.guidance(GuideConfig(mode="term"), AdvantageConfig(), REWARDS, None, 0, 2, [[7, 1], [8]]),
+            MASK[:3],
+            torch.tensor([0]),
+            "token",
+        ),
+        {},
+    ),
     (draw.draw, (LOGITS, UNIFORMS), {}),
     *[(draw.pick, (LOGITS, UNIFORMS, temperature), {}) for temperature in (0.0, 0.7)],
     (draw.uniforms_for, ((1, 2), range(3), 4), {}),
@@ -120,7 +138,7 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (observe.maxima, ([{"a": torch.tensor(1.0)}, {"a": torch.tensor(3.0)}],), {}),
     (observe.refuse_gap, (0.1, 0.2), {}),
     (observe.effective_share, (1.0, 1.1), {}),
-    (observe.trainer_logps, (MICRO_LOGPS, MICRO), {}),
+    (minibatch.MicroBatch.trainer_logps, (MICRO, MICRO_LOGPS.logps), {}),
     (observe.sampler_log_ratio, (MICRO_LOGPS, MICRO), {}),
     (loss.sampler_weights, (MICRO_LOGPS.logps, MICRO.sampling_logps, MICRO.mask, 2.0), {}),
     *[

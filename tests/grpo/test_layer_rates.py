@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from data.errors import InputError
 from grpo.config import OptimConfig
 from grpo.config_file import load_config
-from grpo.engine.chunked_head import kl_to_base
 from grpo.engine.halves import ExactParameters
 from grpo.engine.logprob import completion_logps
 from grpo.engine.model import frozen_copy
+from grpo.engine.model_kl import kl_to_base
 from grpo.engine.packing import Packed, pack
 from grpo.layer_rates import lower_parameters, rate_shares
 from grpo.optim import Optimizer

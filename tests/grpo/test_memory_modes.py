@@ -37,7 +37,7 @@ from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.halves import low_halves
 from grpo.optim import Optimizer, with_last
 from grpo.parameter_steps import no_protection
-from grpo.updates import BackwardUpdate, JointUpdate, SeparateUpdate, total_norm
+from grpo.updates import BackwardUpdater, JointUpdater, SeparateUpdater, total_norm
 
 
 def test_the_plain_mode_is_one_fused_adamw_with_torchs_clipping() -> None:
@@ -56,7 +56,7 @@ def test_the_plain_mode_is_one_fused_adamw_with_torchs_clipping() -> None:
             group["lr"] = row["lr"]
         adamw.step()
         assert row["grad_norm"] == float(norm) > 0.5
-    assert isinstance(optimizer.way, JointUpdate) and are_equal(values(model), values(other))
+    assert isinstance(optimizer.updater, JointUpdater) and are_equal(values(model), values(other))
 
 
 def test_halves_are_trained_to_the_bits_of_fp32_masters() -> None:
@@ -229,7 +229,7 @@ def test_a_step_in_the_backward_pass_has_the_bits_of_one_after_it(
             assert alive(model) == 0
         assert rows[0] == rows[1] and rows[0]["grad_norm"] > 0
         assert are_equal(*map(values, models))
-    assert isinstance(optimizers[0].way, BackwardUpdate)
+    assert isinstance(optimizers[0].updater, BackwardUpdater)
 
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
@@ -336,7 +336,7 @@ def test_of_a_sharded_parameter_each_process_updates_its_share(
     fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
     shares = dict.fromkeys(dict(plain.named_parameters()), 1.0)
     ways = [
-        SeparateUpdate({}, dict(each.named_parameters()), config, EngineConfig(), no_protection, shares)
+        SeparateUpdater({}, dict(each.named_parameters()), config, EngineConfig(), no_protection, shares)
         for each in (model, plain)
     ]
     for step in range(5):

@@ -12,7 +12,7 @@ from tiny_run import arguments, metrics, quick, write_corpus
 from tiny_session import CONFIG, TWO_PASSES, Session, variety
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-import grpo.samples
+import grpo.loop
 from grpo.config import Config
 from grpo.engine.model import parameter_hash
 from grpo.engine.sampler import generate
@@ -44,7 +44,7 @@ def stale(policy: PreTrainedModel, *inputs: object, **settings: object) -> Rollo
 def test_a_stale_sampler_stops_the_run_before_its_first_update(
     config: Config, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grpo.samples, "generate", stale)
+    monkeypatch.setattr(grpo.loop, "generate", stale)
     session = Session(config, tmp_path / "a", tiny_tokenizer, reward=variety)
     before = parameter_hash(session.policy)
     with pytest.raises(SamplerGap, match=r"nats per token on average \(limit rollout\.max_gap = 0\.001\)"):
@@ -58,7 +58,7 @@ def test_rounding_of_one_token_stops_nothing_and_is_logged(
     """Past bug: in bf16 one token of some 5,000 a step is off by more than a nat in one of 50 steps, and runs
     that learnt well were ended by it.
     """
-    monkeypatch.setattr(grpo.samples, "generate", coarse)
+    monkeypatch.setattr(grpo.loop, "generate", coarse)
     config = replace(CONFIG, rollout=replace(CONFIG.rollout, max_gap=GAP))
     session = Session(config, tmp_path, tiny_tokenizer, reward=variety)
     session.run()
@@ -84,7 +84,7 @@ def test_the_limit_is_the_users_and_counts_the_mean(
     first = Session(CONFIG, tmp_path / "a", tiny_tokenizer, reward=variety)
     first.run()
     limit = share * GAP / first.metrics()[0]["tokens"]
-    monkeypatch.setattr(grpo.samples, "generate", coarse)
+    monkeypatch.setattr(grpo.loop, "generate", coarse)
     config = replace(
         CONFIG, rollout=replace(CONFIG.rollout, max_gap=limit), train=replace(CONFIG.train, num_steps=1)
     )
@@ -106,7 +106,7 @@ def test_sampler_weights_change_the_update_of_a_coarse_sampler__and_are_off_by_d
         session.run()
         return parameter_hash(session.policy)
 
-    monkeypatch.setattr(grpo.samples, "generate", coarse)
+    monkeypatch.setattr(grpo.loop, "generate", coarse)
     assert trained("a", 0.0) == trained("b", 0.0) != trained("c", 2.0)
 
 
@@ -121,7 +121,7 @@ def test_the_command_prints_the_gap_each_step_and_ends_with_one_sentence(
     count = iter(range(100))
     late: Callable = lambda *inputs, **settings: (generate if next(count) < 2 else stale)(*inputs, **settings)  # noqa: E731
     with monkeypatch.context() as patched:
-        patched.setattr(grpo.samples, "generate", late)
+        patched.setattr(grpo.loop, "generate", late)
         assert main(command) == 1
     printed = capsys.readouterr()
     assert "  gap " in printed.out and "  mean gap " in printed.out

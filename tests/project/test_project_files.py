@@ -69,6 +69,25 @@ def test_the_index_names_every_page() -> None:
     assert [page for page in pages if page != "index.md" and f"({page})" not in index] == []
 
 
+def test_the_table_of_the_engine_names_each_of_its_files_once() -> None:
+    (section,) = re.findall(
+        r"## Inside `grpo/engine/`\n(.*?)\n## ", text_of("docs/architecture.md"), re.DOTALL
+    )
+    files = sorted(path.stem for path in (ROOT / "grpo" / "engine").glob("*.py") if path.stem != "__init__")
+    assert len(files) > 30 and sorted(re.findall(r"`([^`]+)`", section)) == files
+
+
+def test_the_order_of_reading_names_files_and_functions_that_exist() -> None:
+    (section,) = re.findall(
+        r"## Where to begin reading\n(.*?)\n## ", text_of("docs/architecture.md"), re.DOTALL
+    )
+    names = re.findall(r"`([^`]+)`", section)
+    paths = [name for name in names if name.endswith(".py")]
+    assert len(paths) > 30 and all((ROOT / path).is_file() for path in paths)
+    calls = re.findall(r"`(\w+)` in\s+`([^`]+)`", section)
+    assert len(calls) == 4 and all(f"def {name}(" in text_of(path) for name, path in calls)
+
+
 def test_the_table_of_layers_is_the_rule_that_is_tested() -> None:
     (rule,) = (ROOT / "tests").rglob("test_architecture.py")
     tree = ast.parse(rule.read_text(encoding="utf-8"))

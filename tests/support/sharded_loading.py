@@ -15,8 +15,9 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from grpo.engine import loading
+from grpo.engine.attention_choice import reads_blocks, trial
 from grpo.engine.likelihood import log_likelihoods
-from grpo.engine.model import load_frozen, load_policy, reads_blocks, trial
+from grpo.engine.model import load_frozen, load_policy
 from grpo.engine.products import FORMATS
 from grpo.engine.sharding import is_sharded, is_share, own_share, run_in, shard
 from grpo.runtime.parallel import World

@@ -18,10 +18,11 @@ from wire import PassCount, Wire
 
 from data.stream import PromptStream
 from grpo.anchor import Anchor
-from grpo.engine import chunked_head, logprob, sampler
+from grpo.engine import logprob, model_kl, sampler
 from grpo.engine.chunked_head import head_type
+from grpo.engine.forward import output_weight
 from grpo.engine.gathering import decoder_weights
-from grpo.engine.model import as_policy, output_weight
+from grpo.engine.model import as_policy
 from grpo.engine.private_apis import layers_of
 from grpo.engine.products import FORMATS, format_of
 from grpo.engine.sampler import Sampling, generate
@@ -121,7 +122,7 @@ def update(
     """Score a rollout under both models and make one update with an anchor -> the passes that ran."""
     anchor = Anchor(base, PromptStream(TEXTS, 3, 0), [2], 0.7, 12, COMPUTE, world)
     with (
-        PassCount(logprob, chunked_head) as count,
+        PassCount(logprob, model_kl) as count,
         RunLog(folder / f"{world.rank}", "train", 0, 1, {}, quiet=True) as log,
     ):
         logps = [score(model, rollout, 1.0, TOKENS, world=world) for model in (policy, base)]

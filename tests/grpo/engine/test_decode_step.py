@@ -11,7 +11,8 @@ from tiny_families import KNOWN
 import grpo.engine.sampler
 from grpo.engine.decode_step import FastDecoder, distinct_beginnings, is_known
 from grpo.engine.model import parameter_hash
-from grpo.engine.sampler import ModelDecoder, Sampling, generate
+from grpo.engine.model_decoder import ModelDecoder
+from grpo.engine.sampler import Sampling, generate
 
 
 @pytest.mark.parametrize("make", KNOWN)

@@ -17,9 +17,10 @@ from transformers import PreTrainedModel
 
 from data.errors import InputError
 from grpo.engine import offload
-from grpo.engine.chunked_head import kl_to_base
+from grpo.engine.forward import packed_hidden
 from grpo.engine.logprob import completion_logps
-from grpo.engine.model import frozen_copy, load_frozen, load_policy, packed_hidden, parameter_hash
+from grpo.engine.model import frozen_copy, load_frozen, load_policy, parameter_hash
+from grpo.engine.model_kl import kl_to_base
 from grpo.engine.offload import PassingLayers, keep_on_host
 from grpo.engine.private_apis import layers_of
 from grpo.engine.products import FORMATS, FP32, in_format, use_format

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from grpo.engine import fused_layers, groups
 from grpo.engine.attention import GROUPS, use_blocks
+from grpo.engine.attention_choice import with_attention
 from grpo.engine.fused_layers import FusedForward, fuse_after_trial, fuse_layers, is_fused
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.logprob import completion_logps
-from grpo.engine.model import frozen_copy, with_attention
+from grpo.engine.model import frozen_copy
 from grpo.engine.packing import pack
 from grpo.engine.products import FORMATS, FP32, in_format, use_format
 from grpo.engine.sampler import Sampling, generate

@@ -15,11 +15,11 @@ from tiny import tiny_gemma, tiny_gpt2, tiny_llama
 from torch import Tensor
 from torch.nn.functional import pad
 
-from grpo.engine import groups, model, private_apis
+from grpo.engine import attention_choice, groups, private_apis
 from grpo.engine.attention import GROUPS, NAME, blocks_of, use_blocks
+from grpo.engine.attention_choice import choose_attention, trouble_of_groups
 from grpo.engine.groups import SMALL_TILES, TILE, Groups, groups_of, mask_of, padded_length, sees, tiles_of
 from grpo.engine.logprob import completion_logps
-from grpo.engine.model import choose_attention, trouble_of_groups
 from grpo.engine.packing import Packed, visible
 from grpo.engine.private_apis import attention_name
 from grpo.engine.products import FORMATS, FP32, use_format
@@ -204,7 +204,7 @@ def test_a_kernel_that_fails_or_is_wrong_is_not_used(
     monkeypatch.setattr(groups, "kernel", lambda _device: kernel)
     assert re.search(why, trial_of("fp16")[1])
     one = tiny_gemma()
-    monkeypatch.setattr(model, "trouble_of_groups", lambda _model: "of this")
+    monkeypatch.setattr(attention_choice, "trouble_of_groups", lambda _model: "of this")
     assert choose_attention(one) == "by blocks" and attention_name(one) == NAME  # a CPU tries none
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from grpo.config import Config
+from grpo.engine.forward import output_weight, packed_hidden
 from grpo.engine.logprob import completion_logps
-from grpo.engine.model import output_weight, packed_hidden
 from grpo.engine.packing import pack
 from grpo.engine.products import FORMATS, use_format
 from grpo.engine.sampler import Sampling, generate

@@ -11,10 +11,10 @@ from transformers import GenerationConfig
 
 from data.errors import InputError
 from grpo.config import Config, EngineConfig, GuideConfig
-from grpo.engine import model as models
-from grpo.engine import private_apis
+from grpo.engine import attention_choice, private_apis
+from grpo.engine.attention_choice import trouble_of_packing
 from grpo.engine.logprob import completion_logps
-from grpo.engine.model import as_policy, load_policy, trouble_of_packing
+from grpo.engine.model import as_policy, load_policy
 from grpo.engine.packing import pack
 from grpo.engine.padding import cause_of_padding, padded_rows, use_padding
 from grpo.engine.sampler import Sampling, generate
@@ -75,7 +75,9 @@ def test_a_leak_that_a_model_does_not_declare_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(private_apis, "STATEFUL", "_renamed")
-    monkeypatch.setattr(models, "MASKABLE", models.MASKABLE | {"linear_attention", "conv"})
+    monkeypatch.setattr(
+        attention_choice, "MASKABLE", attention_choice.MASKABLE | {"linear_attention", "conv"}
+    )
     for family in ("LFM 2", "Jamba", "Qwen 3 Next"):
         model = load_policy(made(family, tmp_path / family), CPU)
         assert "looks where no mask says" in cause_of_padding(model), family

@@ -13,8 +13,9 @@ from data.prompt import Prompt
 from data.template import Wording
 from grpo.engine.decode_step import FastDecoder
 from grpo.engine.draw import Sampling
+from grpo.engine.model_decoder import ModelDecoder
 from grpo.engine.padding import use_padding
-from grpo.engine.sampler import ModelDecoder, generate
+from grpo.engine.sampler import generate
 from grpo.serve.batch import Batch
 from grpo.serve.decoders import WholeRows, decoders_of
 from grpo.serve.rows import Row, Wish

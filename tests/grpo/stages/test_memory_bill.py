@@ -24,8 +24,9 @@ from transformers import (
 from data.prompt import Prompt
 from grpo.config import Config, EngineConfig, OptimConfig, RolloutConfig, TrainConfig
 from grpo.engine import sampler
+from grpo.engine.forward import packed_hidden
 from grpo.engine.gradient_checkpointing import recompute_layers
-from grpo.engine.model import as_policy, packed_hidden
+from grpo.engine.model import as_policy
 from grpo.engine.packing import Packed, pack
 from grpo.engine.products import FORMATS, use_format
 from grpo.engine.weight_forms import join_rows, split_weights

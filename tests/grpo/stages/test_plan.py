@@ -220,6 +220,6 @@ def test_attention_that_ignores_the_mask_is_refused(monkeypatch: pytest.MonkeyPa
         size = packed.input_ids.shape[1]
         return torch.ones(size, size, dtype=torch.bool).tril()[None, None]
 
-    monkeypatch.setattr("grpo.engine.model.visible", causal_only)
+    monkeypatch.setattr("grpo.engine.forward.visible", causal_only)
     with pytest.raises(InputError, match="packed rows differ from plain ones"):
         check_packing(tiny_llama())

@@ -65,10 +65,10 @@ def assert_equal(first: Path, second: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "number", "more"),
     [
-        ("grpo.loop:roll_out", 1, []),
+        ("grpo.loop:generate", 1, []),
         ("grpo.loop:completion_logps", 2, []),  # some gradients are there
         pytest.param(
-            "grpo.updates:BackwardUpdate._step", 20, IN_BACKWARD, marks=pytest.mark.slow
+            "grpo.updates:BackwardUpdater._step", 20, IN_BACKWARD, marks=pytest.mark.slow
         ),  # some parameters have changed
     ],
 )
@@ -106,7 +106,7 @@ def test_the_warm_start_has_smaller_passes_and_training_has_not(runs: Runs, tmp_
 
 
 def test_the_second_time_is_an_error_until_the_settings_change(runs: Runs, tmp_path: Path) -> None:
-    code, output = runs.start(tmp_path, fault=partial(fill_twice, "grpo.loop:roll_out", 2))
+    code, output = runs.start(tmp_path, fault=partial(fill_twice, "grpo.loop:generate", 2))
     (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
     assert code == 2 and "Traceback" not in output
     assert line.startswith("error: train: the card has no memory for passes of half the size either; write ")
