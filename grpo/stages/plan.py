@@ -27,7 +27,6 @@ from grpo.stages.machine import Machine
 from grpo.stages.memory_bill import (
     FP32_BYTES,
     MemoryBill,
-    MemoryModes,
     ModelSizes,
     StepWork,
     cheapest_fit,
@@ -220,11 +219,10 @@ def make_plan(config: Config, folder: Path | None, compute: Compute, pairs: int 
 
 def training_models(config: Config, sizes: ModelSizes, format: Format) -> float:
     """Bytes of the model, its gradients and moments, and the models that are not trained, in the host's memory."""
-    modes = MemoryModes.of(config)
-    at_rest = replace(modes, frozen="device")  # on a CPU both are the same memory
     work = step_work(config, 0)
+    at_rest = replace(config.engine, frozen="device")  # on a CPU both are the same memory
     frozen_size = (work.has_reference + work.has_anchor) * frozen_bytes(sizes, at_rest, format)
-    own = FP32_BYTES * sizes.parameters + gradient_bytes(sizes, modes) + moment_bytes(sizes, modes)
+    own = FP32_BYTES * sizes.parameters + gradient_bytes(sizes, work) + moment_bytes(sizes, work)
     return own + frozen_size + protection_bytes(sizes, work.protection) + work.metrics
 
 
