@@ -121,8 +121,8 @@ def script_taxes(monkeypatch: pytest.MonkeyPatch, taxes: dict[int, float]) -> di
     step = [0]
 
     def bits(guard: TaxGuard) -> tuple[str, list[bytes]]:
-        states = guard.optimizer.moments().values()
-        return parameter_hash(guard.model), [
+        states = guard.hook.optimizer.moments().values()
+        return parameter_hash(guard.hook.model), [
             state[key].numpy().tobytes() for state in states for key in sorted(state)
         ]
 
