@@ -31,7 +31,12 @@ def show_health(handler: Handler) -> None:
 
 def model_facts(handler: Handler) -> Json:
     service = handler.server.service
-    return {"id": service.served.name, "object": "model", "created": service.started, "owned_by": "semantic-grpo"}
+    return {
+        "id": service.served.name,
+        "object": "model",
+        "created": service.started,
+        "owned_by": "semantic-grpo",
+    }
 
 
 def list_models(handler: Handler) -> None:

@@ -29,8 +29,8 @@ from grpo.stages.best_samples import FILE, Sample, SampledStep, append, best_of_
 from grpo.stages.context import Run
 from grpo.stages.hooks import Scores, dev_score
 from grpo.stages.method import Method
-from grpo.stages.mixing import of_language, runs_by_language, stream_of
-from grpo.stages.reward_setup import functions_of, load_rewards, training_reward
+from grpo.stages.mixing import stream_of
+from grpo.stages.reward_setup import functions_of, load_rewards, training_rewards
 from grpo.training import PromptSource, Task, Training, by_language
 from reward.faults import RewardFailure
 
@@ -148,14 +148,15 @@ def sampled_steps(
     run.say(f"samples of {len(steps)} of {num_steps} steps are in {path}")
     if len(steps) == num_steps:
         return steps, lambda _: None
-    runs = runs_by_language(run)
     rewards = load_rewards(run, policy, prompt, examples)
-    steering = {
-        language: training_reward(run, reward.function, of_language(runs[language], examples))
-        for language, reward in rewards.items()
-    }
     floor = max(reward.std_floor for reward in rewards.values())
-    task = Task(prompts, prompt, by_language(steering), policy, sampling_of(run.config, prompt))
+    task = Task(
+        prompts,
+        prompt,
+        by_language(training_rewards(run, rewards, examples)),
+        policy,
+        sampling_of(run.config, prompt),
+    )
 
     def draw(end: int) -> None:
         first = len(steps)

@@ -168,7 +168,9 @@ class TaxGuard:
         """Write the state, which is within the budget, and remove those that nothing can go back to any more."""
         if state.step < self.hook.num_steps:  # after the last step the stage hands the model over
             world = self.run.world
-            checkpoint.save(self.folder, self.hook.model, self.hook.optimizer, state, keep=sys.maxsize, world=world)
+            checkpoint.save(
+                self.folder, self.hook.model, self.hook.optimizer, state, keep=sys.maxsize, world=world
+            )
             to_keep = needed_steps(steps_in(self.folder), steps_in(self.folder.parent), state.step)
             self._remove(lambda step: step not in to_keep)
         return state

@@ -24,7 +24,9 @@ def server() -> Iterator[Server]:
 
     with Server("127.0.0.1", 0, ROUTES, ["box.example"]) as one:
         worker = SimpleNamespace(is_alive=lambda: True)
-        one.service = cast(Service, SimpleNamespace(worker=worker, served=SimpleNamespace(name="tiny"), started=0))
+        one.service = cast(
+            Service, SimpleNamespace(worker=worker, served=SimpleNamespace(name="tiny"), started=0)
+        )
         thread = threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield one
