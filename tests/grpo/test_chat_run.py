@@ -9,7 +9,7 @@ import pytest
 from chat_templates import FAMILIES, with_template
 from latin_pairs import write_latin_pairs
 from tiny import byte_tokenizer, tiny_gemma
-from tiny_run import arguments, metrics, write_corpus
+from tiny_run import arguments, metrics, quick_reward, write_corpus
 from transformers import AutoTokenizer
 
 from data.examples import Example
@@ -41,15 +41,9 @@ def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
-    reward = [f"reward.encoder=static:{model}", f"reward.held_out=static:{model}", "reward.gates=[]"]
-    reward += [
-        "reward.threshold=-1.0",
-        "reward.shown=[]",
-        "threads=1",
-        "train.num_steps=2",
-        "sft.num_steps=1",
-    ]
-    return arguments(corpus, model, run, *reward, *more)
+    reward = [*quick_reward(model), f"reward.held_out=static:{model}"]
+    steps = ["threads=1", "train.num_steps=2", "sft.num_steps=1"]
+    return arguments(corpus, model, run, *reward, *steps, *more)
 
 
 def test_line_ends_of_a_corpus_stay_in_a_chat_from_the_file_to_the_report(

@@ -215,12 +215,6 @@ def test_a_full_disk_anywhere_else(
     assert_equal(tmp_path / "run", runs.uninterrupted(*EVERY_STEP))
 
 
-def test_a_run_folder_that_cannot_be_made_is_said(runs: Runs, tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("a file is in the way", encoding="utf-8")
-    code, output = runs.start(tmp_path)
-    assert code == 2 and f"{tmp_path}/run" in sentence(output)
-
-
 LONGER = ["train.num_steps=9", "checkpoint.every=2"]
 
 

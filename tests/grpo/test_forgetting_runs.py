@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_object import run_of
 from safetensors.torch import load_file
 from tiny import tiny_gemma, tiny_gpt2
 from tiny_hooks import save_and_stop_at
@@ -19,10 +20,7 @@ from data.errors import InputError
 from grpo.config_file import load_config
 from grpo.engine.packing import pack
 from grpo.run import main
-from grpo.runtime.device import choose
-from grpo.runtime.interrupt import StopRequest
 from grpo.shield import input_squares, linear_layers, make_shield
-from grpo.stages.context import Run
 from grpo.stages.forgetting_setup import make_protection
 from grpo.stages.memory_bill import ModelSizes, protection_bytes
 
@@ -139,11 +137,8 @@ def test_settings_that_cannot_work_are_refused(settings: list[str], message: str
 def test_a_model_without_a_matrix_to_shield_is_refused(
     tmp_path: Path, tiny_tokenizer: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "c.toml").write_text("", encoding="utf-8")
     (tmp_path / "own.txt").write_text("\n".join(TEXTS), encoding="utf-8")
-    settings = ["protection.train=shield", f"anchor.text={tmp_path}/own.txt"]
-    config = load_config(tmp_path / "c.toml", settings)
-    run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), print)
+    run = run_of(tmp_path, ["protection.train=shield", f"anchor.text={tmp_path}/own.txt"])
     with pytest.raises(InputError, match=r"'shield': gpt2 has no linear layers"):
         make_protection(run, "train", tiny_gpt2(), tiny_tokenizer)  # type: ignore[arg-type]
 

@@ -12,13 +12,9 @@ import pytest
 from tiny_run import arguments, metrics, quick, weights, write_corpus
 from tiny_team import Team, start_team
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
 MODES = ["data", pytest.param("fsdp", marks=pytest.mark.slow)]  # of parallel.mode
 AFTER_START = 0.2  # of the run's seconds: no kill comes later, so that most of them strike
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
 
 
 def seconds_of(team: Team) -> float:

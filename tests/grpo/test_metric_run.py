@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from metric_folders import metric_folder
-from tiny_run import SYLLABLES, arguments, metrics
+from tiny_run import SYLLABLES, arguments, metrics, quick_reward
 
 from grpo.run import main
 
@@ -21,8 +21,8 @@ def test_a_metric_without_references_pays_for_prompts_without_them(
     run = tmp_path / "run"
     tables = json.dumps(folders).replace(":", " =")
     settings = [
-        f"reward.encoder=static:{tiny_folder}", "reward.gates=[]", "reward.threshold=-1.0", "reward.shown=[]",
-        f"reward.metrics={tables}", "threads=1", "train.num_steps=2", "sft.num_steps=1", f"data.prompts={prompts}",
+        *quick_reward(tiny_folder), f"reward.metrics={tables}", "threads=1", "train.num_steps=2", "sft.num_steps=1",
+        f"data.prompts={prompts}",
     ]  # fmt: skip
     refused = arguments(corpus, tiny_folder, run, *settings, "reward.weights={bleurt = 1.0}")
     assert main(refused) == 2

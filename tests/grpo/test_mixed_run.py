@@ -173,10 +173,9 @@ def test_a_stopped_mixture_goes_on_exactly(tiny_folder: Path, corpus: Path, tmp_
 
 
 def test_two_processes_with_new_pieces_end_as_one(
-    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_folder: Path, corpus: Path, tmp_path: Path, empty_cache: None
 ) -> None:
     """From an empty cache: the processes make the mixture and the longer model together."""
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     alone, team = tmp_path / "alone" / "run", tmp_path / "team" / "run"
     more = ["--stages", "data,model,sft,train,eval", "model.add_pieces=12", "train.optim.lr=1e-3"]
     for code, output in start_team(command(corpus, tiny_folder, team, *more), 2).ends():

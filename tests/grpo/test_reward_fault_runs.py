@@ -45,13 +45,10 @@ def term(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def start(
-    tmp_path: Path, tiny_folder: Path, term: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> Start:
+def start(tmp_path: Path, tiny_folder: Path, term: Callable[[str], Path], empty_cache: None) -> Start:
     """Starts the run of that name, rewarded by the own term, and gives the exit code; the same call goes on
     with it.
     """
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     numbers = torch.randint(0, 16, (96, 4), generator=torch.Generator().manual_seed(0)).tolist()
     pairs = ["་".join(SYLLABLES[n] for n in row) + "\t" + "".join(HAN[n] for n in row) for row in numbers]
     (tmp_path / "pairs.tsv").write_text("\n".join(["source\treference", *pairs]) + "\n", encoding="utf-8")

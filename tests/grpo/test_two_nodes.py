@@ -73,8 +73,7 @@ def wait_for_training(run: Path) -> None:
 
 
 @pytest.fixture
-def settings(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
+def settings(tiny_folder: Path, empty_cache: None) -> list[str]:
     reward = [f"reward.encoder=static:{tiny_folder}", "reward.gates=[]", "reward.threshold=-1.0"]
     steps = ["checkpoint.every=1", "train.num_steps=40", "rollout.num_prompts=6", "sft.batch_size=6"]
     return [*reward, *steps, "threads=1", "parallel.patience=5"]

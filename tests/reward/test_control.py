@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_object import run_in
 from tiny_run import Command, arguments, metrics
 from tiny_session import EXAMPLES
 
@@ -14,8 +15,6 @@ from data.errors import InputError
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.run import main
-from grpo.runtime.device import choose
-from grpo.runtime.interrupt import StopRequest
 from grpo.stages.context import Run
 from grpo.stages.reward_setup import training_reward
 from reward.combine import RewardConfig
@@ -73,14 +72,7 @@ def exact(sources: Texts, completions: Texts, references: References, group_size
 
 
 def run_with(control: str, lines: list[str]) -> Run:
-    return Run(
-        replace(Config(), reward=RewardConfig(control=control)),
-        Path(),
-        Path(),
-        choose("cpu"),
-        StopRequest(),
-        lines.append,
-    )
+    return run_in(Path(), replace(Config(), reward=RewardConfig(control=control)), lines.append)
 
 
 def test_shuffled_pays_for_the_reference_of_one_other_example_and_logs_the_true_terms() -> None:

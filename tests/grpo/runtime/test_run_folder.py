@@ -157,23 +157,6 @@ def test_without_a_warm_start_training_begins_from_the_untouched_model(
     assert warm == untouched | {"system": "warm_start"} and warm["metrics"]["all"]["n"] == 12
 
 
-def test_the_same_text_on_both_sides_is_refused(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    """Past bug: both columns were one, the pairs fitted perfectly, and copying was the task."""
-    column = ["data.source_column=reference", "data.source_language=zh"]
-    code, said = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run", "--stages", "data", *column))
-    assert (
-        code == 2
-        and "reference texts equal their source, the first is" in said
-        and not (tmp_path / "run" / "corpus.json").exists()
-    )
-
-
-def test_a_run_folder_that_is_a_file_is_named(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("")
-    code, said = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run"))
-    assert (code, said) == (2, f"error: run_dir = {tmp_path / 'run'} is a file; name a folder\n")
-
-
 def test_a_stage_that_begins_anew_says_so(
     corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
