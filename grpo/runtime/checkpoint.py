@@ -37,11 +37,8 @@ PARAMETERS = "parameters.safetensors"
 MOMENTS = "moments.safetensors"
 STEP = "step.safetensors"
 STATE = "state.json"
-NEEDED = (
-    PARAMETERS,
-    MOMENTS,
-    STATE,
-)  # and STEP in the middle of a step; files of shares instead of the first two where a model is sharded
+# of a checkpoint, with STEP in the middle of a step; files of shares instead of the first two where a model is sharded
+NEEDED = (PARAMETERS, MOMENTS, STATE)
 BEST = "best.json"
 REWARD = "reward"  # what chooses the best checkpoint if nothing else is said
 NAME = re.compile(r"step-(\d{6,})(?:\.(\d+))?")  # step, or step.update in the middle of one
@@ -85,10 +82,8 @@ def save(
     path = path_of(folder, state)
     parameters = ExactParameters(model)
     moments = moments_of(optimizer)
-    alone: dict[str, Mapping[str, Tensor]] = {
-        PARAMETERS: parameters,
-        MOMENTS: moments,
-    }  # by the first process
+    # what the first process writes
+    alone: dict[str, Mapping[str, Tensor]] = {PARAMETERS: parameters, MOMENTS: moments}
     together: dict[str, Tensor] = {}
     if has_shares(model.parameters()):
         together = {**parameters, **moments}

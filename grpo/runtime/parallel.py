@@ -100,9 +100,8 @@ class World:
         """Add up each parameter's gradient over the processes, in place. Small ones travel together, and the
         same ones everywhere and always, so a sum is taken in the same order in every run.
         """
-        if (
-            self.size == 1 or self.is_sharded
-        ):  # the backward pass has added up the gradients of a sharded model
+        # the backward pass has added up the gradients of a sharded model
+        if self.size == 1 or self.is_sharded:
             return
         for bucket in buckets([p.grad for p in parameters if p.grad is not None], BUCKET_BYTES):
             if len(bucket) == 1:

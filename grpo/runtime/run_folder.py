@@ -333,9 +333,8 @@ def commit() -> str:
     and where there is no git.
     """
     root = Path(__file__).resolve().parent.parent.parent
-    if not (
-        (root / ".git").exists() and shutil.which("git")
-    ):  # an environment may lie in somebody else's repository
+    # an environment may lie in somebody else's repository
+    if not ((root / ".git").exists() and shutil.which("git")):
         return ""
     answer = subprocess.run(
         ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],

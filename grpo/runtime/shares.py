@@ -25,12 +25,10 @@ from grpo.engine.packing import by_budget
 from grpo.engine.tensor_file import Header
 from grpo.runtime.parallel import World
 
-SHARES = (
-    "shard-*.safetensors"  # as torch's writer names them: the first number is that of the process, from 1
-)
-FILE_BYTES = (
-    256 << 20
-)  # of a process's share in one file, which it holds twice on the host while it writes it
+# as torch's writer names them: the first number is that of the process, from 1
+SHARES = "shard-*.safetensors"
+# of a process's share in one file, which it holds twice on the host while it writes it
+FILE_BYTES = 256 << 20
 
 
 def has_shares(tensors: Iterable[Tensor]) -> bool:

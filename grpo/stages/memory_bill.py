@@ -18,10 +18,8 @@ from grpo.engine.products import FORMATS, FP32, Format
 FP32_BYTES = 4
 METRIC_BYTES = {"fp32": 4, "bf16": 2}  # by reward.metric_format
 HALF_BYTES = 2
-MOMENTS = {
-    "fp32": 8.0,
-    "8bit": 2 + 2 * 4 / 256,
-}  # of AdamW: two, and in 8 bits a scale of fp32 for 256 of them
+# of AdamW: two, and in 8 bits a scale of fp32 for 256 of them
+MOMENTS = {"fp32": 8.0, "8bit": 2 + 2 * 4 / 256}
 # of what a protection stores: the start of half of the columns in the layers; of all parameters; and their Fisher
 PROTECTION = {"none": 0.0, "shield": 2.0, "l2": 4.0, "ewc": 8.0}
 # bytes that a layer keeps for the backward pass of each number of a token's hidden state, feed-forward layer,

@@ -146,9 +146,8 @@ def check_world(run: Run) -> None:
         raise InputError(
             f"train.method = 'best_of_group' runs in 1 process, not in {size}; start it without torchrun"
         )
-    if (
-        run.config.sft.batch_size < size
-    ):  # a process without a pair would wait for gradients that it never gets
+    # a process without a pair would wait for gradients that it never gets
+    if run.config.sft.batch_size < size:
         raise InputError(
             f"{size} processes cannot share sft.batch_size = {run.config.sft.batch_size}; make it {size} or more"
         )

@@ -77,9 +77,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", default=",".join(PARTS), help=f"comma-separated, of {','.join(PARTS)} (default: all)"
     )
-    parser.add_argument(
-        "--one-by-one", action="store_true", help=argparse.SUPPRESS
-    )  # one of arms side by side
+    # one of arms side by side
+    parser.add_argument("--one-by-one", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
         "overrides",
         nargs="*",

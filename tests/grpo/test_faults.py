@@ -175,9 +175,8 @@ def test_with_every_checkpoint_damaged_the_stage_starts_anew(half_done: Path, ru
 
 
 def test_a_full_disk_while_a_checkpoint_is_written(runs: Runs, tmp_path: Path) -> None:
-    fault = partial(
-        at_call, "grpo.runtime.checkpoint:save_file", 7, partial(full_disk, TINY_FILE)
-    )  # the second checkpoint of GRPO
+    # the second checkpoint of GRPO
+    fault = partial(at_call, "grpo.runtime.checkpoint:save_file", 7, partial(full_disk, TINY_FILE))
     code, output = runs.start(tmp_path, *EVERY_STEP, fault=fault)
     assert code == 2
     said = sentence(output)
@@ -239,9 +238,8 @@ def test_five_such_updates_in_a_row_end_the_run_with_the_last_good_parameters(
     names = (tmp_path / "run/checkpoints/train/step-000006", good / "run/checkpoints/train/step-000002")
     after, before = ((path / "parameters.safetensors").read_bytes() for path in names)
     assert after == before
-    assert (
-        runs.start(tmp_path, *LONGER, fault=partial(poison, 1, 1))[0] == 1
-    )  # the fifth running, counted over the stop
+    # the fifth running, counted over the stop
+    assert runs.start(tmp_path, *LONGER, fault=partial(poison, 1, 1))[0] == 1
     assert runs.start(tmp_path, *LONGER)[0] == 0
     assert_equal(
         tmp_path / "run", runs.uninterrupted(*LONGER, fault=partial(poison, 3, 4), name="four skipped")

@@ -130,9 +130,8 @@ def test_work_of_another_configuration_is_not_mixed(
 ) -> None:
     run = tmp_path / "run"
     assert main([*arguments(corpus, tiny_folder, run, "--stages", "data"), "train.optim.lr=0.5"]) == 0
-    assert (
-        main(arguments(corpus, tiny_folder, run, "--stages", "data,sft,train")) == 0
-    )  # nothing was trained yet: a new value may be tried
+    # nothing was trained yet: a new value may be tried
+    assert main(arguments(corpus, tiny_folder, run, "--stages", "data,sft,train")) == 0
     assert main([*arguments(corpus, tiny_folder, run, "--stages", "train"), "train.optim.lr=0.5"]) == 2
     assert "train.optim.lr = 1e-05, not 0.5" in capsys.readouterr().err
     assert (run / "warm_start").exists()

@@ -152,9 +152,8 @@ def samples(world: World, _folder: Path) -> dict[str, Tensor]:
         prompt = Prompt.of(byte_tokenizer())
         with mock.patch.object(greedy, "uses_graph", return_value=name == "slots"):
             texts = greedy_outputs(model, prompt, examples, settings_of_greedy)
-            few = (
-                examples if world.is_first else examples[:1] if world.rank == 1 else []
-            )  # 3 batches, 1, none
+            # 3 batches, 1, none
+            few = examples if world.is_first else examples[:1] if world.rank == 1 else []
             assert greedy_outputs(model, prompt, few, settings_of_greedy) == texts[: len(few)]
         result[f"{name}:greedy"] = torch.tensor([*"\n".join(texts).encode()])
         result[f"{name}:hash"] = torch.tensor([*parameter_hash(model).encode()])

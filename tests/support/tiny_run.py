@@ -17,9 +17,8 @@ import torch
 Command = Callable[..., list[str]]  # the name of a run, settings -> arguments
 HAN = "天地人山水火木金土日月星风雨云石"
 SYLLABLES = ["ཀ", "ཁ", "ག", "ང", "ཅ", "ཆ", "ཇ", "ཉ", "ཏ", "ཐ", "ད", "ན", "པ", "ཕ", "བ", "མ"]
-PROCESSES = get_context(
-    "forkserver"
-)  # a process that has imported everything and done nothing forks in milliseconds
+# a process that has imported everything and done nothing forks in milliseconds
+PROCESSES = get_context("forkserver")
 PROCESSES.set_forkserver_preload(["grpo.stages.train", "grpo.stages.evaluate", "grpo.run"])
 CONFIG = """
 run_dir = "{run}"
@@ -129,11 +128,8 @@ def _command(argv: list[str], cache: str, writer: Connection, fault: Callable[[]
     sys.exit(main(argv))
 
 
-VARYING = (
-    "seconds",
-    "tokens_per_second",
-    "embedding_hit_share",
-)  # with the clock, and with what this process has embedded before
+# with the clock, and with what this process has embedded before
+VARYING = ("seconds", "tokens_per_second", "embedding_hit_share")
 
 
 def metrics(run: Path, everything: bool = False) -> list[dict[str, Any]]:

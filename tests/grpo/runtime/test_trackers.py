@@ -137,9 +137,8 @@ def test_a_resumed_stage_goes_on_in_the_same_run_of_the_tool(
 ) -> None:
     write_steps(tmp_path / "run", range(3), (name,))
     write_steps(tmp_path / "run", range(2, 5), (name,))
-    assert set(numbers_of_tool(tools[name])) == set(
-        numbers(tmp_path / "run")
-    )  # step 2 twice, with the same numbers
+    # step 2 twice, with the same numbers
+    assert set(numbers_of_tool(tools[name])) == set(numbers(tmp_path / "run"))
     first, second = tools[name].begun
     assert second and first in (None, second)
 

@@ -133,7 +133,5 @@ def test_a_body_that_does_not_come_ends_its_request(server: Server, monkeypatch:
     assert b" 408 " in line and body["error"]["code"] == "request_timeout"
     line, body = exchange(server, head, ends=True)
     assert b" 400 " in line and body["error"]["message"] == "The body has 1 bytes of 9."
-    assert exchange(server, b"GET /health HTTP/1.1\r\nHo", ends=False) == (
-        b"",
-        None,
-    )  # silence ends a connection
+    # silence ends a connection
+    assert exchange(server, b"GET /health HTTP/1.1\r\nHo", ends=False) == (b"", None)

@@ -29,11 +29,8 @@ from grpo.stages import train as stages
 pytestmark = pytest.mark.usefixtures("own_cache")
 SFT = "train.method=sft"
 SELF_SFT = "train.method=best_of_group"
-SAMPLING = [
-    "rollout.max_new_tokens=64",
-    "rollout.group_size=6",
-    "checkpoint.every=1",
-]  # of random bytes few end before
+# of random bytes few end before
+SAMPLING = ["rollout.max_new_tokens=64", "rollout.group_size=6", "checkpoint.every=1"]
 
 
 @pytest.fixture

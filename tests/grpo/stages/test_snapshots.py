@@ -96,9 +96,8 @@ def test_cost_is_counted_from_the_log(method: str, command: Command, tmp_path: P
         )
         assert found["sampled_tokens"] == sum(row["tokens"] for row in sampling_rows)
         assert (found["sampled_tokens"] > 0) == (method != "sft")
-        scored = (
-            2 * found["tokens"] // passes if method == "grpo" else 0
-        )  # reference, and policy as it sampled
+        # reference, and policy as it sampled
+        scored = 2 * found["tokens"] // passes if method == "grpo" else 0
         assert found["scored_tokens"] == scored
         assert found["seconds"] == pytest.approx(
             sum(row["seconds"]["step"] for row in rows[:step]) + sum(sampling[:step])
