@@ -46,11 +46,6 @@ READ_BYTES = 256 << 20  # of parameters at a time
 COUNTERS = ("update", "skipped", "skipped_in_a_row")  # of the optimiser
 
 
-def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Trainable parameters by name, a tied one once."""
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
 def path_of(folder: Path, state: LoopState) -> Path:
     """Where the checkpoint of `state` is, or would be."""
     return folder / (f"step-{state.step:06d}" + (f".{state.update}" if state.update else ""))

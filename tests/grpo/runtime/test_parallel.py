@@ -17,7 +17,7 @@ from tiny_run import arguments, metrics, write_corpus
 from data.errors import InputError
 from grpo.config import Config, ParallelConfig, SFTConfig
 from grpo.run import main
-from grpo.runtime.parallel import SINGLE_PROCESS, World, join
+from grpo.runtime.parallel import SINGLE_PROCESS, World, meet
 from grpo.stages.prepare import check_world
 
 
@@ -126,9 +126,9 @@ def test_several_processes_under_the_mode_of_one_are_refused(monkeypatch: pytest
     with pytest.raises(
         InputError, match=r'^parallel\.mode = "none" is for one process, and 3 were started; write "data"'
     ):
-        join(on_accelerator=False, config=ParallelConfig("none"))
+        meet(ParallelConfig("none"))
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert join(on_accelerator=False, config=ParallelConfig("none")) is SINGLE_PROCESS
+    assert meet(ParallelConfig("none")) is SINGLE_PROCESS
     assert not World(0, 1, "fsdp").is_sharded and World(0, 2, "fsdp").is_sharded
 
 
