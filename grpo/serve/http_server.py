@@ -93,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
             traceback.print_exc(file=sys.stderr)
             self._refuse(RequestError(500, "The server failed; see its terminal.", None, "internal_error"))
 
-    do_HEAD = do_POST = do_OPTIONS = do_GET
+    do_HEAD = do_POST = do_OPTIONS = do_GET  # noqa: N815
 
     def _check_sender(self) -> None:
         """Raises RequestError for a name that is not this machine's, and for a page of another origin."""

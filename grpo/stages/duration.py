@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import tensor_shapes
 from data.model_settings import model_settings
 from grpo.config import Config, with_numbers
+from grpo.runtime.run_folder import corpus_facts
 from grpo.stages.machine import Machine
 from grpo.stages.memory_bill import PROTECTION, ModelSizes, StepWork, metric_bytes
 from grpo.stages.pass_size import MOST
@@ -151,8 +151,7 @@ def typical_lengths(config: Config) -> tuple[float, float]:
 
 def counted_tokens(config: Config) -> Any:
     """The token report of the run folder; nothing before there is one."""
-    path = Path(config.run_dir) / "corpus.json"
-    return read_object(path).get("tokens") if path.exists() else None
+    return corpus_facts(Path(config.run_dir)).get("tokens")
 
 
 def median_of(tokens: Any, name: str, path: Path) -> float:

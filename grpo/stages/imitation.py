@@ -21,7 +21,6 @@ from data.examples import Example
 from data.prompt import Prompt
 from data.records import Mapped
 from grpo.engine.model import parameter_hash
-from grpo.records import LoopState
 from grpo.runtime.run_log import PLAIN_EVERY
 from grpo.samples import draw_samples, sampling_of
 from grpo.sft import SHOWN_SFT, Pair, PairStream, train_sft
@@ -31,7 +30,7 @@ from grpo.stages.hooks import Scores, dev_score
 from grpo.stages.method import Method
 from grpo.stages.mixing import stream_of
 from grpo.stages.reward_setup import functions_of, load_rewards, training_rewards
-from grpo.training import PromptSource, Task, Training, by_language
+from grpo.training import PromptSource, Task, by_language
 from reward.faults import RewardFailure
 
 Draw = Callable[[int], None]  # the samples of all steps before this one
@@ -101,11 +100,9 @@ def imitation(
 ) -> Method:
     """SFT on `pairs`, one update a step."""
     config = run.config.train
-
-    def loop(training: Training, state: LoopState) -> LoopState:
-        return train_sft(config, training, pairs, state)
-
-    return Method(loop, config.num_steps, SHOWN_SFT, score, samples)
+    return Method(
+        lambda training, state: train_sft(config, training, pairs, state), config.num_steps, SHOWN_SFT, score, samples
+    )  # fmt: skip
 
 
 def score_of(

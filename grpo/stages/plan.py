@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.cache import cache_dir
-from data.documents import read_object, user_path
+from data.documents import user_path
 from eval.report.wording import estimate_range
 from eval.run_folder import METHOD_LABELS
 from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.products import Format
 from grpo.runtime.device import Compute
+from grpo.runtime.run_folder import corpus_facts
 from grpo.stages.duration import (
     evaluation_seconds,
     model_sizes,
@@ -132,9 +133,8 @@ def known_model(config: Config) -> Path | None:
 
 def corpus_pairs(config: Config) -> int:
     """Pairs to train on: as corpus.json of the run folder says, else lines of the user's file, else 0."""
-    path = Path(config.run_dir) / "corpus.json"
     try:
-        splits = read_object(path)["manifest"]["splits"] if path.exists() else {}
+        splits = corpus_facts(Path(config.run_dir))["manifest"]["splits"]
         counts = [splits[name]["pairs"] for name in ("warm_start", "train") if name in splits]
     except (KeyError, TypeError):
         counts = []

@@ -2,20 +2,18 @@
 bit-equal to a run unharmed.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny_run import HAN, SYLLABLES, metrics, weights
 from torch import Tensor
 
 from grpo.run import main
 from reward.encoders.static import StaticEncoder
 
-SYLLABLES = "ཀཁགངཅཆཇཉཏཐདནཔཕབམ"
-HAN = "天地人山水火木金土日月星风雨云石"
 GOOD = "return [len(text) % 5 / 4 for text in completions]"
 STEPS = 4
 PROMPTS = 2
@@ -75,23 +73,15 @@ weights = {{ "{tmp_path / "mine.py"}:judge" = 1.0 }}
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
-    """The log of the GRPO steps without what time and memory of texts make of it."""
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    unsteady = ("seconds", "tokens_per_second", "embedding_hit_share")
-    return [
-        {key: value for key, value in row.items() if key not in unsteady}
-        for row in records
-        if row["stage"] == "train"
-    ]
+    """The log of the GRPO steps."""
+    return [row for row in metrics(run) if row["stage"] == "train"]
 
 
 def assert_same(run: Path, other: Path) -> None:
     """The same policy and the same log, of a run in which every step taught something."""
     assert [row["grad_norm"] > 0 for row in rows(other)] == [True] * STEPS
     assert rows(run) == rows(other)
-    assert (run / "policy" / "model.safetensors").read_bytes() == (
-        other / "policy" / "model.safetensors"
-    ).read_bytes()
+    assert weights(run) == weights(other)
 
 
 def one_sentence(capsys: pytest.CaptureFixture[str]) -> str:
