@@ -3,13 +3,14 @@ steps with the bytes of all tensors that are alive.
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from invented_bill import SIZES, WORK
-from live_bytes import LiveBytes
+from live_bytes import LiveBytes, bytes_kept
 from safetensors.torch import save_file
 from tiny import byte_tokenizer, initialise
 from tiny_session import CONFIG, EXAMPLES, Session, variety
@@ -26,7 +27,7 @@ from grpo.config import Config, EngineConfig, OptimConfig, RolloutConfig, TrainC
 from grpo.engine import sampler
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.model import as_policy, packed_hidden
-from grpo.engine.packing import Packed, pack
+from grpo.engine.packing import pack
 from grpo.engine.products import FORMATS, use_format
 from grpo.engine.weight_forms import join_rows, split_weights
 from grpo.stages.duration import step_work
@@ -201,20 +202,6 @@ def qwen(layers: int) -> tuple[PreTrainedModel, dict[str, Any]]:
     return model, settings | {"model_type": "qwen3"}
 
 
-def bytes_kept(model: PreTrainedModel, packed: Packed) -> int:
-    """Of tensors that autograd saves in a forward pass, each memory counted once, parameters not."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    found: dict[int, torch.Tensor] = {}
-
-    def note(saved: torch.Tensor) -> torch.Tensor:
-        found[saved.untyped_storage().data_ptr()] = saved
-        return saved
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
-        packed_hidden(model, packed)
-    return sum(saved.untyped_storage().nbytes() for place, saved in found.items() if place not in own)
-
-
 @pytest.mark.parametrize("make", [gemma, qwen])
 @pytest.mark.parametrize("recomputes", [False, True])
 def test_activations_are_what_autograd_saves(make: Any, recomputes: bool) -> None:
@@ -232,7 +219,7 @@ def test_activations_are_what_autograd_saves(make: Any, recomputes: bool) -> Non
             recompute_layers(model)
         work = StepWork(4, 8, 40, 32, tokens, engine=EngineConfig(gradient_checkpointing=recomputes))
         bills.append(activation_bytes(ModelSizes.of(settings, 1000, 200), work))
-        kept.append(bytes_kept(model, packed))
+        kept.append(bytes_kept(model, partial(packed_hidden, model, packed)))
     assert bills[1] - bills[0] == pytest.approx(kept[1] - kept[0], rel=0.08)
 
 

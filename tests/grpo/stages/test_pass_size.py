@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from live_bytes import bytes_kept
 from run_object import run_in
 from tiny import tiny_gemma, tiny_gpt2
 from tiny_families import mistral, qwen2, qwen3
@@ -25,20 +26,10 @@ def llama() -> PreTrainedModel:
 
 
 def saved_bytes(model: PreTrainedModel, tokens: int) -> int:
-    """What autograd keeps of a pass, each storage counted once, parameters not."""
-    kept: dict[int, int] = {}
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
+    """What autograd keeps of a pass."""
     ids = torch.arange(tokens).remainder(90).add(3).tolist()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        completion_logps(model, pack([ids[: tokens // 8]] * 8, [[5, 6]] * 8, 1)).logps.sum()
-    return sum(kept.values())
+    packed = pack([ids[: tokens // 8]] * 8, [[5, 6]] * 8, 1)
+    return bytes_kept(model, lambda: completion_logps(model, packed).logps.sum())
 
 
 @pytest.mark.parametrize("recomputed", [False, True])
