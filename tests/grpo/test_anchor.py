@@ -12,7 +12,7 @@ from ragged import IDS
 from run_object import run_of
 from tiny import capped_gemma, tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_hooks import save_and_stop_at
-from tiny_run import Command, general_text, metrics, weights
+from tiny_run import Command, assert_same_run, general_text, metrics
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 import grpo.anchor
@@ -243,7 +243,7 @@ def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch:
     stops = [go("parts", "anchor.sft=0.3", "anchor.train=0.3") != 0 for _ in range(3)]
     assert stops == [True, True, False]
     whole, parts = (tmp_path / name / "run" for name in ("whole", "parts"))
-    assert weights(parts) == weights(whole) and metrics(parts) == metrics(whole)
+    assert_same_run(parts, whole)
 
 
 @pytest.mark.parametrize(

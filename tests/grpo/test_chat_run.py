@@ -163,7 +163,7 @@ def test_a_pair_in_one_script_goes_from_own_files_to_the_report(
     lines = (tmp_path / "test.tsv").read_text(encoding="utf-8").splitlines()[1:]
     assert {f"{item['source']}\t{item['reference']}" for item in result["items"]} == {*lines}
     assert result["target_language"] == "es" and "tok:13a" in result["signatures"]["bleu"]
-    rows = [row for row in metrics(run) if row["stage"] == "train_dev"]
+    rows = metrics(run, "train_dev")
     assert [row["step"] for row in rows] == [1] and (run / "report.html").exists()
 
 

@@ -175,7 +175,7 @@ def test_a_stopped_run_ends_bit_equal(
     whole, parts = (tmp_path / name / "run" for name in ("whole", "parts"))
     assert weights(parts) == weights(whole) != (whole / "warm_start" / "model.safetensors").read_bytes()
     assert metrics(parts) == metrics(whole)
-    rows = [row for row in metrics(whole) if row["stage"] == "train"]
+    rows = metrics(whole, "train")
     assert all(row["loss"] > 0 and 0 < row["tokens"] < row["trained_tokens"] for row in rows)
     if "train.method=recovery" in settings:
         assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tiny_faults import Fault, at_call, full_disk, poison, save_phases, send
-from tiny_run import arguments, metrics, nothing, quick, start, wait_for_exit, weights, write_corpus
+from tiny_run import arguments, assert_same_run, metrics, nothing, quick, start, wait_for_exit, write_corpus
 
 TWO_UPDATES = ["train.passes=2"]  # SFT: updates 1 to 3, one a step; GRPO: 4 to 11, two a step
 EVERY_STEP = ["checkpoint.every=1", "checkpoint.keep=1"]
@@ -57,8 +57,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Iterato
 
 def assert_equal(run: Path, whole: Path) -> None:
     """The same policy, the same log, and nothing left lying about."""
-    assert weights(run) == weights(whole)
-    assert metrics(run) == metrics(whole)
+    assert_same_run(run, whole)
     assert not list(run.rglob(".unfinished-*")) and not (run / "checkpoints" / "train").exists()
 
 
@@ -220,7 +219,7 @@ LONGER = ["train.num_steps=9", "checkpoint.every=2"]
 def test_an_update_with_a_loss_that_is_nan_is_skipped_and_counted(runs: Runs, tmp_path: Path) -> None:
     code, _ = runs.start(tmp_path, *LONGER, fault=partial(poison, 3, 4))
     assert code == 0
-    rows = [row for row in metrics(tmp_path / "run") if row["stage"] == "train"]
+    rows = metrics(tmp_path / "run", "train")
     assert [row["skipped_updates"] for row in rows] == [0, 0, 1, 2, 3, 4, 4, 4, 4]
 
 

@@ -12,7 +12,7 @@ from run_object import run_of
 from safetensors.torch import load_file
 from tiny import tiny_gemma, tiny_gpt2
 from tiny_hooks import save_and_stop_at
-from tiny_run import Command, general_text, metrics, weights
+from tiny_run import Command, assert_same_run, general_text, metrics
 from tiny_team import start_team
 from torch import Tensor
 
@@ -65,7 +65,7 @@ def test_stopped_in_both_stages_a_run_ends_in_the_same_bits(
     save_and_stop_at(monkeypatch, ("sft", 2), ("train", 2))
     assert [main(command("parts", *settings)) != 0 for _ in range(3)] == [True, True, False]
     whole, parts = (tmp_path / name / "run" for name in ("whole", "parts"))
-    assert weights(parts) == weights(whole) and metrics(parts) == metrics(whole)
+    assert_same_run(parts, whole)
     models = [load_file(folder / "model.safetensors") for folder in (tiny_folder, whole / "warm_start")]
     models.append(load_file(whole / "policy" / "model.safetensors"))
     stages = [still_columns(*pair) for pair in pairwise(models)]
@@ -92,10 +92,7 @@ def test_a_pull_stays_nearer_and_replay_reads_more(
         distances[name] = sum(float((end[key] - start[key]).square().sum()) for key in start) ** 0.5
     assert distances["l2"] < distances["free"] / 2 and distances["ewc"] < distances["free"] * 0.9
     assert main(command("pairs", "train.method=sft")) == 0
-    rows = [
-        [row for row in metrics(tmp_path / name / "run") if row["stage"] == "train"]
-        for name in ("free", "pairs")
-    ]
+    rows = [metrics(tmp_path / name / "run", "train") for name in ("free", "pairs")]
     assert all(own["tokens"] > alone["tokens"] for own, alone in zip(*rows, strict=True))
 
 

@@ -8,15 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_run import arguments, metrics, quick, start, wait_for_exit, weights, write_corpus
+from tiny_run import arguments, assert_same_run, metrics, quick, start, wait_for_exit, write_corpus
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 WRITING = ".unfinished-*"  # what a process that was killed while it wrote a checkpoint leaves behind
 
 
 def assert_equal(run: Path, whole: Path) -> None:
-    assert weights(run) == weights(whole)
-    assert metrics(run) == metrics(whole)
+    assert_same_run(run, whole)
     assert not list(run.rglob(WRITING))
 
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_run import arguments, metrics, quick, weights, write_corpus
+from tiny_run import arguments, assert_same_run, quick, write_corpus
 from tiny_team import Team, start_team
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -69,8 +69,7 @@ def survive_kills(kills: int, size: int, mode: str, model: Path, folder: Path) -
         if check_ends(team, victim):
             done += 1
             continue
-        assert weights(run) == weights(whole)
-        assert metrics(run) == metrics(whole)
+        assert_same_run(run, whole)
         ends += 1
         shutil.rmtree(run)
     return ends

@@ -4,11 +4,10 @@ bit-equal to a run unharmed.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from tiny_run import HAN, SYLLABLES, metrics, weights
+from tiny_run import HAN, SYLLABLES, assert_same_run, metrics
 from torch import Tensor
 
 from grpo.run import main
@@ -72,16 +71,10 @@ weights = {{ "{tmp_path / "mine.py"}:judge" = 1.0 }}
     return lambda name, *more: main([*fixed, f"run_dir={tmp_path / name}", *more])
 
 
-def rows(run: Path) -> list[dict[str, Any]]:
-    """The log of the GRPO steps."""
-    return [row for row in metrics(run) if row["stage"] == "train"]
-
-
 def assert_same(run: Path, other: Path) -> None:
     """The same policy and the same log, of a run in which every step taught something."""
-    assert [row["grad_norm"] > 0 for row in rows(other)] == [True] * STEPS
-    assert rows(run) == rows(other)
-    assert weights(run) == weights(other)
+    assert [row["grad_norm"] > 0 for row in metrics(other, "train")] == [True] * STEPS
+    assert_same_run(run, other)
 
 
 def one_sentence(capsys: pytest.CaptureFixture[str]) -> str:
@@ -100,7 +93,7 @@ def test_completions_without_a_number_cost_only_themselves(
     assert start("run") == 0
     said = capsys.readouterr().out
     assert said.count("gave no number for 2 of 6 completions, the first ") == 1
-    found = rows(tmp_path / "run")
+    found = metrics(tmp_path / "run", "train")
     assert [row["missing_reward_share"] for row in found] == [pytest.approx(1 / 3)] * STEPS
     assert [row["reward_mean"] for row in found] == [2.5] * STEPS  # of 0, 2, 3, 5
     assert all(row["grad_norm"] > 0 for row in found)
@@ -155,7 +148,7 @@ def test_a_term_that_fails_at_once_loses_no_warm_start(
     term(GOOD)
     assert start("run") == 0
     assert (tmp_path / "run" / "warm_start" / "model.safetensors").stat().st_mtime_ns == made and len(
-        rows(tmp_path / "run")
+        metrics(tmp_path / "run", "train")
     ) == STEPS
 
 

@@ -122,7 +122,7 @@ def test_a_run_under_a_control(
     rows = {}
     for name in ("none", control):
         assert main(command(name, f"reward.control={name}", "eval.every=4")) == 0
-        rows[name] = [row for row in metrics(tmp_path / name / "run") if row["stage"] == "train"]
+        rows[name] = metrics(tmp_path / name / "run", "train")
     assert capsys.readouterr().out.count("CONTROL") == 1
     assert (
         rows[control][0]["true_reward_mean"]
@@ -130,7 +130,7 @@ def test_a_run_under_a_control(
         != rows[control][0]["reward_mean"]
     )
     assert rows[control][0]["cosine_mean"] == rows["none"][0]["cosine_mean"]
-    dev = next(row for row in metrics(tmp_path / control / "run") if row["stage"] == "train_dev")
+    dev = metrics(tmp_path / control / "run", "train_dev")[0]
     assert "true_reward_mean" not in dev and dev["reward_mean"] == pytest.approx(dev["cosine_mean"], abs=1e-6)
 
 

@@ -132,12 +132,24 @@ def _command(argv: list[str], cache: str, writer: Connection, fault: Callable[[]
 VARYING = ("seconds", "tokens_per_second", "embedding_hit_share")
 
 
-def metrics(run: Path, everything: bool = False) -> list[dict[str, Any]]:
-    """The log of a run, without what is no function of (seed, step) unless everything is asked for."""
+def metrics(run: Path, stage: str | None = None, *, everything: bool = False) -> list[dict[str, Any]]:
+    """The log of a run, or its rows of a stage, without what is no function of (seed, step) unless everything is
+    asked for.
+    """
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{key: value for key, value in row.items() if everything or key not in VARYING} for row in rows]
+    return [
+        {key: value for key, value in row.items() if everything or key not in VARYING}
+        for row in rows
+        if stage in (None, row["stage"])
+    ]
 
 
 def weights(run: Path) -> bytes:
     """The finished policy, bit for bit."""
     return (run / "policy" / "model.safetensors").read_bytes()
+
+
+def assert_same_run(run: Path, other: Path) -> None:
+    """Two runs ended with the same policy and have the same log."""
+    assert weights(run) == weights(other)
+    assert metrics(run) == metrics(other)

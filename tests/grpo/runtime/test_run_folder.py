@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_line import outcome
-from tiny_run import arguments
+from tiny_run import arguments, metrics
 
 from data.errors import InputError
 from grpo.run import main
@@ -146,10 +146,7 @@ def test_without_a_warm_start_training_begins_from_the_untouched_model(
 ) -> None:
     settings = ["data.warm_start_share=0", "sft.num_steps=0"]
     assert main(arguments(corpus, tiny_folder, tmp_path / "run", *settings)) == 0
-    stages = [
-        json.loads(line)["stage"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    ]
-    assert stages == ["train"] * 4
+    assert [row["stage"] for row in metrics(tmp_path / "run")] == ["train"] * 4
     untouched, warm = (
         json.loads((tmp_path / "run" / "eval" / f"{name}.json").read_text())
         for name in ("untouched", "warm_start")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from run_object import run_in
 from tiny_hooks import stop_after
-from tiny_run import Command, metrics, weights
+from tiny_run import Command, assert_same_run, metrics, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data.errors import InputError
@@ -108,7 +108,7 @@ def test_an_update_of_strong_sft_has_the_gradient_of_plain_nll(
     assert len(golden) == len(gradients[0]) and sum(float(g.square().sum()) for g in golden) > 1e-4
     for own, plain in zip(gradients[0], golden, strict=True):
         torch.testing.assert_close(own, plain, rtol=1e-4, atol=1e-6)
-    first = next(row for row in metrics(tmp_path / "a" / "run") if row["stage"] == "train")
+    first = metrics(tmp_path / "a" / "run", "train")[0]
     assert first["tokens"] == sum(len(prompt) + len(completion) - 1 for prompt, completion in batches[0])
 
 
@@ -146,7 +146,7 @@ def test_what_is_imitated_is_the_best_of_what_grpo_samples_first(command: Comman
         own[0]["reward"], abs=1e-4
     )
     assert own[0]["group_mean"] == pytest.approx(sum(row["reward"] for row in group["group"]) / 6, abs=1e-4)
-    row = next(row for row in metrics(tmp_path / "b" / "run") if row["stage"] == "train")
+    row = metrics(tmp_path / "b" / "run", "train")[0]
     assert row["tokens"] > 0 and row["grad_norm"] > 0
 
 
@@ -165,7 +165,7 @@ def test_sampling_goes_on_where_it_stopped_and_ends_the_same(command: Command, t
     assert [(row.get("step"), row.get("chosen")) for row in lines(part)] == [
         (row.get("step"), row.get("chosen")) for row in lines(whole)
     ]
-    assert weights(part) == weights(whole) and metrics(part) == metrics(whole)
+    assert_same_run(part, whole)
 
 
 def test_a_whole_file_of_another_arm_is_used_as_it_is(

@@ -83,7 +83,7 @@ def test_a_corpus_of_long_sentences_needs_no_setting(
     )
     assert limits == dict.fromkeys(LIMITS, written) | {"model.max_prompt_tokens": prompts}
     assert f"limits from the corpus: model.max_prompt_tokens = {prompts}, " in printed
-    lengths = [row["length_mean"] for row in metrics(tmp_path / "run") if row["stage"] == "train"]
+    lengths = [row["length_mean"] for row in metrics(tmp_path / "run", "train")]
     assert 32 < max(lengths) <= written
 
 
