@@ -1,13 +1,14 @@
 """`python -m eval.readme_picture docs/results/study.json README.md`: the README's picture, gain against tax, made from a
 committed summary of a study or from a study's folder.
 
-It is the picture of the study's report, for the main arm, the best arm of each rival method, and those on the front
-that begin from another arm. It writes one SVG file
+It shows the study's main table: of each method the arm that gains most, and the one that gains most within the tax
+budget. Arms that gain less than 80 % of the best are left out; a method without any other is named below. It writes one SVG file
 that needs nothing else: light and dark by the reader's system, and readable at the width of a phone. The file says its
 numbers in words; the text between the two markers of the README names the file and what it shows. `--check` changes
 nothing and exits with 1 where one of them is stale.
 """
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -16,37 +17,66 @@ from pathlib import Path
 
 from data.arguments import ArgumentParser
 from data.errors import run_command
-from eval.readme_table import METHODS, made_of, read_readme, replace_between, write_or_check
+from eval.readme_table import made_of, read_readme, replace_between, write_or_check
 from eval.report.page_files import CSS
-from eval.report.scatter import HEIGHT, WIDTH, Line, drawing_svg, key_shapes
+from eval.report.scatter import HEIGHT, WIDTH, Line, Mark, drawing_svg, key_shapes
 from eval.report.verdict import capital
-from eval.run_folder import SYSTEM_LABELS, Json
-from eval.study.plots import bend_of, pareto_lines, tax_across
-from eval.study.points import WARM_START
-from eval.study.roles import RIVALS
-from eval.study.sentences import METRIC
+from eval.run_folder import Json
+from eval.study.cells import with_interval
+from eval.study.main_table import BUDGET, END
+from eval.study.plots import DASHES, MANY_BUDGETS, SHAPES, tax_across
+from eval.study.sentences import METRIC, TAX
 
 MARKS = ("<!-- picture -->", "<!-- /picture -->")
 SVG = Path("docs/results/gain_against_tax.svg")
+LEAST = 0.8  # of the highest gain: an arm that gains less would squeeze the others
+COLOURS = 8  # classes c0 to c7 of page.css
 ROW = 18  # units of a picture from one line of the legend to the next
 COLOURS_END = "* { box-sizing"  # of the page's style: before it stand the colours, light and dark
 RULES = ("svg text", "svg .", "svg path", ".c")  # what a picture needs of the rest
 ALONE = "text { font-family: system-ui, sans-serif; }\n.page { fill: var(--ground); }\n"
 
 
-def picture_rows(summary: Json) -> list[Json]:
-    """The checkpoints of the warm start, of the main arm, of the arm of each rival method that gains most, and of
-    those on the front that begin from another arm.
-    """
+def rows_by_method(summary: Json) -> dict[str, list[Json]]:
+    """By method: the row of its best arm within the tax budget, where there is one, and that of its best arm."""
+    rows = [row for price in (BUDGET, END) for row in summary["main_table"] if row["price"] == price]
+    methods = dict.fromkeys(row["method"] for row in summary["main_table"])
+    return {
+        method: list({row["arm"]: row for row in rows if row["method"] == method}.values())
+        for method in methods
+    }
+
+
+def method_lines(summary: Json) -> tuple[list[Line], list[str]]:
+    """A line for each method through its arms, the highest gain first; the methods whose arms are all left out."""
     metric = summary["target"]
-    rows = [row for row in summary["checkpoints"] if row["gains"][metric] is not None]
-    last = {row["arm"]: row for row in rows}
-    arms = {row["arm"] for row in last.values() if row["kind"] == WARM_START or row["role"] == "main"}
-    arms |= {row["arm"] for row in last.values() if row["role"] == "start" and row["on_front"]}
-    for kind in RIVALS:
-        own = [row for row in last.values() if row["role"] == kind]
-        arms |= {max(own, key=lambda row: row["gains"][metric]["value"])["arm"]} if own else set()
-    return [row for row in rows if row["arm"] in arms]
+    methods = rows_by_method(summary)
+    least = LEAST * max(gain_of(row, metric) for rows in methods.values() for row in rows)
+    shown = {
+        method: [row for row in rows if gain_of(row, metric) >= least] for method, rows in methods.items()
+    }
+    order = sorted(filter(shown.get, shown), key=lambda method: -gain_of(shown[method][-1], metric))
+    lines = []
+    for number, method in enumerate(order):
+        rows = shown[method]
+        shape = SHAPES[number % len(SHAPES)]
+        few = "" if len(rows[-1]["seeds"]) > 1 else ", one seed"
+        marks = tuple(arm_mark(row, metric, shape) for row in rows)
+        lines.append(Line(method + few, f"c{number % COLOURS}", marks, DASHES[number % len(DASHES)]))
+    return lines, [method for method, rows in shown.items() if not rows]
+
+
+def gain_of(row: Json, metric: str) -> float:
+    return float(row["gains"][metric]["value"])
+
+
+def arm_mark(row: Json, metric: str, shape: str) -> Mark:
+    """The point of an arm, with its intervals."""
+    gain, tax = row["gains"][metric], row["tax"]
+    cells = (row["arm"], with_interval(METRIC[metric], gain), with_interval(TAX, tax))
+    return Mark(
+        tax["value"], gain["value"], cells, shape, (tax["low"], tax["high"]), (gain["low"], gain["high"])
+    )
 
 
 def style() -> str:
@@ -58,16 +88,14 @@ def style() -> str:
 
 def picture(summary: Json) -> tuple[str, str]:
     """The SVG file, and what it shows in words with its numbers."""
-    rows = picture_rows(summary)
-    metric = summary["target"]
-    across = tax_across(summary["budget"])
-    lines = pareto_lines(rows, metric, across)
-    header = ("Checkpoint", f"gain in {METRIC[metric].label} over the warm start", across.label)
-    kinds = {row["arm"]: METHODS.get(row["kind"], "where the others begin") for row in rows}
-    words = description(lines, header, summary)
-    drawing = drawing_svg(words, lines, header, bend_of(rows, across), across.budget)
-    legend = legend_svg(lines, kinds, summary["budget"])
-    height = HEIGHT + ROW * (len(lines) + 1) + 10
+    lines, left_out = method_lines(summary)
+    metric, budget = METRIC[summary["target"]].label, summary["budget"]
+    header = ("arm", f"gain in {metric}", tax_across(budget).label)
+    words = description(lines, metric, summary)
+    is_far = max(mark.x for line in lines for mark in line.marks) > MANY_BUDGETS * budget > 0
+    drawing = drawing_svg(words, lines, header, budget if is_far else math.inf, budget)
+    legend = legend_svg(lines, left_out, budget)
+    height = HEIGHT + ROW * (len(lines) + 1 + bool(left_out)) + 10
     inner = drawing.partition(">")[2].removesuffix("</svg>")
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">\n'
@@ -77,36 +105,24 @@ def picture(summary: Json) -> tuple[str, str]:
     return svg, words
 
 
-def description(lines: Sequence[Line], header: tuple[str, ...], summary: Json) -> str:
-    """What the picture shows, and the last point of each line with its intervals."""
-    last = [line.marks[-1] for line in lines]
-    points = [
-        f"{mark.cells[0].removesuffix(' *')}: {f'gain {mark.cells[1]}, ' if mark.up else ''}tax {mark.cells[2]}"
-        for mark in last
-    ]
-    title = f"{capital(header[1])} against tax in nats per token"
+def description(lines: Sequence[Line], metric: str, summary: Json) -> str:
+    """What the picture shows, and the best arm of each line with its intervals."""
+    best = [(line.name, line.marks[-1].cells) for line in lines]
+    points = [f"{name} ({cells[0]}): gain {cells[1]}, tax {cells[2]}" for name, cells in best]
+    title = f"Gain in {metric} against tax in nats per token"
     return f"{title}, {summary['n']} test items, 95 % intervals. {'; '.join(points)}."
 
 
-def legend_svg(lines: Sequence[Line], kinds: dict[str, str], budget: float) -> str:
-    """What each line is, one below the other, and the budget."""
-    rows = [
-        f'<g transform="translate(6 {HEIGHT + 4 + ROW * number})">{key_shapes(line)}'
-        f'<text x="34" y="10">{escape(legend_name(line.name, kinds))}</text></g>'
-        for number, line in enumerate(lines)
-    ]
-    place = HEIGHT + 4 + ROW * len(lines)
-    rows.append(
-        f'<g transform="translate(6 {place})"><path class="limit" d="M13 0V12"/>'
-        f'<text x="34" y="10">a tax budget of {budget:g}</text></g>'
+def legend_svg(lines: Sequence[Line], left_out: Sequence[str], budget: float) -> str:
+    """What each line is, one below the other, the budget, and what is left out."""
+    signs = [(key_shapes(line), line.name) for line in lines]
+    signs.append(('<path class="limit" d="M13 0V12"/>', f"a tax budget of {budget:g}"))
+    if left_out:
+        signs.append(("", f"far below: {', '.join(left_out)}"))
+    return "\n".join(
+        f'<g transform="translate(6 {HEIGHT + 4 + ROW * number})">{sign}<text x="34" y="10">{escape(text)}</text></g>'
+        for number, (sign, text) in enumerate(signs)
     )
-    return "\n".join(rows)
-
-
-def legend_name(name: str, kinds: dict[str, str]) -> str:
-    """'sft_1e-5: SFT on the reference texts'."""
-    arm = name.replace(" ", "_")
-    return f"{SYSTEM_LABELS.get(arm, arm)}: {kinds[arm]}" if arm in kinds else name
 
 
 def run(source: Path, readme: Path, svg: Path, check: bool) -> int:

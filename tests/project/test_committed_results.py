@@ -19,7 +19,7 @@ def test_first_table_is_that_of_the_committed_study(tmp_path: Path) -> None:
 
 
 def test_the_picture_is_that_of_the_committed_study(tmp_path: Path) -> None:
-    summary = ROOT / "docs" / "results" / "card.json"
+    summary = ROOT / "docs" / "results" / "rivals.json"
     command = [str(summary), str(ROOT / "README.md"), "--svg", str(ROOT / readme_picture.SVG)]
     assert readme_picture.main([*command, "--check"]) == 0
     stale = tmp_path / "stale.svg"
