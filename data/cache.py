@@ -58,8 +58,8 @@ def fsync_tree(folder: Path) -> None:
 
 @contextmanager
 def name_disk_errors(path: Path) -> Iterator[None]:
-    """Turn an error of the disk without a file name, such as a write to a full disk, into an OSError that
-    names `path`.
+    """Turn an error of the disk without a file name, such as a write to a full disk, or with that of a scratch folder
+    into an OSError that names `path`.
     """
     try:
         yield
@@ -69,9 +69,11 @@ def name_disk_errors(path: Path) -> Iterator[None]:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
     except OSError as error:
-        if error.errno not in (*FULL, errno.EIO, errno.EROFS) or error.filename is not None:
+        is_scratch = UNFINISHED in str(error.filename)  # a name that says nothing to a reader
+        is_nameless = error.filename is None and error.errno in (*FULL, errno.EIO, errno.EROFS)
+        if not (is_scratch or is_nameless):
             raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
 
 
 def atomic_write_text(path: Path, text: str) -> None:
@@ -94,12 +96,20 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         work = scratch / NEW
         work.mkdir()
         yield work
+        share_weights(work)
         fsync_tree(work)
         if path.exists():
             (scratch / OLD).mkdir()
             os.replace(path, scratch / OLD / path.name)
         os.replace(work, path)
         fsync_path(path.parent)
+
+
+def share_weights(folder: Path) -> None:
+    """Let those read the weights who may read the folder: safetensors lets the owner alone."""
+    for path in folder.rglob("*.safetensors"):
+        if not path.is_symlink():
+            path.chmod(folder.stat().st_mode & 0o666)
 
 
 def remove_folder(path: Path) -> None:

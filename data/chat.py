@@ -65,6 +65,11 @@ class Chat:
         """The tokens of a prompt, up to where the answer begins."""
         return list(map(int, self._apply(messages, add_generation_prompt=True)))
 
+    @property
+    def template_ids(self) -> list[int]:
+        """The tokens around a text, and the one behind an answer."""
+        return [*self.ids([{"role": "user", "content": MARK}]), self.end]
+
     def text(self, messages: Sequence[Message], is_prompt: bool = True) -> str:
         """The same as text, or a whole conversation."""
         return str(self._apply(messages, add_generation_prompt=is_prompt, tokenize=False))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data.arguments import nearest
-from data.documents import check_settings, read_toml
+from data.documents import check_settings, read_toml, user_path
 from data.errors import InputError
 from data.normalise import default_steps
 from data.prompt_config import default_template
@@ -39,8 +39,20 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
     check_settings(values, str(path))
     values = current_table(values, COMMAND_LINE)
     config = with_defaults(build_from(values, read_current_toml(path), str(path)), values)
+    config = with_home(config)
     check(config)
     return config
+
+
+def with_home(config: Config) -> Config:
+    """The configuration with the user's home in place of `~` in front of the folders of run and model."""
+    model = dataclasses.replace(config.model, policy=path_from_home(config.model.policy))
+    return dataclasses.replace(config, run_dir=path_from_home(config.run_dir), model=model)
+
+
+def path_from_home(text: str) -> str:
+    """Any other path as it is written: a run folder keeps the spelling."""
+    return str(user_path(text)) if text.startswith("~") else text
 
 
 def read_current_toml(path: str | Path) -> dict[str, Any]:

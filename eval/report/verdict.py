@@ -7,6 +7,7 @@ elsewhere is said.
 
 from typing import NamedTuple
 
+from data.console import number_of
 from eval.alarms import current_alarms
 from eval.report.blocks import Number
 from eval.report.changes import Change, probe_changes, score_change
@@ -44,8 +45,8 @@ def answer(run: RunFolder) -> Answer:
     gain = score_change(pair, "cosine_held_out")
     chrf = score_change(pair, "chrf")
     if gain.has_too_few:
-        few = f"{gain.facts['n']} test items are too few (fewer than {MIN_ITEMS})"
-        return Answer(f"No verdict on {method}: {few}.", "")
+        few = number_of(gain.facts["n"], "test item")
+        return Answer(f"No verdict on {method}: {few}, fewer than {MIN_ITEMS}.", "")
     if "gamed" in current_alarms(run.train):
         return Answer("Do not ship it: the reward rose while what is not rewarded fell.", "bad")
     down = [change.label for change in (gain, chrf) if change.sense < 0]

@@ -7,7 +7,7 @@ in-memory weights, never a second load from disk.
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -265,15 +265,24 @@ def load_tokenizer(source: str | Path | ModelSource) -> PreTrainedTokenizerBase:
 
 
 def check_vocabulary(path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    """InputError where a token has no row in the model beside it; those added to the vocabulary may have
+    """InputError where a token that any text may have has no row in the model beside it; special ones may have
     none, as Gemma's for images.
     """
+    words = [token for token, text in tokenizer.added_tokens_decoder.items() if not text.special]
+    ends = [token for token in (tokenizer.bos_token_id, tokenizer.eos_token_id) if token is not None]
+    check_rows(path, [tokenizer.vocab_size - 1, *ends, *words], tokenizer)
+
+
+def check_rows(path: Path, tokens: Iterable[int], tokenizer: PreTrainedTokenizerBase) -> None:
+    """InputError where one of the tokens has no row in the model whose config.json `path` is."""
     settings = model_settings(path)
     rows = (settings.get("text_config") or settings).get("vocab_size")
-    highest = max(tokenizer.vocab_size - 1, tokenizer.eos_token_id)
+    highest = max(tokens)
     if isinstance(rows, int) and highest >= rows:
+        spelling = tokenizer.convert_ids_to_tokens(highest)
         raise InputError(
-            f"{path}: vocab_size = {rows}, but the tokenizer beside it gives the token {highest}; take both of one model"
+            f"{path}: vocab_size = {rows}, but the tokenizer beside it gives the token {highest} ({spelling}); take "
+            f"both of one model, or save it again after model.resize_token_embeddings({highest + 1})"
         )
 
 

@@ -5,10 +5,12 @@ downloads nothing, and never writes over a file. A small corpus is prepared as t
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
 from data.arguments import ArgumentParser
+from data.cache import atomic_write_text
 from data.console import say
 from data.documents import user_path
 from data.errors import InputError, run_command
@@ -68,7 +70,7 @@ def command(options: argparse.Namespace) -> None:
     pairs = answer(
         ",".join(options.pairs), "parallel file (.tsv, .csv, .jsonl, ... or SOURCE.txt,REFERENCE.txt)", ""
     )
-    out = options.out or Path(f"{name_of(pairs)}.toml")
+    out = user_path(str(options.out or f"{name_of(pairs)}.toml"))
     columns = tuple(options.columns) if options.columns else None
     check_codes(options)
     corpus = corpus_facts.look(pairs, (options.source, options.target), columns)
@@ -80,20 +82,19 @@ def command(options: argparse.Namespace) -> None:
     count = max(lines_of(pairs), rows) if corpus.has_more else rows
     answers = Answers(free_run_dir(name_of(pairs)), options.encoder)
     text, remarks = text_that_fits(corpus, model, count, compute, answers)
-    try:
-        with out.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        check_free(out)
+    check_free(out)  # another command may have made it since
+    atomic_write_text(out, text)
     say("\n".join([text, *remarks]))
-    say(f"written: {out}; look at the reasons, then: python -m grpo.run --config {out} --check")
+    say(
+        f"written: {out}; look at the reasons, then: python -m grpo.run --config {shlex.quote(str(out))} --check"
+    )
 
 
 def check_free(out: Path) -> None:
     """Raises InputError where the file is there already, or its folder is not."""
-    if not user_path(str(out)).parent.is_dir():
+    if not out.parent.is_dir():
         raise InputError(f"{out}: there is no folder {out.parent}; make it, or name another file by --out")
-    if user_path(str(out)).exists():
+    if out.exists():
         raise InputError(f"{out}: is there already and stays as it is; name another file by --out")
 
 

@@ -72,7 +72,11 @@ def sole_process(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def check_place(folder: Path) -> None:
-    """Raises InputError where `run_dir` is a file, or nothing can be written there."""
+    """Raises InputError where `run_dir` is a file or a link to nothing, or nothing can be written there."""
+    if folder.is_symlink() and not folder.exists():
+        raise InputError(
+            f"run_dir = {folder} is a link to {folder.readlink()}, which is not there; make that folder"
+        )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"run_dir = {folder} is a file; name a folder")
     place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -269,10 +273,15 @@ def flat(values: dict, prefix: str = "") -> dict[str, object]:
 
 
 def check_files(
-    folder: Path, setting: str, files: Mapping[str, Path], warn: Callable[[str], None] | None = None
+    folder: Path,
+    setting: str,
+    files: Mapping[str, Path],
+    *,
+    is_run: bool = True,
+    warn: Callable[[str], None] | None = None,
 ) -> None:
-    """Record in inputs.json the hashes of the files that `setting` names. One is read again only where its
-    size or time differs.
+    """Record in inputs.json the hashes of the files that `setting` names; without `is_run` only compare. One is read
+    again only where its size or time differs.
 
     Where the folder holds work and one of them has changed since, come or gone: calls `warn`, or raises
     InputError.
@@ -281,6 +290,8 @@ def check_files(
     facts = read_object(path) if path.exists() else {}
     before = facts.get(setting)
     facts_before: dict[str, Any] = before if isinstance(before, dict) else {}
+    if not (is_run or facts_before):
+        return
     now = {name: _file_facts(file, facts_before.get(name)) for name, file in files.items()}
     names = [
         name for name in {**facts_before, **now} if _hash(facts_before.get(name)) != _hash(now.get(name))
@@ -290,7 +301,7 @@ def check_files(
         if warn is None:
             raise InputError(f"{sentence}; {REMEDY}")
         warn(f"WARNING: {sentence}; what follows may not compare with what came before")
-    if now != facts_before:
+    if is_run and now != facts_before:
         atomic_write_text(path, json.dumps(facts | {setting: now}, indent=1))
 
 

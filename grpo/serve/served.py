@@ -17,7 +17,6 @@ from grpo.serve.refusal import bad_value
 from grpo.translate.policy import Policy, open_policy, settings_of
 
 FREE = ("", "", "free")  # kind of what a model is asked that no run has trained: the text as it is
-USUAL_OUTPUT = 256  # tokens that such a model may write where a request does not say
 
 
 def open_any(path: Path, source_language: str, target_language: str) -> Policy:
@@ -30,8 +29,7 @@ def open_any(path: Path, source_language: str, target_language: str) -> Policy:
     tokenizer = load_tokenizer(folder)
     wording = Wording(template=CHAT) if tokenizer.chat_template else Wording(lines="many")
     prompt = Prompt.of(tokenizer, wording, model_ends(folder, tokenizer))
-    settings = settings_of(None, prompt) | {"eval.max_new_tokens": USUAL_OUTPUT}
-    return Policy(folder, None, settings, prompt, FREE, [FREE])
+    return Policy(folder, None, settings_of(None, prompt), prompt, FREE, [FREE])
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from grpo.engine.extended import EXTENSION, extend
 from grpo.engine.fused_layers import fuse_after_trial, is_fused
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.greedy import DecodeSettings, batches_by_length, greedy_outputs
-from grpo.engine.model import load_frozen, load_policy, load_tokenizer
+from grpo.engine.model import check_rows, load_frozen, load_policy, load_tokenizer
 from grpo.engine.pretrained import gemma_folder
 from grpo.engine.sharding import is_sharded
 from grpo.engine.source import ModelSource
@@ -112,6 +112,13 @@ def corpus_of(run: Run, say: Callable[[str], None] = silent) -> Corpus:
     Raises InputError where it is not the corpus that the work in the run folder was made from.
     """
     corpus = prepare(run.config.data, run.cache, say=say)
+    check_unchanged(run, corpus)
+    corpus = replace(corpus, train=shots_and_others(run.config, corpus)[1])
+    return in_language(corpus, run.language) if run.language else corpus
+
+
+def check_unchanged(run: Run, corpus: Corpus) -> None:
+    """Raises InputError where a corpus is not the one that the work in the run folder was made from."""
     before = part_hashes(corpus_facts(run.folder).get("manifest"))
     now = part_hashes(corpus.manifest)
     if before not in (now, {}) and holds_work(run.folder):
@@ -120,8 +127,6 @@ def corpus_of(run: Run, say: Callable[[str], None] = silent) -> Corpus:
             f"data.corpus = {run.config.data.corpus}: the corpus has changed since this run began (part {part} differs from "
             f"{run.folder / 'corpus.json'}), and its test items may have been trained on; restore it, or write run_dir=runs/another"
         )
-    corpus = replace(corpus, train=shots_and_others(run.config, corpus)[1])
-    return in_language(corpus, run.language) if run.language else corpus
 
 
 def in_language(corpus: Corpus, language: str) -> Corpus:
@@ -253,14 +258,24 @@ def load_prompt(run: Run, source: Path | ModelSource) -> Prompt:
 
     Raises InputError where a policy of the run was trained on another wording.
     """
-    tokenizer = load_tokenizer(source)
     config = run.config
     corpus = prepare(config.data, run.cache, say=silent) if config.prompt.shots else None
     wording = Wording.of(config.prompt, shots_and_others(config, corpus)[0] if corpus else ())
     if isinstance(source, Path):
         check_wording(source, wording)
+    return prompt_of(source, wording)
+
+
+def prompt_of(source: Path | ModelSource, wording: Wording) -> Prompt:
+    """How the model of a folder is asked in a wording. Raises InputError where its tokenizer cannot, or where the model
+    has no row for a token of its chat template.
+    """
+    tokenizer = load_tokenizer(source)
     folder = source if isinstance(source, Path) else source.files()
-    return Prompt.of(tokenizer, wording, model_ends(folder, tokenizer))
+    prompt = Prompt.of(tokenizer, wording, model_ends(folder, tokenizer))
+    if prompt.chat:
+        check_rows(folder / "config.json", prompt.chat.template_ids, tokenizer)
+    return prompt
 
 
 def greedy_texts(run: Run, model: PreTrainedModel, prompt: Prompt, examples: Sequence[Example]) -> list[str]:

@@ -23,7 +23,6 @@ from data.model_folder import check_model_folder
 from data.prepare import RULES, Corpus, load, prepare
 from data.prompt import Prompt
 from data.records import Chain, sample_of
-from data.saved_prompt import model_ends
 from data.sources.headlines import HEADLINES
 from data.sources.package_corpus import INTERFACES
 from data.template import Wording
@@ -34,11 +33,11 @@ from grpo.engine.self_check import Need, check_positions
 from grpo.runtime.device import Compute
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import check_place, check_settings
-from grpo.stages.context import Run, shots_and_others
+from grpo.stages.context import Run, check_unchanged, prompt_of, shots_and_others
 from grpo.stages.duration import counted_tokens
 from grpo.stages.lengths import fits, needs
 from grpo.stages.plan import known_model
-from grpo.stages.prepare import check_names, check_sides
+from grpo.stages.prepare import check_inputs, check_names, check_sides
 from grpo.stages.token_limits import FACT, LIMITS, limits_of
 
 LACKS_MODEL = "prompt       not shown: the model's folder is not there yet (the stage model makes it)"
@@ -65,12 +64,14 @@ def open_inputs(config: Config, compute: Compute) -> Inputs:
     check_place(run.folder)
     check_settings(config, run.folder)
     check_names(run)
+    check_inputs(run, is_run=False)
     model = known_model(config)
     if model:
         check_model_folder(model, AutoModelForCausalLM)
         load_tokenizer(model)
     corpus = prepared_corpus(config)
     if corpus:
+        check_unchanged(run, corpus)
         check_sides(corpus.train)
     return Inputs(model, corpus)
 
@@ -83,8 +84,8 @@ def prompt_lines(config: Config, inputs: Inputs) -> list[str]:
         return [LACKS_MODEL]
     if inputs.corpus is None:
         return [LACKS_CORPUS]
-    _, others = shots_and_others(config, inputs.corpus)
-    prompt = prompt_of(config, inputs.model, inputs.corpus)
+    shots, others = shots_and_others(config, inputs.corpus)
+    prompt = prompt_of(inputs.model, Wording.of(config.prompt, shots))
     config = with_numbers(config, limits_of(inputs.corpus, prompt))
     parts = fits(inputs.corpus, prompt, config)
     reports = [part.check().report() for part in parts.values()]
@@ -105,13 +106,6 @@ def position_line(folder: Path, texts: list[Need]) -> str:
         return ""
     line = check_positions(load_policy(folder, torch.device("cpu")), texts)
     return line and f"NOTE: {line}"
-
-
-def prompt_of(config: Config, model: Path, corpus: Corpus) -> Prompt:
-    """How the model of a folder is asked. Raises InputError where it cannot be asked as [prompt] says."""
-    shots, _ = shots_and_others(config, corpus)
-    tokenizer = load_tokenizer(model)
-    return Prompt.of(tokenizer, Wording.of(config.prompt, shots), model_ends(model, tokenizer))
 
 
 def prepared_corpus(config: Config) -> Corpus | None:
@@ -149,7 +143,9 @@ def counted_config(config: Config, inputs: Inputs) -> Iterator[Config]:
     if counted_tokens(config) or inputs.model is None or inputs.corpus is None:
         yield config
         return
-    facts = corpus_file(config, inputs.corpus, prompt_of(config, inputs.model, inputs.corpus))
+    shots, _ = shots_and_others(config, inputs.corpus)
+    prompt = prompt_of(inputs.model, Wording.of(config.prompt, shots))
+    facts = corpus_file(config, inputs.corpus, prompt)
     with TemporaryDirectory() as folder:
         (Path(folder) / "corpus.json").write_text(json.dumps(facts), encoding="utf-8")
         yield replace(config, run_dir=folder)

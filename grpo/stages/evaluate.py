@@ -259,7 +259,7 @@ def memory_outputs(run: Run, sets: TestSets) -> dict[str, list[str]]:
     @functools.cache
     def memory_of(language: str) -> TranslationMemory:
         own = examples_where(pairs, lambda one: one.target_language == language and one.reference)
-        return build_memory(own, run.cache)
+        return build_memory(own, run.folder)
 
     return {
         test: memory_of(items[0].target_language).translate([item.source for item in items])

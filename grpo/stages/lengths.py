@@ -83,16 +83,21 @@ class Fit:
 
     @property
     def cure(self) -> str:
-        """Which values would keep nearly all; "" where no limit keeps any out."""
-        limits = {name: smallest(self.tokens[name]) for name in self.over}
-        is_all = all(limit == self.tokens[name].max() for name, limit in limits.items())
+        """Which values would keep nearly all, for each limit that keeps out more than ENOUGH allows; "" where none does."""
+        share = 100 - (100 - ENOUGH) / max(1, len(self.over))  # so that all limits together keep ENOUGH
+        most = (1 - ENOUGH / 100) * len(self.candidates)
+        limits = {
+            name: smallest(self.tokens[name], share) for name, count in self.over.items() if count > most
+        }
+        is_all = limits.keys() == self.over.keys() and all(
+            limit == self.tokens[name].max() for name, limit in limits.items()
+        )
         values = " and ".join(f"{name} = {limit}" for name, limit in limits.items())
         return values and f"{values} would keep {'all' if is_all else f'{ENOUGH} %'}"
 
     def report(self) -> str:
-        """The line, with the cure where the limits keep many out; "" where all can be used."""
-        is_much = 100 * len(self.usable) < ENOUGH * len(self.candidates)
-        lines = [self.line(), self.cure] if is_much and self.cure else [self.line()]
+        """The line, with the cure where a limit keeps many out; "" where all can be used."""
+        lines = [self.line(), self.cure] if self.cure else [self.line()]
         return "; ".join(lines) if len(self.usable) < len(self.candidates) else ""
 
     def check(self) -> "Fit":
@@ -102,9 +107,9 @@ class Fit:
         return self
 
 
-def smallest(tokens: Counts) -> int:
-    """The smallest limit that keeps `ENOUGH` per cent."""
-    return int(np.percentile(tokens, ENOUGH, method="inverted_cdf"))
+def smallest(tokens: Counts, share: float = ENOUGH) -> int:
+    """The smallest limit that keeps `share` per cent."""
+    return int(np.percentile(tokens, share, method="inverted_cdf"))
 
 
 def fit(part: str, candidates: Sequence[Example], prompt: Prompt, limits: Mapping[str, int]) -> Fit:

@@ -92,9 +92,9 @@ def check_names(run: Run) -> None:
         model_package()
 
 
-def check_inputs(run: Run) -> None:
+def check_inputs(run: Run, is_run: bool = True) -> None:
     """Record the files of model, encoders and general texts; raises InputError for one that has changed since
-    the run began.
+    the run began. Without `is_run` nothing is recorded.
 
     For a changed file of an own reward term there is only a warning: it may have been repaired.
     """
@@ -106,13 +106,13 @@ def check_inputs(run: Run) -> None:
     folders |= {f"reward.metrics.{name}": user_path(folder) for name, folder in config.reward.metrics.items()}
     for setting, folder in folders.items():
         if folder.is_dir():
-            check_files(run.folder, setting, {str(path): path for path in model_files(folder)})
+            check_files(run.folder, setting, {str(path): path for path in model_files(folder)}, is_run=is_run)
     for setting, text in (("tax.text", config.tax.text), ("anchor.text", config.anchor.text)):
         if text:
-            check_files(run.folder, setting, {text: user_path(text)})
+            check_files(run.folder, setting, {text: user_path(text)}, is_run=is_run)
     for name in filter(is_own_term, config.reward.names):
         path = name.partition(":")[0]
-        check_files(run.folder, name, {path: user_path(path)}, warn=run.say)
+        check_files(run.folder, name, {path: user_path(path)}, is_run=is_run, warn=run.say)
 
 
 def require_warm_start(run: Run) -> None:

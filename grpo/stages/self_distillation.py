@@ -60,7 +60,7 @@ def self_distillation_method(
     count = config.train.nearest_pairs
     guidance = f"the {count} nearest pairs" if count else "the reference text"
     run.say(f"self-distillation on {len(examples):,} prompts: the teacher also reads {guidance}")
-    demonstrate = nearest_pairs(examples, count, run.cache) if count else lambda example: (example,)
+    demonstrate = nearest_pairs(examples, count, run.folder) if count else lambda example: (example,)
     stream = stream_of(run, examples, examples, config.rollout.num_prompts)
     prompts = DemonstratedPrompts(stream, prompt, demonstrate)
     teacher, sampling = frozen_warm_start(run, policy), sampling_of(config, prompt)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from data.documents import check_settings, read_toml
+from data.documents import check_settings, read_toml, user_path
 from data.errors import InputError
 from data.settings import Rule, check_rules
 from eval.study import layout
@@ -101,7 +101,7 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        return Path(self.study_dir)
+        return user_path(self.study_dir)
 
     def warm_start_folder(self, seed: int) -> Path:
         """The run folder whose warm_start/ every arm of the seed begins from."""

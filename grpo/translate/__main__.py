@@ -56,9 +56,15 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--choose-by", choices=TERMS, help="what the best is (default: logprob)")
     parser.add_argument(
-        "--max-prompt-tokens", type=int, help="longer prompts are left out (default: the run's)"
+        "--max-prompt-tokens",
+        type=int,
+        help="longer prompts are left out (default: the run's; 2048 for a folder outside of a run)",
     )
-    parser.add_argument("--max-new-tokens", type=int, help="of an output (default: the run's)")
+    parser.add_argument(
+        "--max-new-tokens",
+        type=int,
+        help="of an output (default: the run's; 256 for a folder outside of a run)",
+    )
     parser.add_argument("--batch-size", type=int, help="lines in one pass (default: the run's)")
     parser.add_argument("--device", help="auto or cpu (default: the run's)")
     return parser.parse_args(argv)

@@ -21,9 +21,11 @@ from grpo.engine.model import load_policy, load_tokenizer
 from grpo.runtime import device
 from grpo.runtime.device import Compute
 from grpo.runtime.run_folder import policy_in, run_of, settings_in
-from grpo.stages.token_limits import LIMITS, known_limits
+from grpo.stages.lengths import PROMPT
+from grpo.stages.token_limits import OUTPUT, known_limits
 
 PAIR = "--source-language and --target-language"
+ALONE = {PROMPT: 2048, OUTPUT: 256}  # tokens, for a folder outside of a run: its limits are not known
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,14 @@ def check_options(options: argparse.Namespace, sentence: str, counts: Sequence[s
 
 
 def settings_of(run: Path | None, prompt: Prompt) -> dict[str, Any]:
-    """The settings of a run; of a folder alone the defaults for its prompt."""
-    if run:
-        return with_known_limits(settings_in(run), run)
-    steps = [*default_steps(prompt.wording.is_one_line)]
-    return with_known_limits(settings_in(None) | {"data.normalise": steps}, None)
-
-
-def with_known_limits(settings: dict[str, Any], run: Path | None) -> dict[str, Any]:
-    """The settings of a run, with the numbers that it has measured where a limit was left to its corpus."""
-    known = known_limits(replace(Config(), run_dir=str(run))) if run else LIMITS
+    """The settings of a run, with the numbers that it has measured where a limit was left to its corpus; of a folder
+    alone the defaults for its prompt.
+    """
+    if run is None:
+        steps = [*default_steps(prompt.wording.is_one_line)]
+        return settings_in(None) | {"data.normalise": steps} | ALONE
+    settings = settings_in(run)
+    known = known_limits(replace(Config(), run_dir=str(run)))
     return settings | {name: number for name, number in known.items() if not settings[name]}
 
 

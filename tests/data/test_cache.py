@@ -127,13 +127,16 @@ def test_files_then_their_folders_then_the_name_reach_the_disk(
 
 
 def test_a_made_folder_has_the_modes_that_the_user_asks_of_new_ones(tmp_path: Path) -> None:
+    """Past bug: the weights of a policy could be read by their owner alone, as safetensors writes them."""
     before = os.umask(0o027)
     try:
-        put_file(tmp_path / "x", "new")
+        with atomic_folder(tmp_path / "x") as work:
+            (work / "model.safetensors").touch(0o600)
         atomic_write_text(tmp_path / "file", "new")
     finally:
         os.umask(before)
-    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("x", "file")] == [0o750, 0o640]
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("x", "x/model.safetensors", "file")]
+    assert modes == [0o750, 0o640, 0o640]
 
 
 @pytest.mark.parametrize(
@@ -144,3 +147,20 @@ def test_only_an_error_of_the_disk_without_a_name_is_given_one(error: OSError, t
     with pytest.raises(OSError) as info, name_disk_errors(tmp_path):
         raise error
     assert info.value is error
+
+
+@pytest.mark.parametrize(
+    "write", [lambda path: atomic_write_text(path, "new"), lambda path: put_file(path, "new")]
+)
+def test_a_folder_that_cannot_be_written_is_named_by_what_was_to_be_written(
+    write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past bug: the sentence named a scratch folder, such as .unfinished-q7k1gwal, which nobody can find."""
+
+    def refuse(dir: Path, prefix: str) -> str:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(dir / f"{prefix}x"))
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    with pytest.raises(OSError) as info:
+        write(tmp_path / "report.md")
+    assert (info.value.errno, info.value.filename) == (errno.EACCES, str(tmp_path / "report.md"))

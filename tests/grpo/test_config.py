@@ -46,6 +46,20 @@ def test_override_wins_over_file_and_file_over_default(written) -> None:
     assert config.train.optim.beta2 == 0.99
 
 
+def test_the_home_of_a_user_is_meant_by_a_tilde(
+    written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past bug: a run made a folder of the name ~, and a model in the home was not found."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    config = load_config(written('run_dir = "~/runs/a"'), ["model.policy=~/models/b"])
+    assert (config.run_dir, config.model.policy) == (
+        str(tmp_path / "runs" / "a"),
+        str(tmp_path / "models" / "b"),
+    )
+    assert load_config(written('run_dir = "./runs/~/"')).run_dir == "./runs/~/"
+
+
 def test_file_keeps_the_other_defaults_of_a_nested_section(written) -> None:
     """Past bug: a section given in part must not fall back to another class's defaults."""
     config = load_config(written("[sft.optim]\nwarmup_steps = 3\n"))

@@ -26,7 +26,6 @@ from grpo.engine.likelihood import log_likelihoods
 from grpo.engine.model import load_policy
 from grpo.engine.sampler import generate
 from grpo.runtime.run_folder import plain
-from grpo.stages.token_limits import LIMITS
 from grpo.translate import decoding, translator
 from grpo.translate import output as output_file
 from grpo.translate.__main__ import main
@@ -105,9 +104,11 @@ def test_every_line_has_its_line_and_is_asked_as_in_training(
 def test_a_folder_alone_is_asked_by_the_default_settings(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "policy"
-    shutil.copytree(run / "policy", folder)
-    assert open_policy(folder).settings["eval.max_new_tokens"] == LIMITS["eval.max_new_tokens"] == 40
+    """Past bug: an exported policy left every line empty whose prompt had more than 96 tokens, a guess for bills."""
+    folder = Path(shutil.copytree(run / "policy", tmp_path / "policy"))
+    here = open_policy(folder)
+    assert here.settings["eval.max_new_tokens"] == 256
+    assert here.problem(here.example(SYLLABLES[0] * 60), here.settings["model.max_prompt_tokens"]) == ""
     (folder / "prompt.json").unlink()
     path = write(tmp_path / "in.txt", ["a"])
     assert main([str(path), "--model", str(folder)]) == 2

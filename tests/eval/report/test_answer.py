@@ -141,7 +141,7 @@ def test_lost_questions_are_a_cost_from_p_005_on(whole: RunFolder) -> None:
 
 def test_few_items_or_no_comparison_get_no_answer(tmp_path: Path) -> None:
     few = read_run(write_run(tmp_path / "few", count=29))
-    assert answer(few) == ("No verdict on GRPO: 29 test items are too few (fewer than 30).", "")
+    assert answer(few) == ("No verdict on GRPO: 29 test items, fewer than 30.", "")
     assert {number.way for number in report_document(few).numbers[:2]} == {""}
     alone = read_run(write_run(tmp_path / "alone", systems=("untouched", "warm_start")))
     assert answer(alone) == ("No verdict on GRPO: it was not compared with the warm start.", "")

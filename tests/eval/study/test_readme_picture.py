@@ -27,7 +27,7 @@ def test_a_method_has_its_best_arm_and_its_best_within_the_budget() -> None:
     summary = json.loads(SUMMARY.read_text(encoding="utf-8"))
     lines, left_out = method_lines(summary)
     arms = {line.name: [mark.cells[0] for mark in line.marks] for line in lines}
-    assert list(arms)[0] == "SFT + anchor + GRPO" and left_out == ["SFT + ASFT", "SFT + DFT"]
+    assert next(iter(arms)) == "SFT + anchor + GRPO" and left_out == ["SFT + ASFT", "SFT + DFT"]
     assert arms["SFT + replay"] == ["replay_25_5e-5", "replay_25_1e-4"]
     assert arms["SFT + anchor"] == ["sft_long"] and arms["SFT + shield, one seed"] == ["shield_2e-4"]
     assert arms["SFT + L2"] == ["l2_weak_1e-4"]  # within the budget it gains 0.33 of 0.51

@@ -17,8 +17,10 @@ from tiny import change
 
 from data.errors import InputError
 from data.model_folder import input_errors
+from data.template import Wording
 from grpo.engine.model import load_policy, load_tokenizer
 from grpo.engine.self_check import check_packing
+from grpo.stages.context import prompt_of
 
 CPU = torch.device("cpu")
 USES: dict[str, Callable[[Path], Any]] = {
@@ -180,6 +182,30 @@ def test_a_tokenizer_of_another_model(model: Path) -> None:
         InputError, match=r"config\.json: vocab_size = 200, but the tokenizer beside it gives the token 258"
     ):
         load_tokenizer(model)
+
+
+def test_an_added_word_without_a_row(model: Path) -> None:
+    """Past bug: a text with the word ended in an IndexError in the middle of the model stage."""
+    tokenizer = load_tokenizer(model)
+    tokenizer.add_tokens(["ñawi"])
+    tokenizer.save_pretrained(model)
+    with pytest.raises(InputError, match=r"gives the token 259 \(ñawi\); .*resize_token_embeddings\(260\)"):
+        load_tokenizer(model)
+
+
+def test_a_special_token_without_a_row_matters_where_the_chat_template_writes_it(model: Path) -> None:
+    """Past bug: the first prompt ended in an IndexError. Gemma's token for images has no row and is never written."""
+    tokenizer = load_tokenizer(model)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
+    turns = "{% for message in messages %}<turn>{{ message['content'] }}{% endfor %}"
+    tokenizer.chat_template = turns.replace("<turn>", "[user] ")
+    tokenizer.save_pretrained(model)
+    assert prompt_of(model, Wording(template="chat")).chat
+    tokenizer.chat_template = turns
+    tokenizer.save_pretrained(model)
+    assert prompt_of(model, Wording()).chat is None
+    with pytest.raises(InputError, match=r"vocab_size = 259, .* the token 259 \(<turn>\)"):
+        prompt_of(model, Wording(template="chat"))
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,15 @@ def test_a_test_set_gives_a_verdict_where_a_fifth_of_the_pairs_is_enough(
     assert rows["test_size"] == size
 
 
+def test_the_command_to_type_next_holds_for_a_name_with_a_space(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Past bug: the shell would have read two words."""
+    write_corpus(place / "my pairs.tsv")
+    assert main(["my pairs.tsv", "--model", "model"]) == 0
+    assert "--config 'my pairs.toml' --check\n" in capsys.readouterr().out
+
+
 def test_a_file_that_is_there_stays(place: Path) -> None:
     write_corpus(place / "pairs.tsv")
     (place / "pairs.toml").write_text("mine")

@@ -154,6 +154,16 @@ def test_without_a_warm_start_training_begins_from_the_untouched_model(
     assert warm == untouched | {"system": "warm_start"} and warm["metrics"]["all"]["n"] == 12
 
 
+def test_a_run_folder_that_is_a_link_to_nothing_is_named(
+    corpus: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Past bug: the sentence was "File exists"."""
+    (tmp_path / "run").symlink_to("unmounted")
+    code, said = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run"))
+    link = f"run_dir = {tmp_path / 'run'} is a link to unmounted"
+    assert (code, said) == (2, f"error: {link}, which is not there; make that folder\n")
+
+
 def test_a_stage_that_begins_anew_says_so(
     corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,6 +88,32 @@ def test_check_says_what_the_run_says(
     assert outcome(main, [*start, "--stages", "data,model"]) == (2, sentence)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("pairs.tsv", "the corpus has changed since this run began"),
+        ("model/config.json", "has changed since this run"),
+    ],
+)
+def test_check_says_what_has_changed_since_the_run_began(
+    name: str, said: str, corpus: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Past bug: the check passed, and the same command refused to go on."""
+    pairs = Path(shutil.copy(corpus, tmp_path / "pairs.tsv"))
+    shutil.copytree(tiny_folder, tmp_path / "model")
+    start = arguments(pairs, tmp_path / "model", tmp_path / "run")
+    assert main([*start, "--stages", "data"]) == 0
+    (tmp_path / "run" / "warm_start").mkdir()
+    path = tmp_path / name
+    *lines, last = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(lines if name == "pairs.tsv" else [*lines, last, "", ""]), encoding="utf-8")
+    before = {one.name: one.read_bytes() for one in (tmp_path / "run").glob("*.json")}
+    code, sentence = outcome(main, [*start, "--check"])
+    assert code == 2 and said in sentence and sentence.count("\n") == 1
+    assert {one.name: one.read_bytes() for one in (tmp_path / "run").glob("*.json")} == before
+    assert outcome(main, [*start, "--stages", "data,model"]) == (2, sentence)
+
+
 ABSENT = {  # a setting that names nothing -> the beginning of the sentence, which is the setting
     "data.corpus=no.tsv": "data.corpus: no.tsv is not a file",
     "data.train=no.tsv": "data.train: no.tsv is not a file",

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
@@ -13,8 +14,14 @@ from tiny_team import start_team
 from transformers import PreTrainedTokenizerFast
 
 from data.documents import read_object
+from data.examples import Example
 from eval.forgetting.probes import run_probes
+from grpo.config import Config
 from grpo.run import main
+from grpo.runtime.device import choose
+from grpo.runtime.interrupt import StopRequest
+from grpo.stages.context import Run
+from grpo.stages.evaluate import memory_outputs
 
 T = TypeVar("T")
 SYSTEMS = ("translation_memory", "untouched", "warm_start", "trained", "comparison")
@@ -55,6 +62,18 @@ def test_shared_probes_have_the_bits_of_one_process(
     results = [run_probes(model, tiny_tokenizer, PANEL, OneOf(rank, size, found)) for rank in range(size)]
     for name in ("english", "chinese", "capitals"):
         assert results[-1][name] == alone[name]
+
+
+def test_the_translation_memory_needs_no_cache_that_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past bug: with a cache that others keep, which cannot be written, the evaluation ended after all training."""
+    texts = (("a b c", "甲"), ("d e f", "乙"))
+    pairs = [Example(source, source, text, "o", "l", "sw", "zh") for source, text in texts]
+    corpus = SimpleNamespace(warm_start=pairs[:1], train=pairs[1:])
+    monkeypatch.setattr("grpo.stages.evaluate.corpus_of", lambda run: corpus)
+    run = Run(Config(), tmp_path, tmp_path / "absent", choose("cpu"), StopRequest(), print)
+    assert memory_outputs(run, {"": pairs}) == {"": ["甲", "乙"]}
 
 
 def test_two_processes_evaluate_as_one(tiny_folder: Path, tmp_path: Path, empty_cache: None) -> None:

@@ -141,3 +141,21 @@ def test_a_limit_that_keeps_many_out_is_said_with_the_value_that_would_keep_them
         most.report()
         == f"train: 248 of 250 examples can be used (2 over {PROMPT} = {prompt_tokens(many[247])})"
     )
+
+
+def test_two_limits_that_each_keep_99_per_cent_need_no_advice(
+    tiny_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    """Past bug: limits that the corpus had given were advised again, as values that would keep 99 %."""
+    prompt = Prompt.of(tiny_tokenizer)
+    sources = ["aaaa"] * 2 + ["a"] * 198
+    references = ["甲"] * 198 + ["甲乙"] * 2
+    given = tuple(
+        Example(str(n), source, reference, "o", "l", "sw", "zh")
+        for n, (source, reference) in enumerate(zip(sources, references, strict=True))
+    )
+    limits = {PROMPT: prompt_tokens(given[5]), COMPLETION: len(prompt.encode_completion("甲"))}
+    assert fit("warm_start", given, prompt, limits).report() == (
+        f"warm_start: 196 of 200 examples can be used (2 over {PROMPT} = {limits[PROMPT]}, "
+        f"2 over {COMPLETION} = {limits[COMPLETION]})"
+    )
