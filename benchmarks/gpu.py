@@ -34,12 +34,13 @@ from benchmarks.gpu_table import line_of
 from benchmarks.step import Stepper, StepSize
 from benchmarks.subject import Subject, numerals, random_model, trivial_reward
 from data.errors import InputError, one_line, run_command
+from grpo.config import EngineConfig
 from grpo.engine.fused_layers import fuse_layers, is_fused
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.products import FORMATS
 from grpo.runtime import device
 from grpo.stages.machine import Machine
-from grpo.stages.memory_bill import MemoryModes, ModelSizes, StepWork, memory_bill
+from grpo.stages.memory_bill import ModelSizes, StepWork, memory_bill
 
 FORMAT = 1
 SIDE = 8192
@@ -196,7 +197,7 @@ def work_of(step: StepSize, size: ModelSize) -> StepWork:
         step.new,
         tokens,
         has_reference=True,
-        modes=MemoryModes(recomputes=size.recomputes),
+        engine=EngineConfig(gradient_checkpointing=size.recomputes),
     )
 
 

@@ -57,3 +57,15 @@ def command(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Command:
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache that the tests of this session share, and no other."""
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of this test alone."""
+    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def given_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate of matrix products, which a bill would measure."""
+    monkeypatch.setattr("grpo.stages.machine.matmul_rate", lambda compute: 1e11)

@@ -23,13 +23,8 @@ LONGEST_CODE = 8  # letters of "zho_Hans"
 ENOUGH = 99  # per cent of the texts that a length limit keeps
 SIDES = ("source", "reference")
 NO_NAMES = ("", "")  # a table without a header may be read: its first two columns
-SHARED = (
-    "Tibt",
-    "Beng",
-    "Ethi",
-    "Mymr",
-    "Hebr",
-)  # scripts of several languages, of which CLDR's likely one is a guess
+# scripts of several languages, of which CLDR's likely one is a guess
+SHARED = ("Tibt", "Beng", "Ethi", "Mymr", "Hebr")
 
 
 @dataclass(frozen=True)

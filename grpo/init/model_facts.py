@@ -44,7 +44,6 @@ class ModelFacts:
     vocabulary: str
     tokens: tuple[int, int]
     is_counted: bool
-    positions: int
 
 
 def look(policy: str, corpus: CorpusFacts) -> ModelFacts:
@@ -52,44 +51,32 @@ def look(policy: str, corpus: CorpusFacts) -> ModelFacts:
     folder that is no model.
     """
     sides = (corpus.source, corpus.reference)
-    guess = tuple(
-        round_up(TOKENS_A_UNIT * side.longest + extra) for side, extra in zip(sides, (FRAME, 1), strict=True)
-    )
     vocabulary = "trimmed"
+    folder: Path | None = None
     if policy == DEFAULT_POLICY:
         scripts = {script_of(side.language) for side in sides}
         vocabulary = "trimmed" if scripts <= set(TRIMMED) and scripts != {"Latn"} else "full"
         folder = known_model(Config(model=ModelConfig(vocabulary=vocabulary)))  # type: ignore[arg-type]
-        words = "Gemma 3 270M (base), from its pip package"
-        if folder is None:
-            return ModelFacts(
-                policy,
-                words,
-                base_template(corpus),
-                "a base model continues a text",
-                vocabulary,
-                (guess[0], guess[1]),
-                False,
-                0,
-            )
+        words, reason = "Gemma 3 270M (base), from its pip package", "a base model continues a text"
     elif policy.startswith(HUB):
-        reason = 'not opened here; write "chat" for an instruct model'
-        return ModelFacts(
-            policy, "from the hub", base_template(corpus), reason, vocabulary, (guess[0], guess[1]), False, 0
-        )
+        words, reason = "from the hub", 'not opened here; write "chat" for an instruct model'
     else:
         instead = what_it_may_be(policy)
         if instead and not (Path(policy) / "config.json").is_file():
             raise InputError(f"init: --model {policy}: no model there; {instead.removesuffix('; ')}")
         folder = model_folder(Path(policy))
-        words = describe(folder)
+        policy, words = str(folder), describe(folder)
+    if folder is None:
+        guess = [
+            round_up(TOKENS_A_UNIT * one.longest + more) for one, more in zip(sides, (FRAME, 1), strict=True)
+        ]
+        return ModelFacts(
+            policy, words, base_template(corpus), reason, vocabulary, (guess[0], guess[1]), False
+        )
     template, reason = template_of(folder, corpus)
-    config = model_settings(folder / "config.json")
-    positions = (config.get("text_config") or config).get("max_position_embeddings") or 0
     return ModelFacts(
-        policy if policy == DEFAULT_POLICY else str(folder), words, template, reason, vocabulary,
-        count_tokens(folder, template, corpus), True, positions,
-    )  # fmt: skip
+        policy, words, template, reason, vocabulary, count_tokens(folder, template, corpus), True
+    )
 
 
 def describe(folder: Path) -> str:

@@ -16,7 +16,7 @@ from grpo.runtime.device import Compute
 from grpo.stages.dry_run import Inputs, prompt_lines
 from grpo.stages.plan import known_model
 
-TEST_SHARES = (10, 5)  # a tenth for the test set; a fifth where no near-duplicate group fits into a tenth
+TENTH, FIFTH = 10, 5  # of the pairs for the test set; a fifth where no near-duplicate group fits into a tenth
 
 
 def text_that_fits(
@@ -25,16 +25,14 @@ def text_that_fits(
     """The TOML text with the first sizes of test and dev that the corpus can be cut into, and remarks on them. A large
     corpus is not tried. Raises InputError in the words of the run.
     """
-    *smaller, largest = TEST_SHARES
-    texts = {share: config_text(corpus, model, pairs, compute, answers, share) for share in TEST_SHARES}
+    text = config_text(corpus, model, pairs, compute, answers, TENTH)
     if corpus.has_more:
-        return texts[TEST_SHARES[0]], []
-    for share in smaller:
-        try:
-            return texts[share], remarks(texts[share])
-        except InputError:
-            continue
-    return texts[largest], remarks(texts[largest])
+        return text, []
+    try:
+        return text, remarks(text)
+    except InputError:
+        text = config_text(corpus, model, pairs, compute, answers, FIFTH)
+        return text, remarks(text)
 
 
 def remarks(text: str) -> list[str]:

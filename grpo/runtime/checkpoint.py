@@ -37,21 +37,13 @@ PARAMETERS = "parameters.safetensors"
 MOMENTS = "moments.safetensors"
 STEP = "step.safetensors"
 STATE = "state.json"
-NEEDED = (
-    PARAMETERS,
-    MOMENTS,
-    STATE,
-)  # and STEP in the middle of a step; files of shares instead of the first two where a model is sharded
+# of a checkpoint, with STEP in the middle of a step; files of shares instead of the first two where a model is sharded
+NEEDED = (PARAMETERS, MOMENTS, STATE)
 BEST = "best.json"
 REWARD = "reward"  # what chooses the best checkpoint if nothing else is said
 NAME = re.compile(r"step-(\d{6,})(?:\.(\d+))?")  # step, or step.update in the middle of one
 READ_BYTES = 256 << 20  # of parameters at a time
 COUNTERS = ("update", "skipped", "skipped_in_a_row")  # of the optimiser
-
-
-def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Trainable parameters by name, a tied one once."""
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def path_of(folder: Path, state: LoopState) -> Path:
@@ -85,10 +77,8 @@ def save(
     path = path_of(folder, state)
     parameters = ExactParameters(model)
     moments = moments_of(optimizer)
-    alone: dict[str, Mapping[str, Tensor]] = {
-        PARAMETERS: parameters,
-        MOMENTS: moments,
-    }  # by the first process
+    # what the first process writes
+    alone: dict[str, Mapping[str, Tensor]] = {PARAMETERS: parameters, MOMENTS: moments}
     together: dict[str, Tensor] = {}
     if has_shares(model.parameters()):
         together = {**parameters, **moments}

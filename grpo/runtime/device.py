@@ -57,9 +57,8 @@ def choose(device: str = "auto", number_format: str = "auto") -> Compute:
         say(f"WARNING device='auto': no card is used ({cause}); write device='cpu' if that is meant")
     if not available:
         return Compute(torch.device("cpu"), FORMATS.get(number_format, FP32))
-    torch.cuda.set_device(
-        int(os.environ.get("LOCAL_RANK", "0"))
-    )  # torchrun's number of this process on this machine
+    # torchrun's number of this process on this machine
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     return Compute(torch.device("cuda"), FORMATS[{"auto": "fp16"}.get(number_format, number_format)])
 
 

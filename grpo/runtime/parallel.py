@@ -29,7 +29,6 @@ from grpo.runtime.alive import Watch
 from grpo.runtime.roll_call import LONG
 
 T = TypeVar("T")
-DEFAULTS = ParallelConfig()
 BUCKET_BYTES = 32 << 20  # of gradients summed at once: a message each costs more than its content
 Number = float | Tensor  # a tensor of one value may still be computed when it is handed on
 Totals = dict[str, tuple[float, float]]  # name -> (sum, count), from which a mean is made
@@ -230,13 +229,6 @@ def _device() -> torch.device:
     )
 
 
-def join(on_accelerator: bool, config: ParallelConfig = DEFAULTS) -> World:
-    """The processes that torchrun's environment variables describe; without them there is one."""
-    world = meet(config)
-    connect(world, on_accelerator, config)
-    return world
-
-
 def connect(world: World, on_accelerator: bool, config: ParallelConfig) -> None:
     """Let the processes exchange tensors."""
     if world.watch is None:
@@ -253,9 +245,9 @@ def connect(world: World, on_accelerator: bool, config: ParallelConfig) -> None:
     world.watch.collectives = lambda: collectives_begun(dist.group.WORLD)
 
 
-def meet(config: ParallelConfig = DEFAULTS) -> World:
-    """The same, before `connect`. Raises InputError where the first process cannot be reached, and for several
-    processes where parallel.mode is for one.
+def meet(config: ParallelConfig) -> World:
+    """The processes that torchrun's environment variables describe, before `connect`; without them there is one. Raises
+    InputError where the first process cannot be reached, and for several processes where parallel.mode is for one.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:

@@ -150,6 +150,12 @@ def is_run(folder: Path) -> bool:
     return path.is_file() and "run_dir" in read_object(path)
 
 
+def corpus_facts(folder: Path) -> dict[str, Any]:
+    """What corpus.json of a run folder says so far; empty before the data stage."""
+    path = folder / CORPUS
+    return read_object(path) if path.exists() else {}
+
+
 def settings_in(folder: Path | None) -> dict[str, Any]:
     """section.key -> value of the run in a folder, also of an earlier version; without a folder the defaults."""
     own = current_keys(flat(read_object(folder / CONFIG))) if folder else {}
@@ -344,9 +350,8 @@ def commit() -> str:
     and where there is no git.
     """
     root = Path(__file__).resolve().parent.parent.parent
-    if not (
-        (root / ".git").exists() and shutil.which("git")
-    ):  # an environment may lie in somebody else's repository
+    # an environment may lie in somebody else's repository
+    if not ((root / ".git").exists() and shutil.which("git")):
         return ""
     answer = subprocess.run(
         ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],

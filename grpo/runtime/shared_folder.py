@@ -3,9 +3,6 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
-
-import torch.distributed as dist
 
 from data.cache import atomic_folder
 from data.errors import InputError
@@ -35,9 +32,9 @@ def shared_folder(path: Path, world: World) -> Iterator[Path]:
             world.together(check)
 
         try:
-            work = from_first(world.together(begin), world)
+            works = world.merge({world.rank: str(world.together(begin))})
             try:
-                yield work
+                yield Path(works[0])
             except Exception as raised:
                 errors.append(raised)
             agree()
@@ -48,21 +45,3 @@ def shared_folder(path: Path, world: World) -> Iterator[Path]:
             agree()
         except FailedElsewhere as failure:
             raise InputError(f"{path}: {failure}") from failure
-
-
-def from_first(value: Any, world: World) -> Any:
-    """The value that the first process has, in every process."""
-    if world.size == 1:
-        return value
-    values = [value]
-    dist.broadcast_object_list(values, src=0)
-    return values[0]
-
-
-def gather_in_first(value: Any, world: World) -> list[Any]:
-    """The values of all processes in the first, in order of rank; nothing in the others."""
-    if world.size == 1:
-        return [value]
-    values = [None] * world.size if world.is_first else None
-    dist.gather_object(value, values, dst=0)
-    return values or []

@@ -24,14 +24,11 @@ from data.checksums import fingerprint
 from grpo.engine.packing import by_budget
 from grpo.engine.tensor_file import Header
 from grpo.runtime.parallel import World
-from grpo.runtime.shared_folder import gather_in_first
 
-SHARES = (
-    "shard-*.safetensors"  # as torch's writer names them: the first number is that of the process, from 1
-)
-FILE_BYTES = (
-    256 << 20
-)  # of a process's share in one file, which it holds twice on the host while it writes it
+# as torch's writer names them: the first number is that of the process, from 1
+SHARES = "shard-*.safetensors"
+# of a process's share in one file, which it holds twice on the host while it writes it
+FILE_BYTES = 256 << 20
 
 
 def has_shares(tensors: Iterable[Tensor]) -> bool:
@@ -40,7 +37,7 @@ def has_shares(tensors: Iterable[Tensor]) -> bool:
 
 
 def write_shares(folder: Path, tensors: Mapping[str, Tensor], world: World) -> dict[str, dict[str, Any]]:
-    """Write the shares of all processes; each calls this. In the first it gives the fingerprint of every file.
+    """Write the shares of all processes; each calls this. Gives the fingerprint of every file.
 
     A tensor that each process holds as a whole is written once. Raises in all processes what one of them
     raised.
@@ -54,7 +51,8 @@ def write_shares(folder: Path, tensors: Mapping[str, Tensor], world: World) -> d
         raise next(error for error, _ in failure.failures.values()) from failure
     pattern = SHARES.replace("*", f"{world.rank + 1:05d}-*")
     own = world.together(lambda: {file.name: fingerprint(file) for file in folder.glob(pattern)})
-    fingerprints = {name: entry for part in gather_in_first(own, world) for name, entry in part.items()}
+    parts = world.merge({world.rank: own}).values()
+    fingerprints = {name: entry for part in parts for name, entry in part.items()}
     if world.is_first and fingerprints.keys() != (found := {file.name for file in folder.glob(SHARES)}):
         raise RuntimeError(
             f"{folder}: {world.size} processes wrote {len(fingerprints)} files and the first finds {len(found)}; "

@@ -11,7 +11,7 @@ import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 from data.cache import atomic_write_text
 from data.documents import read_object
@@ -35,90 +35,66 @@ REMEDIES = {
 Say = Callable[[str], None]
 
 
-class Tracker(Protocol):
-    """One tool. `id` names its run for a later start; "" where the run folder itself is enough."""
+class Tracker(NamedTuple):
+    """One tool: what takes the values of a step, "stage/name" -> number, and what ends it. `id` names its run for a later
+    start; "" where the run folder itself is enough.
+    """
 
-    id: str
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """Take the values of a step, "stage/name" -> number."""
-        ...
-
-    def close(self) -> None: ...
+    log: Callable[[Mapping[str, float], int], None]
+    close: Callable[[], None]
+    id: str = ""
 
 
-class TensorBoard:
+def tensorboard(run_dir: Path, _id: str, first_step: int) -> Tracker:
     """Events in the run folder, from `first_step` on."""
+    from torch.utils.tensorboard import SummaryWriter
 
-    id = ""
+    writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step)
 
-    def __init__(self, run_dir: Path, _id: str, first_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step)
-        self.close = self._writer.close
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
+    def log(values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+            writer.add_scalar(name, value, step)
+
+    return Tracker(log, writer.close)
 
 
-class WandB:
+def wandb(run_dir: Path, id: str, _first_step: int) -> Tracker:
     """Offline with WANDB_MODE=offline. A tool's own step only rises, so "step" is a number among the others."""
+    import wandb
 
-    def __init__(self, run_dir: Path, id: str, _first_step: int) -> None:
-        import wandb
-
-        unread = ("disable_git", "disable_code", "x_disable_meta", "x_disable_stats")
-        settings = wandb.Settings(console="off", x_save_requirements=False, **dict.fromkeys(unread, True))
-        project = os.environ.get("WANDB_PROJECT", PROJECT)
-        self._run = wandb.init(
-            project=project, name=run_dir.name, id=id or None, resume="allow", settings=settings
-        )
-        self._run.define_metric("*", step_metric="step")
-        self.id = self._run.id
-        self.close = self._run.finish
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        self._run.log({**values, "step": step})
+    unread = ("disable_git", "disable_code", "x_disable_meta", "x_disable_stats")
+    settings = wandb.Settings(console="off", x_save_requirements=False, **dict.fromkeys(unread, True))
+    project = os.environ.get("WANDB_PROJECT", PROJECT)
+    run = wandb.init(project=project, name=run_dir.name, id=id or None, resume="allow", settings=settings)
+    run.define_metric("*", step_metric="step")
+    return Tracker(lambda values, step: run.log({**values, "step": step}), run.finish, run.id)
 
 
-class MLflow:
+def mlflow(run_dir: Path, id: str, _first_step: int) -> Tracker:
     """In a folder or on a server: MLFLOW_TRACKING_URI."""
+    import mlflow
 
-    def __init__(self, run_dir: Path, id: str, _first_step: int) -> None:
-        import mlflow
-
-        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT))
-        run = mlflow.start_run(run_id=id) if id else mlflow.start_run(run_name=run_dir.name)
-        self._tool = mlflow
-        self.id = run.info.run_id
-        self.close = mlflow.end_run
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        self._tool.log_metrics(dict(values), step=step)
+    mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT))
+    run = mlflow.start_run(run_id=id) if id else mlflow.start_run(run_name=run_dir.name)
+    log = mlflow.log_metrics
+    return Tracker(lambda values, step: log(dict(values), step=step), mlflow.end_run, run.info.run_id)
 
 
-class Trackio:
+def trackio(run_dir: Path, id: str, _first_step: int) -> Tracker:
     """On this machine, unless TRACKIO_SPACE_ID names a space. It knows a run by its name."""
+    import trackio
 
-    def __init__(self, run_dir: Path, id: str, _first_step: int) -> None:
-        import trackio
-
-        self.id = id or f"{run_dir.name}-{uuid.uuid4().hex[:8]}"
-        unread = dict.fromkeys(("embed", "auto_log_cpu", "auto_log_gpu"), False)
-        self._run = trackio.init(project=PROJECT, name=self.id, resume="allow", **unread)
-        self.close = trackio.finish
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        self._run.log(dict(values), step=step)
+    name = id or f"{run_dir.name}-{uuid.uuid4().hex[:8]}"
+    unread = dict.fromkeys(("embed", "auto_log_cpu", "auto_log_gpu"), False)
+    run = trackio.init(project=PROJECT, name=name, resume="allow", **unread)
+    return Tracker(lambda values, step: run.log(dict(values), step=step), trackio.finish, name)
 
 
 TOOLS: dict[str, Callable[[Path, str, int], Tracker]] = {
-    "tensorboard": TensorBoard,
-    "wandb": WandB,
-    "mlflow": MLflow,
-    "trackio": Trackio,
+    "tensorboard": tensorboard,
+    "wandb": wandb,
+    "mlflow": mlflow,
+    "trackio": trackio,
 }
 
 

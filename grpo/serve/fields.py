@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from data.template import Message
-from grpo.serve.refusal import RequestError
+from grpo.serve.refusal import RequestError, bad_value
 from grpo.serve.rows import Wish
+from grpo.serve.served import ServedPolicy
 
 MOST_STOPS = 4
 LONGEST_STOP = 200  # characters
@@ -71,52 +72,40 @@ class Fields:
     has_usage: bool
 
 
-def fields_of(
-    body: Mapping[str, Any], content: str, model: str, default: int, most: int, rows: int
-) -> Fields:
-    """The fields of a request whose texts are in the field `content`, without those that are null. `default` and
-    `most` new tokens, at most `rows` completions. Raises RequestError.
+def fields_of(body: Mapping[str, Any], content: str, served: ServedPolicy) -> Fields:
+    """The checked fields of a request whose texts are in the field `content`, without those that are null. Raises
+    RequestError.
     """
     check_known(body, content)
-    if body.get("model", model) != model:
-        raise RequestError(
-            404,
-            f"The model {body['model']!r} is not here; this server has {model!r}.",
-            "model",
-            "model_not_found",
-        )
+    limits = served.limits
+    if body.get("model", served.name) != served.name:
+        message = f"The model {body['model']!r} is not here; this server has {served.name!r}."
+        raise RequestError(404, message, "model", "model_not_found")
     name = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
     wish = Wish(
-        whole(body, name, default, 1, most, "; the server's limit is --max-new-tokens"),
+        whole(body, name, limits.default_new, 1, limits.new, "; the server's limit is --max-new-tokens"),
         temperature_of(body),
         whole(body, "seed", secrets.randbits(32), -SEEDS // 2, SEEDS - 1) % SEEDS,
         stops_of(body),
     )
     is_stream = flag(body, "stream")
     options = read_field(body, "stream_options", {}, lambda value: isinstance(value, dict), "an object")
-    return Fields(whole(body, "n", 1, 1, rows), wish, is_stream, is_stream and flag(options, "include_usage"))
+    count = whole(body, "n", 1, 1, limits.rows)
+    return Fields(count, wish, is_stream, is_stream and flag(options, "include_usage"))
 
 
 def check_known(body: Mapping[str, Any], content: str) -> None:
     """RequestError for a field that is unknown, and for one that asks for what is not done here."""
     if content not in body:
-        raise RequestError(
-            400, f"Missing required parameter: '{content}'.", content, "missing_required_parameter"
-        )
+        raise bad_value(content, f"Missing required parameter: '{content}'.", "missing_required_parameter")
     for name, value in body.items():
         if name in ONE_WAY:
             if value not in ONE_WAY[name]:
                 ways = " or ".join(map(repr, ONE_WAY[name]))
-                raise RequestError(
-                    400,
-                    f"'{name}' can only be {ways} on this server; leave it out.",
-                    name,
-                    "unsupported_value",
-                )
+                message = f"'{name}' can only be {ways} on this server; leave it out."
+                raise bad_value(name, message, "unsupported_value")
         elif name not in COMMON | WITHOUT_EFFECT | {content}:
-            raise RequestError(
-                400, f"Unrecognized request argument supplied: {name}", name, "unknown_parameter"
-            )
+            raise bad_value(name, f"Unrecognized request argument supplied: {name}", "unknown_parameter")
 
 
 def read_field(
@@ -125,7 +114,7 @@ def read_field(
     """The value of a field; RequestError where it is of the wrong kind."""
     value = body.get(name, default)
     if not is_right(value):
-        raise RequestError(400, f"'{name}' has to be {what}.", name, "invalid_value")
+        raise bad_value(name, f"'{name}' has to be {what}.")
     return value
 
 
@@ -170,7 +159,7 @@ def stops_of(body: Mapping[str, Any]) -> tuple[str, ...]:
 def messages_of(body: Mapping[str, Any]) -> list[Message]:
     """The messages of a chat, the parts of each joined. Raises RequestError."""
     what = f"a list of 1 to {MOST_MESSAGES} messages with role and content, the last one of the user"
-    refusal = RequestError(400, f"'messages' has to be {what}.", "messages", "invalid_value")
+    refusal = bad_value("messages", f"'messages' has to be {what}.")
     found = body["messages"]
     if not isinstance(found, list) or not 0 < len(found) <= MOST_MESSAGES:
         raise refusal
@@ -212,5 +201,5 @@ def prompts_of(body: Mapping[str, Any], tokens: int) -> list[str | list[int]]:
         isinstance(prompts, list) and prompts and all(isinstance(one, str) or is_ids(one) for one in prompts)
     ):
         what = f"a text, a list of texts, a list of token ids below {tokens}, or a list of such lists"
-        raise RequestError(400, f"'prompt' has to be {what}.", "prompt", "invalid_value")
+        raise bad_value("prompt", f"'prompt' has to be {what}.")
     return list(prompts)

@@ -76,18 +76,6 @@ class Handler(BaseHTTPRequestHandler):
         return unquote(self.path.partition("?")[0])
 
     def do_GET(self) -> None:
-        self._answer()
-
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def do_POST(self) -> None:
-        self._answer()
-
-    def do_OPTIONS(self) -> None:
-        self._answer()
-
-    def _answer(self) -> None:
         """Do what the address says."""
         self.has_begun = False
         try:
@@ -104,6 +92,8 @@ class Handler(BaseHTTPRequestHandler):
         except Exception:
             traceback.print_exc(file=sys.stderr)
             self._refuse(RequestError(500, "The server failed; see its terminal.", None, "internal_error"))
+
+    do_HEAD = do_POST = do_OPTIONS = do_GET  # noqa: N815
 
     def _check_sender(self) -> None:
         """Raises RequestError for a name that is not this machine's, and for a page of another origin."""

@@ -27,3 +27,8 @@ class RequestError(Exception):
         self.body: dict[str, Any] = {
             "error": {"message": message, "type": BAD if status < 500 else OURS, "param": field, "code": code}
         }
+
+
+def bad_value(field: str, message: str, code: str = "invalid_value") -> RequestError:
+    """The refusal of the value of a field."""
+    return RequestError(400, message, field, code)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from grpo.serve.answers import CHAT, TEXT, Json, Kind, pieces, whole_answer
 from grpo.serve.batch import end
-from grpo.serve.fields import Fields, messages_of, prompts_of
+from grpo.serve.fields import Fields, fields_of, messages_of, prompts_of
 from grpo.serve.http_server import Handler, Route
 from grpo.serve.page import POLICY, page
 from grpo.serve.page_outputs import most_samples, page_outputs
@@ -31,7 +31,12 @@ def show_health(handler: Handler) -> None:
 
 def model_facts(handler: Handler) -> Json:
     service = handler.server.service
-    return {"id": service.name, "object": "model", "created": service.started, "owned_by": "semantic-grpo"}
+    return {
+        "id": service.served.name,
+        "object": "model",
+        "created": service.started,
+        "owned_by": "semantic-grpo",
+    }
 
 
 def list_models(handler: Handler) -> None:
@@ -48,7 +53,7 @@ def show_model(handler: Handler) -> None:
 def answer_chat(handler: Handler) -> None:
     service = handler.server.service
     body = handler.body()
-    fields = service.fields(body, "messages")
+    fields = fields_of(body, "messages", service.served)
     prompt = service.served.chat_prompt(messages_of(body))
     send_completions(handler, CHAT, service.submit([prompt], fields), fields)
 
@@ -56,14 +61,14 @@ def answer_chat(handler: Handler) -> None:
 def complete(handler: Handler) -> None:
     service = handler.server.service
     body = handler.body()
-    fields = service.fields(body, "prompt")
+    fields = fields_of(body, "prompt", service.served)
     prompts = prompts_of(body, len(service.served.policy.prompt.tokenizer))
     send_completions(handler, TEXT, service.submit(map(service.served.text_prompt, prompts), fields), fields)
 
 
 def send_completions(handler: Handler, kind: Kind, job: Job, fields: Fields) -> None:
     """The answer, whole or as a stream. Raises DecodeError, and what a connection raises."""
-    name = handler.server.service.name
+    name = handler.server.service.served.name
     try:
         if fields.is_stream:
             handler.stream(pieces(kind, name, job, fields))
@@ -73,9 +78,8 @@ def send_completions(handler: Handler, kind: Kind, job: Job, fields: Fields) -> 
         end(job.rows)  # of one that nobody reads to its end
 
 
-ROUTES: Mapping[
-    tuple[str, str], Route
-] = {  # (method, address) -> what it does; one that ends in / has a name behind it
+# (method, address) -> what it does; one that ends in / has a name behind it
+ROUTES: Mapping[tuple[str, str], Route] = {
     ("GET", "/"): show_page,
     ("POST", "/outputs"): answer_page,
     ("GET", "/health"): show_health,

@@ -13,7 +13,7 @@ from data.saved_prompt import model_ends
 from data.template import CHAT, Message, Wording
 from grpo.engine.model import load_tokenizer
 from grpo.runtime.run_folder import policy_in, run_of
-from grpo.serve.refusal import RequestError
+from grpo.serve.refusal import bad_value
 from grpo.translate.policy import Policy, open_policy, settings_of
 
 FREE = ("", "", "free")  # kind of what a model is asked that no run has trained: the text as it is
@@ -65,7 +65,7 @@ class ServedPolicy:
                 sentence = (
                     f"This server takes no text {problem}." if example.source else "The source text is empty."
                 )
-                raise RequestError(400, sentence, field_name, code_of(problem))
+                raise bad_value(field_name, sentence, code_of(problem))
             return self.policy.prompt.encode_prompt(example)
 
     def chat_prompt(self, messages: Sequence[Message]) -> list[int]:
@@ -78,19 +78,12 @@ class ServedPolicy:
         with self.lock:
             for spelling in chat.spellings:
                 if any(spelling in message["content"] for message in messages):
-                    raise RequestError(
-                        400, f"A message holds {spelling}, a special token.", "messages", "invalid_value"
-                    )
+                    raise bad_value("messages", f"A message holds {spelling}, a special token.")
             try:
                 ids = chat.ids(messages)
             except Exception as error:  # a template refuses by an error of its own
-                cause = one_line(error)
-                raise RequestError(
-                    400,
-                    f"The chat template does not take these messages ({cause}).",
-                    "messages",
-                    "invalid_value",
-                ) from error
+                message = f"The chat template does not take these messages ({one_line(error)})."
+                raise bad_value("messages", message) from error
         return self.check_length(ids, "messages")
 
     def text_prompt(self, prompt: str | list[int]) -> list[int]:
@@ -106,12 +99,10 @@ class ServedPolicy:
     def check_length(self, ids: list[int], field_name: str) -> list[int]:
         """The ids of a prompt. Raises RequestError for none and for too many."""
         if not ids:
-            raise RequestError(400, "The prompt is empty.", field_name, "invalid_value")
+            raise bad_value(field_name, "The prompt is empty.")
         if len(ids) > self.limits.prompt:
-            raise RequestError(
-                400, f"The prompt has {len(ids)} tokens, and this server takes {self.limits.prompt}.",
-                field_name, "context_length_exceeded",
-            )  # fmt: skip
+            message = f"The prompt has {len(ids)} tokens, and this server takes {self.limits.prompt}."
+            raise bad_value(field_name, message, "context_length_exceeded")
         return ids
 
 

@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 from data.cache import atomic_write_text
 from data.checksums import sha256_of
 from data.console import silent
-from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus, prepare
@@ -37,7 +36,7 @@ from grpo.engine.source import ModelSource
 from grpo.runtime.device import Compute
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.parallel import SINGLE_PROCESS, World
-from grpo.runtime.run_folder import holds_work
+from grpo.runtime.run_folder import corpus_facts, holds_work
 from grpo.stages.lengths import PROMPT, fit
 from reward.encoders.folder import model_files
 
@@ -120,7 +119,8 @@ def corpus_of(run: Run, say: Callable[[str], None] = silent) -> Corpus:
 
 def check_unchanged(run: Run, corpus: Corpus) -> None:
     """Raises InputError where a corpus is not the one that the work in the run folder was made from."""
-    before, now = (part_hashes(manifest) for manifest in (corpus_facts(run).get("manifest"), corpus.manifest))
+    before = part_hashes(corpus_facts(run.folder).get("manifest"))
+    now = part_hashes(corpus.manifest)
     if before not in (now, {}) and holds_work(run.folder):
         part = next(name for name in now if before.get(name) != now[name])
         raise InputError(
@@ -158,12 +158,6 @@ def part_hashes(manifest: Any) -> dict[str, str]:
     }
 
 
-def corpus_facts(run: Run) -> dict[str, Any]:
-    """What corpus.json says so far; empty before the data stage."""
-    path = run.folder / "corpus.json"
-    return read_object(path) if path.exists() else {}
-
-
 def write_corpus_facts(run: Run, facts: dict[str, Any]) -> None:
     """Write corpus.json."""
     atomic_write_text(run.folder / "corpus.json", json.dumps(facts, ensure_ascii=False, indent=1))
@@ -186,7 +180,7 @@ def untouched_model(run: Run) -> ModelSource:
 
 def extended_folder(run: Run, base: Path, count: int) -> Path:
     """Where a model with new pieces lies in the cache: by its files and by the texts that the pieces come from."""
-    manifest = corpus_facts(run).get("manifest") or corpus_of(run).manifest
+    manifest = corpus_facts(run.folder).get("manifest") or corpus_of(run).manifest
     small = (file for file in model_files(base) if file.suffix == ".json")
     facts = [
         EXTENSION,

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import tensor_shapes
 from data.model_settings import model_settings
 from grpo.config import Config, with_numbers
+from grpo.runtime.run_folder import corpus_facts
 from grpo.stages.machine import Machine
-from grpo.stages.memory_bill import PROTECTION, MemoryModes, ModelSizes, StepWork, metric_bytes
+from grpo.stages.memory_bill import PROTECTION, ModelSizes, StepWork, metric_bytes
 from grpo.stages.pass_size import MOST
 from grpo.stages.token_limits import known_limits
 
@@ -151,8 +151,7 @@ def typical_lengths(config: Config) -> tuple[float, float]:
 
 def counted_tokens(config: Config) -> Any:
     """The token report of the run folder; nothing before there is one."""
-    path = Path(config.run_dir) / "corpus.json"
-    return read_object(path).get("tokens") if path.exists() else None
+    return corpus_facts(Path(config.run_dir)).get("tokens")
 
 
 def median_of(tokens: Any, name: str, path: Path) -> float:
@@ -215,7 +214,9 @@ def step_work(config: Config, packed: float) -> StepWork:
         has_reference=train.method in ("grpo", "recovery", "self_distillation")
         or "asft" in (config.token_loss.sft, config.token_loss.train),  # a frozen model beside the policy
         has_anchor=bool(config.anchor.sft or config.anchor.train),
-        modes=MemoryModes.of(config),
+        engine=config.engine,
+        optimizer=train.optim.name,
+        fixes_lower=all(not one.optim.lower_lr_share for one in (config.sft, train) if one.num_steps),
         protection=max((config.protection.sft, config.protection.train), key=lambda kind: PROTECTION[kind]),
         metrics=metric_bytes(config, in_training=True),
         evaluation_metrics=metric_bytes(config, in_training=False),

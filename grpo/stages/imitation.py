@@ -21,7 +21,6 @@ from data.examples import Example
 from data.prompt import Prompt
 from data.records import Mapped
 from grpo.engine.model import parameter_hash
-from grpo.records import LoopState
 from grpo.runtime.run_log import PLAIN_EVERY
 from grpo.samples import draw_samples, sampling_of
 from grpo.sft import SHOWN_SFT, Pair, PairStream, train_sft
@@ -29,9 +28,9 @@ from grpo.stages.best_samples import FILE, Sample, SampledStep, append, best_of_
 from grpo.stages.context import Run
 from grpo.stages.hooks import Scores, dev_score
 from grpo.stages.method import Method
-from grpo.stages.mixing import of_language, runs_by_language, stream_of
-from grpo.stages.reward_setup import functions_of, load_rewards, training_reward
-from grpo.training import PromptSource, Task, Training, by_language
+from grpo.stages.mixing import stream_of
+from grpo.stages.reward_setup import functions_of, load_rewards, training_rewards
+from grpo.training import PromptSource, Task, by_language
 from reward.faults import RewardFailure
 
 Draw = Callable[[int], None]  # the samples of all steps before this one
@@ -101,11 +100,9 @@ def imitation(
 ) -> Method:
     """SFT on `pairs`, one update a step."""
     config = run.config.train
-
-    def loop(training: Training, state: LoopState) -> LoopState:
-        return train_sft(config, training, pairs, state)
-
-    return Method(loop, config.num_steps, SHOWN_SFT, score, samples)
+    return Method(
+        lambda training, state: train_sft(config, training, pairs, state), config.num_steps, SHOWN_SFT, score, samples
+    )  # fmt: skip
 
 
 def score_of(
@@ -148,14 +145,15 @@ def sampled_steps(
     run.say(f"samples of {len(steps)} of {num_steps} steps are in {path}")
     if len(steps) == num_steps:
         return steps, lambda _: None
-    runs = runs_by_language(run)
     rewards = load_rewards(run, policy, prompt, examples)
-    steering = {
-        language: training_reward(run, reward.function, of_language(runs[language], examples))
-        for language, reward in rewards.items()
-    }
     floor = max(reward.std_floor for reward in rewards.values())
-    task = Task(prompts, prompt, by_language(steering), policy, sampling_of(run.config, prompt))
+    task = Task(
+        prompts,
+        prompt,
+        by_language(training_rewards(run, rewards, examples)),
+        policy,
+        sampling_of(run.config, prompt),
+    )
 
     def draw(end: int) -> None:
         first = len(steps)

@@ -11,17 +11,15 @@ from itertools import combinations
 from typing import Any
 
 from data.documents import user_path
-from grpo.config import Config
+from grpo.config import Config, EngineConfig
 from grpo.engine.products import FORMATS, FP32, Format
 
 # bytes of a parameter
 FP32_BYTES = 4
 METRIC_BYTES = {"fp32": 4, "bf16": 2}  # by reward.metric_format
 HALF_BYTES = 2
-MOMENTS = {
-    "fp32": 8.0,
-    "8bit": 2 + 2 * 4 / 256,
-}  # of AdamW: two, and in 8 bits a scale of fp32 for 256 of them
+# of AdamW: two, and in 8 bits a scale of fp32 for 256 of them
+MOMENTS = {"fp32": 8.0, "8bit": 2 + 2 * 4 / 256}
 # of what a protection stores: the start of half of the columns in the layers; of all parameters; and their Fisher
 PROTECTION = {"none": 0.0, "shield": 2.0, "l2": 4.0, "ewc": 8.0}
 # bytes that a layer keeps for the backward pass of each number of a token's hidden state, feed-forward layer,
@@ -35,6 +33,7 @@ NORM_BYTES = 8
 CHUNK_TENSORS = 2  # logits and probabilities, fp32
 SAMPLING_TENSORS = 4  # logits, the same over the temperature, exponentials, exponentials in whole blocks
 HOST_BUFFERS = 2  # layers of a frozen model that are on the accelerator at a time
+PLAIN = EngineConfig()
 GUESSED_LAYERS = 36
 NORMS = {"gemma2": 4, "gemma3_text": 4, "olmo2": 2}  # of a layer around attention and MLP; others have 2
 NORMED_QUERIES = ("gemma3_text", "qwen3", "olmo2")
@@ -110,37 +109,10 @@ class ModelSizes:
 
 
 @dataclass(frozen=True)
-class MemoryModes:
-    """The settings that decide how many bytes a parameter takes; the defaults are the plain mode."""
-
-    weights: str = "fp32"
-    gradients: str = "fp32"
-    moments: str = "fp32"
-    optimizer: str = "adamw"
-    step_in_backward: bool = False
-    frozen: str = "device"
-    recomputes: bool = False
-    fixes_lower: bool = False  # embeddings and the lower third of the layers are not trained
-
-    @classmethod
-    def of(cls, config: Config) -> "MemoryModes":
-        engine = config.engine
-        return cls(
-            engine.weights,
-            engine.gradients,
-            engine.moments,
-            config.train.optim.name,
-            engine.step_in_backward,
-            engine.frozen,
-            engine.gradient_checkpointing,
-            all(not one.optim.lower_lr_share for one in (config.sft, config.train) if one.num_steps),
-        )
-
-
-@dataclass(frozen=True)
 class StepWork:
     """P prompts of at most `prompt` tokens x G completions of at most `new` tokens; a pass over `pass_tokens`
-    packed tokens. `processes` share every model. `protection`: a key of PROTECTION.
+    packed tokens, in the memory modes of `engine`. `processes` share every model. `protection`: a key of PROTECTION.
+    `fixes_lower`: embeddings and the lower third of the layers are not trained.
     `metrics`: bytes of the learned metrics that training asks; of those that the evaluation asks.
     """
 
@@ -151,7 +123,9 @@ class StepWork:
     pass_tokens: float
     has_reference: bool = False
     has_anchor: bool = False
-    modes: MemoryModes = MemoryModes()
+    engine: EngineConfig = PLAIN
+    optimizer: str = "adamw"
+    fixes_lower: bool = False
     processes: int = 1
     protection: str = "none"
     metrics: float = 0.0
@@ -202,10 +176,10 @@ def memory_bill(sizes: ModelSizes, work: StepWork, format: Format) -> MemoryBill
     share = 1 / work.processes
     models = {
         "weights": FP32_BYTES * sizes.parameters * share,
-        "moments": moment_bytes(sizes, work.modes) * share,
-        "reference": frozen_bytes(sizes, work.modes, format) * share * work.has_reference,
+        "moments": moment_bytes(sizes, work) * share,
+        "reference": frozen_bytes(sizes, work.engine, format) * share * work.has_reference,
         "anchor": number_bytes(format) * sizes.embedding * work.has_anchor,  # its head; the rest is let go
-        "format copies": copy_bytes(sizes, work.modes, format),
+        "format copies": copy_bytes(sizes, work.engine, format),
         "keys and values": cache_bytes(sizes, slots, format),
         "whole layers": whole_bytes(sizes) if work.processes > 1 else 0,
     }
@@ -217,7 +191,7 @@ def memory_bill(sizes: ModelSizes, work: StepWork, format: Format) -> MemoryBill
     copies = 0 if format == FP32 else HALF_BYTES * len({format.forward, format.backward})
     head = FP32_BYTES + copies  # of the gradient that a pass gathers, and of the operands
     update = {
-        "gradients": gradient_bytes(sizes, work.modes) * share,
+        "gradients": gradient_bytes(sizes, work) * share,
         "activations": activation_bytes(sizes, work),
         "logits": CHUNK_TENSORS * 4 * CHUNK * sizes.vocabulary + head * sizes.embedding,
     }
@@ -243,14 +217,14 @@ def metric_bytes(config: Config, in_training: bool) -> float:
     return float(max(sizes, default=0) if reward.one_metric_at_a_time else sum(sizes))
 
 
-def moment_bytes(sizes: ModelSizes, modes: MemoryModes) -> float:
+def moment_bytes(sizes: ModelSizes, work: StepWork) -> float:
     """The bytes of the optimiser's moments; SGD has none."""
-    return 0 if modes.optimizer == "sgd" else MOMENTS[modes.moments] * trained_parameters(sizes, modes)
+    return 0 if work.optimizer == "sgd" else MOMENTS[work.engine.moments] * trained_parameters(sizes, work)
 
 
-def trained_parameters(sizes: ModelSizes, modes: MemoryModes) -> float:
+def trained_parameters(sizes: ModelSizes, work: StepWork) -> float:
     """How many parameters have a gradient; a head of its own is one of them where the lower third has none."""
-    if not modes.fixes_lower:
+    if not work.fixes_lower:
         return sizes.parameters
     return sizes.body * (sizes.layers - -(-sizes.layers // 3)) / sizes.layers + (
         0 if sizes.tied else sizes.embedding
@@ -262,20 +236,21 @@ def protection_bytes(sizes: ModelSizes, kind: str) -> float:
     return PROTECTION[kind] * (sizes.body if kind == "shield" else sizes.parameters)
 
 
-def gradient_bytes(sizes: ModelSizes, modes: MemoryModes) -> float:
+def gradient_bytes(sizes: ModelSizes, work: StepWork) -> float:
     """The bytes of the gradients. With steps in the backward pass one exists at a time; the largest is that of the
     head, which is counted there.
     """
-    if modes.step_in_backward:
+    if work.engine.step_in_backward:
         return 0
-    return (HALF_BYTES if modes.gradients == "bf16" else FP32_BYTES) * trained_parameters(sizes, modes)
+    number = HALF_BYTES if work.engine.gradients == "bf16" else FP32_BYTES
+    return number * trained_parameters(sizes, work)
 
 
-def frozen_bytes(sizes: ModelSizes, modes: MemoryModes, format: Format) -> float:
+def frozen_bytes(sizes: ModelSizes, engine: EngineConfig, format: Format) -> float:
     """The bytes of a model that is not trained: it is kept in the format in which products read it. The embedding is
     looked up and stays fp32, on the host where it is not the head too.
     """
-    on_host = modes.frozen == "host"
+    on_host = engine.frozen == "host"
     layers = HOST_BUFFERS * sizes.body / sizes.layers if on_host else sizes.body
     head = 0 if sizes.tied else sizes.embedding
     embedding = 0 if on_host and not sizes.tied else sizes.embedding
@@ -287,9 +262,9 @@ def number_bytes(format: Format) -> int:
     return FP32_BYTES if format == FP32 else HALF_BYTES
 
 
-def copy_bytes(sizes: ModelSizes, modes: MemoryModes, format: Format) -> float:
+def copy_bytes(sizes: ModelSizes, engine: EngineConfig, format: Format) -> float:
     """The bytes of the sampler's copies of layers and head; high halves are read where they are."""
-    in_place = modes.weights == "split" and format.forward == FORMATS["bf16"].forward
+    in_place = engine.weights == "split" and format.forward == FORMATS["bf16"].forward
     return number_bytes(format) * (sizes.embedding + (0 if in_place else sizes.body))
 
 
@@ -315,7 +290,7 @@ def activation_bytes(sizes: ModelSizes, work: StepWork) -> float:
     """The bytes that the forward pass keeps for the backward pass; with gradient checkpointing the input of each
     layer and all of one layer.
     """
-    if work.modes.recomputes:
+    if work.engine.gradient_checkpointing:
         return work.pass_tokens * (sizes.layers * 4 * sizes.width + layer_bytes(sizes))
     return work.pass_tokens * sizes.layers * layer_bytes(sizes)
 
@@ -328,33 +303,39 @@ def whole_bytes(sizes: ModelSizes) -> float:
     return FP32_BYTES * (2 * layer + 2 * sizes.embedding * (1 if sizes.tied else 2))
 
 
-# what a mode does, the settings that switch it on, and its price: the share of a step's time that it may cost, or
+# a setting of [engine], the value that saves memory, and its price: the share of a step's time that it may cost, or
 # where it costs rounding or clipping, a number above those
-SWITCHES: tuple[tuple[dict[str, Any], str, float], ...] = (
-    ({"frozen": "host"}, "engine.frozen=host", 0.1),
-    ({"recomputes": True}, "engine.gradient_checkpointing=true", 0.3),
-    ({"gradients": "bf16"}, "engine.gradients=bf16", 1.0),
-    ({"moments": "8bit"}, "engine.moments=8bit", 1.1),
-    ({"weights": "split"}, "engine.weights=split engine.number_format=bf16", 2.5),
+SWITCHES: tuple[tuple[str, Any, float], ...] = (
+    ("frozen", "host", 0.1),
+    ("gradient_checkpointing", True, 0.3),
+    ("gradients", "bf16", 1.0),
+    ("moments", "8bit", 1.1),
+    ("weights", "split", 2.5),
 )
 
 
-def candidates(modes: MemoryModes) -> Iterator[tuple[MemoryModes, str]]:
-    """Modes beside those of a run, cheapest first, and the settings that switch them on."""
-    free = [one for one in SWITCHES if any(getattr(modes, name) != value for name, value in one[0].items())]
+def candidates(engine: EngineConfig) -> Iterator[EngineConfig]:
+    """Memory modes beside those of a run, cheapest first."""
+    free = [one for one in SWITCHES if getattr(engine, one[0]) != one[1]]
     choices = [some for count in range(1, len(free) + 1) for some in combinations(free, count)]
     for some in sorted(choices, key=lambda some: sum(price for _, _, price in some)):
-        changes = {name: value for switch, _, _ in some for name, value in switch.items()}
-        yield replace(modes, **changes), " ".join(settings for _, settings, _ in some)
+        yield replace(engine, **{name: value for name, value, _ in some})
+
+
+def switches_in_words(old: EngineConfig, new: EngineConfig) -> str:
+    """The settings that switch on the memory modes of `new`, as a command line has them."""
+    changes = {name: value for name, value, _ in SWITCHES if getattr(old, name) != getattr(new, name)}
+    changes |= {"number_format": "bf16"} if "weights" in changes else {}
+    return " ".join(f"engine.{name}={str(value).lower()}" for name, value in changes.items())
 
 
 def cheapest_fit(
     sizes: ModelSizes, work: StepWork, format: Format, memory: float
 ) -> tuple[str, MemoryBill] | None:
     """The settings of the cheapest memory mode whose bill is within `memory`, and that bill."""
-    for modes, settings in candidates(work.modes):
-        own_format = FORMATS["bf16"] if modes.weights == "split" else format
-        bill = memory_bill(sizes, replace(work, modes=modes), own_format)
+    for engine in candidates(work.engine):
+        own_format = FORMATS["bf16"] if engine.weights == "split" else format
+        bill = memory_bill(sizes, replace(work, engine=engine), own_format)
         if bill.peak <= memory:
-            return settings, bill
+            return switches_in_words(work.engine, engine), bill
     return None

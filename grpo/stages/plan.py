@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.cache import cache_dir
-from data.documents import read_object, user_path
+from data.documents import user_path
 from eval.report.wording import estimate_range
 from eval.run_folder import METHOD_LABELS
 from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.products import Format
 from grpo.runtime.device import Compute
+from grpo.runtime.run_folder import corpus_facts
 from grpo.stages.duration import (
     evaluation_seconds,
     model_sizes,
@@ -27,7 +28,6 @@ from grpo.stages.machine import Machine
 from grpo.stages.memory_bill import (
     FP32_BYTES,
     MemoryBill,
-    MemoryModes,
     ModelSizes,
     StepWork,
     cheapest_fit,
@@ -133,9 +133,8 @@ def known_model(config: Config) -> Path | None:
 
 def corpus_pairs(config: Config) -> int:
     """Pairs to train on: as corpus.json of the run folder says, else lines of the user's file, else 0."""
-    path = Path(config.run_dir) / "corpus.json"
     try:
-        splits = read_object(path)["manifest"]["splits"] if path.exists() else {}
+        splits = corpus_facts(Path(config.run_dir))["manifest"]["splits"]
         counts = [splits[name]["pairs"] for name in ("warm_start", "train") if name in splits]
     except (KeyError, TypeError):
         counts = []
@@ -220,11 +219,10 @@ def make_plan(config: Config, folder: Path | None, compute: Compute, pairs: int 
 
 def training_models(config: Config, sizes: ModelSizes, format: Format) -> float:
     """Bytes of the model, its gradients and moments, and the models that are not trained, in the host's memory."""
-    modes = MemoryModes.of(config)
-    at_rest = replace(modes, frozen="device")  # on a CPU both are the same memory
     work = step_work(config, 0)
+    at_rest = replace(config.engine, frozen="device")  # on a CPU both are the same memory
     frozen_size = (work.has_reference + work.has_anchor) * frozen_bytes(sizes, at_rest, format)
-    own = FP32_BYTES * sizes.parameters + gradient_bytes(sizes, modes) + moment_bytes(sizes, modes)
+    own = FP32_BYTES * sizes.parameters + gradient_bytes(sizes, work) + moment_bytes(sizes, work)
     return own + frozen_size + protection_bytes(sizes, work.protection) + work.metrics
 
 

@@ -29,13 +29,12 @@ from grpo.engine.pretrained import check_pieces, model_package
 from grpo.engine.self_check import Need, check_packing, check_positions, check_shares, positions_of
 from grpo.engine.source import ModelSource
 from grpo.runtime.parallel import SINGLE_PROCESS
-from grpo.runtime.run_folder import check_files
+from grpo.runtime.run_folder import check_files, corpus_facts
 from grpo.stages.anchor_setup import anchor_texts
 from grpo.stages.context import (
     DEFAULT_POLICY,
     Run,
     base_model,
-    corpus_facts,
     corpus_of,
     load_model,
     load_prompt,
@@ -146,9 +145,8 @@ def check_world(run: Run) -> None:
         raise InputError(
             f"train.method = 'best_of_group' runs in 1 process, not in {size}; start it without torchrun"
         )
-    if (
-        run.config.sft.batch_size < size
-    ):  # a process without a pair would wait for gradients that it never gets
+    # a process without a pair would wait for gradients that it never gets
+    if run.config.sft.batch_size < size:
         raise InputError(
             f"{size} processes cannot share sft.batch_size = {run.config.sft.batch_size}; make it {size} or more"
         )
@@ -157,7 +155,7 @@ def check_world(run: Run) -> None:
 def data_stage(run: Run) -> None:
     corpus = corpus_of(run, run.say)
     check_sides(corpus.train)
-    if corpus_facts(run).get("manifest") != corpus.manifest:
+    if corpus_facts(run.folder).get("manifest") != corpus.manifest:
         write_corpus_facts(run, {"manifest": corpus.manifest})
     if run.config.eval.probes:
         panel_of(run)  # obtained here, so that nothing after this stage needs a network
@@ -192,7 +190,7 @@ def model_stage(run: Run) -> None:
     """
     run = with_limits(run)
     config = run.config
-    facts = corpus_facts(run)
+    facts = corpus_facts(run.folder)
     folder = untouched_model(run)
     corpus = corpus_of(run)
     for own_run in runs_by_language(run).values():

@@ -17,13 +17,11 @@ from eval.forgetting.probes import text_ids
 from grpo.distillation import SHOWN, Prompts, train_distillation
 from grpo.engine.draw import Sampling
 from grpo.engine.likelihood import first_ids
-from grpo.records import LoopState
 from grpo.samples import sampling_of
 from grpo.stages.anchor_setup import anchor_texts
 from grpo.stages.context import Run, frozen_model, untouched_model
 from grpo.stages.imitation import score_of
 from grpo.stages.method import Method
-from grpo.training import Training
 
 BEGINNING = 16  # tokens of a text that the policy continues; of a short one the first half
 
@@ -38,11 +36,12 @@ def recovery_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples:
     run.say(f"recovery: the untouched model as teacher on the beginnings of {len(prompts)} general texts")
     teacher = frozen_model(run, untouched_model(run))
     sampling = general_sampling(run, prompt)
-
-    def loop(training: Training, state: LoopState) -> LoopState:
-        return train_distillation(config, training, stream, teacher, sampling, state)
-
-    return Method(loop, config.train.num_steps, SHOWN, score_of(run, policy, prompt, examples))
+    return Method(
+        lambda training, state: train_distillation(config, training, stream, teacher, sampling, state),
+        config.train.num_steps,
+        SHOWN,
+        score_of(run, policy, prompt, examples),
+    )
 
 
 def beginning(text: list[int]) -> list[int]:

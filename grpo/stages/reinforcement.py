@@ -18,8 +18,8 @@ from grpo.stages.context import Run, corpus_of, frozen_model, untouched_model
 from grpo.stages.encoder_fit import check_measured_threshold
 from grpo.stages.hooks import dev_score
 from grpo.stages.method import Method
-from grpo.stages.mixing import of_language, runs_by_language, stream_of
-from grpo.stages.reward_setup import functions_of, load_rewards, log_reward, training_reward
+from grpo.stages.mixing import runs_by_language, stream_of
+from grpo.stages.reward_setup import functions_of, load_rewards, log_reward, training_rewards
 from grpo.training import Task, Training, by_language
 from reward.combine import RewardConfig
 
@@ -41,21 +41,20 @@ def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Seq
     reference_hash = parameter_hash(reference)
     available = len(corpus_of(run).train)
     run.say(f"GRPO on {len(examples):,} prompts ({available - len(examples):,} are over the length limit)")
-    runs = runs_by_language(run)
     rewards = load_rewards(run, policy, prompt, examples)
-    for own_run in runs.values():
+    for own_run in runs_by_language(run).values():
         check_measured_threshold(own_run)
     prompts = stream_of(run, examples, examples, config.rollout.num_prompts)
     floor = max(reward.std_floor for reward in rewards.values())
 
     def loop(training: Training, state: LoopState) -> LoopState:
-        metrics = {}
-        for language, reward in rewards.items():
-            steering = training_reward(run, reward.function, of_language(runs[language], examples))
-            metrics[language] = log_reward(
-                steering, reward.store, training.log, run.say, config.reward.rare_terms
+        functions = {
+            language: log_reward(
+                one, rewards[language].store, training.log, run.say, config.reward.rare_terms
             )
-        task = Task(prompts, prompt, by_language(metrics), reference, sampling_of(config, prompt))
+            for language, one in training_rewards(run, rewards, examples).items()
+        }
+        task = Task(prompts, prompt, by_language(functions), reference, sampling_of(config, prompt))
         with_floor = replace(config, advantage=replace(config.advantage, std_floor=floor))
         return train_grpo(with_floor, training, task, state)
 

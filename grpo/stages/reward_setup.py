@@ -157,6 +157,17 @@ def functions_of(rewards: Mapping[str, RunReward]) -> RewardFunction | Rewards:
     return by_language({language: reward.function for language, reward in rewards.items()})
 
 
+def training_rewards(
+    run: Run, rewards: Mapping[str, RunReward], examples: Sequence[Example]
+) -> dict[str, RewardFunction]:
+    """What training on `examples` maximises in each target language."""
+    runs = runs_by_language(run)
+    return {
+        language: training_reward(run, reward.function, of_language(runs[language], examples))
+        for language, reward in rewards.items()
+    }
+
+
 def training_reward(run: Run, whole: Reward, examples: Sequence[Example]) -> RewardFunction:
     """The reward that training on `examples` maximises: the run's own, in which learned metrics score `metric_share` of
     the groups, or the control in its place. A control also gives the terms of the run's own reward.

@@ -23,14 +23,13 @@ from data.examples import Example
 from data.prompt import Prompt
 from eval.memory import build_memory
 from grpo.distillation import SHOWN, Prompts, train_distillation
-from grpo.records import LoopState
 from grpo.samples import sampling_of
 from grpo.stages.context import Run
 from grpo.stages.imitation import score_of
 from grpo.stages.method import Method
 from grpo.stages.mixing import stream_of
 from grpo.stages.reinforcement import frozen_warm_start
-from grpo.training import PromptSource, Training
+from grpo.training import PromptSource
 
 Demonstrate = Callable[[Example], tuple[Example, ...]]
 
@@ -65,11 +64,12 @@ def self_distillation_method(
     stream = stream_of(run, examples, examples, config.rollout.num_prompts)
     prompts = DemonstratedPrompts(stream, prompt, demonstrate)
     teacher, sampling = frozen_warm_start(run, policy), sampling_of(config, prompt)
-
-    def loop(training: Training, state: LoopState) -> LoopState:
-        return train_distillation(config, training, prompts, teacher, sampling, state)
-
-    return Method(loop, config.train.num_steps, SHOWN, score_of(run, policy, prompt, examples))
+    return Method(
+        lambda training, state: train_distillation(config, training, prompts, teacher, sampling, state),
+        config.train.num_steps,
+        SHOWN,
+        score_of(run, policy, prompt, examples),
+    )
 
 
 def nearest_pairs(examples: Sequence[Example], count: int, folder: Path | None = None) -> Demonstrate:

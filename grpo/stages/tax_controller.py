@@ -14,9 +14,8 @@ what can be counted on.
 from dataclasses import dataclass, replace
 
 SET_POINT = 0.7  # share of the budget that is aimed at: the rest is for what a measurement finds too late
-TIGHTEN = (
-    3.0  # largest factors up and down after one measurement; careful to relax, as going back costs steps
-)
+# largest factors up and down after one measurement; careful to relax, as going back costs steps
+TIGHTEN = 3.0
 RELAX = 1.25
 GO_BACK = 4.0
 HIGHEST = 10.0

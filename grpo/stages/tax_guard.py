@@ -24,10 +24,8 @@ from data.sources.general_texts import read_general_texts
 from eval.forgetting.probes import text_ids
 from grpo.engine.likelihood import first_ids, log_likelihoods
 from grpo.engine.model import parameter_hash
-from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
-from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, load_model, untouched_model
 from grpo.stages.hooks import UpdateHook
 from grpo.stages.tax_controller import SafeState, after_measurement, next_coefficient
@@ -50,10 +48,7 @@ def make_tax_guard(hook: UpdateHook, tokenizer: PreTrainedTokenizerBase) -> tupl
         return same_state, hook.state
     start = first_ids(tokenizer)
     texts = [text_ids(tokenizer, text)[:MAX_TOKENS] for text in texts_of(run)]
-    folder = run.checkpoints(hook.stage) / "within_budget"
-    guard = TaxGuard(
-        run, folder, hook.model, hook.optimizer, hook.num_steps, hook.log, start, texts, baseline_nll(run, start, texts)
-    )  # fmt: skip
+    guard = TaxGuard(hook, start, texts, baseline_nll(run, start, texts))
     return guard, guard.begin(hook.state)
 
 
@@ -98,30 +93,33 @@ def baseline_nll(run: Run, start: list[int], texts: Ids) -> float:
 
 @dataclass
 class TaxGuard:
-    """Called after each step with its state; gives back the state that training goes on from.
+    """Called after each step of a hook's stage with its state; gives back the state that training goes on from.
 
-    folder    of the last state within the budget
     start     token ids in front of each text
     texts     token ids of each text that the tax is measured on
     baseline  mean NLL that the tax is counted from
     """
 
-    run: Run
-    folder: Path
-    model: PreTrainedModel
-    optimizer: Optimizer
-    num_steps: int
-    log: RunLog
+    hook: UpdateHook
     start: list[int]
     texts: Ids
     baseline: float
+
+    @property
+    def run(self) -> Run:
+        return self.hook.run
+
+    @property
+    def folder(self) -> Path:
+        """Of the last state within the budget."""
+        return self.run.checkpoints(self.hook.stage) / "within_budget"
 
     def measure(self) -> float:
         """Nats per token that training has cost; the same in every process. What is no number counts as
         infinite.
         """
-        with self.log.phase("tax"):
-            tax = mean_nll(self.model, self.start, self.texts) - self.baseline
+        with self.hook.log.phase("tax"):
+            tax = mean_nll(self.hook.model, self.start, self.texts) - self.baseline
             return self.run.world.largest({"tax": tax if math.isfinite(tax) else math.inf})["tax"]
 
     def begin(self, state: LoopState) -> LoopState:
@@ -130,7 +128,7 @@ class TaxGuard:
         """
         if state.tax:
             safe = SafeState(**state.tax)
-            self.optimizer.pace = safe.pace
+            self.hook.optimizer.pace = safe.pace
             self._remove(lambda step: step > safe.step)
             return state
         tax = self.measure()
@@ -150,27 +148,29 @@ class TaxGuard:
         return f"the {self.run.config.tax.against.replace('_', ' ')} model on {len(self.texts)} texts of {tokens:,} tokens"
 
     def __call__(self, state: LoopState) -> LoopState:
-        if state.step % self.run.config.tax.every and state.step < self.num_steps:
+        if state.step % self.run.config.tax.every and state.step < self.hook.num_steps:
             return state
         config = self.run.config
         before = SafeState(**state.tax)
         tax = self.measure()
         safe = after_measurement(before, state.step, tax, config.tax.budget)
-        self.optimizer.pace = safe.pace
+        self.hook.optimizer.pace = safe.pace
         kl_coef = state.kl_coef
         if kl_coef is not None:
             kl_coef = next_coefficient(kl_coef, tax, before.tax, config.tax.budget, config.loss.kl_coef)
         following = LoopState(
-            self.num_steps if safe.is_final else state.step, kl_coef=kl_coef, tax=asdict(safe)
+            self.hook.num_steps if safe.is_final else state.step, kl_coef=kl_coef, tax=asdict(safe)
         )
         self._report(state, following, safe, tax)
         return self._save(following) if safe.step == state.step else self._go_back(following, safe)
 
     def _save(self, state: LoopState) -> LoopState:
         """Write the state, which is within the budget, and remove those that nothing can go back to any more."""
-        if state.step < self.num_steps:  # after the last step the stage hands the model over
+        if state.step < self.hook.num_steps:  # after the last step the stage hands the model over
             world = self.run.world
-            checkpoint.save(self.folder, self.model, self.optimizer, state, keep=sys.maxsize, world=world)
+            checkpoint.save(
+                self.folder, self.hook.model, self.hook.optimizer, state, keep=sys.maxsize, world=world
+            )
             to_keep = needed_steps(steps_in(self.folder), steps_in(self.folder.parent), state.step)
             self._remove(lambda step: step not in to_keep)
         return state
@@ -191,10 +191,10 @@ class TaxGuard:
             raise InputError(
                 f"{path}: {cause}, and the tax is beyond its budget; delete {self.folder.parent} to start this stage anew"
             )
-        counters = {name: getattr(self.optimizer, name) for name in checkpoint.COUNTERS}
-        checkpoint.restore(path, self.model, self.optimizer)
+        counters = {name: getattr(self.hook.optimizer, name) for name in checkpoint.COUNTERS}
+        checkpoint.restore(path, self.hook.model, self.hook.optimizer)
         for name, value in counters.items():
-            setattr(self.optimizer, name, value)
+            setattr(self.hook.optimizer, name, value)
         return state
 
     def _report(self, state: LoopState, following: LoopState, safe: SafeState, tax: float) -> None:
@@ -210,7 +210,7 @@ class TaxGuard:
         }
         row["pace"] = safe.pace
         coefficients = {} if following.kl_coef is None else {"kl_coef": following.kl_coef}
-        self.log.note(f"{self.log.stage}_tax", state.step - 1, row | coefficients)
+        self.hook.log.note(f"{self.hook.log.stage}_tax", state.step - 1, row | coefficients)
         line = f"  tax after step {state.step}: {tax:.4f} nats per token of {budget:g}"
         line += (
             f"; back to the state after step {safe.step}, {safe.tax:.4f}; learning rate x {safe.pace:g}"

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus
 from data.prompt import Prompt
 from data.records import Chain, sample_of
 from grpo.config import Config, value_of, with_numbers
-from grpo.stages.context import Run, corpus_facts, corpus_of, load_prompt, untouched_model, write_corpus_facts
+from grpo.runtime.run_folder import corpus_facts
+from grpo.stages.context import Run, corpus_of, load_prompt, untouched_model, write_corpus_facts
 from grpo.stages.lengths import COMPLETION, ENOUGH, PROMPT, TOKENS, Counts, smallest
 
 FACT = "limits"  # in corpus.json
@@ -34,7 +34,7 @@ def with_limits(run: Run) -> Run:
     names = [name for name in LIMITS if not value_of(run.config, name)]
     if not names:
         return run
-    facts = corpus_facts(run)
+    facts = corpus_facts(run.folder)
     if FACT not in facts:
         facts = {
             "manifest": corpus_of(run).manifest,
@@ -82,6 +82,6 @@ def counts(setting: str, examples: Sequence[Example], prompt: Prompt) -> Counts:
 
 def known_limits(config: Config) -> Mapping[str, int]:
     """The limits as the run folder has them; a guess before they are measured."""
-    path = Path(config.run_dir) / "corpus.json"
-    values = read_object(path).get(FACT) if path.exists() else None
-    return LIMITS if values is None else read_limits(values, path)
+    folder = Path(config.run_dir)
+    values = corpus_facts(folder).get(FACT)
+    return LIMITS if values is None else read_limits(values, folder / "corpus.json")

@@ -7,7 +7,6 @@ from data.console import number_of
 from data.examples import Example
 from data.prompt import Prompt
 from data.records import Mapped
-from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.sft import SHOWN_SFT, train_sft
 from grpo.stages.context import Run, corpus_of, load_prompt, trainable, untouched_model
@@ -19,7 +18,6 @@ from grpo.stages.mixing import stream_of
 from grpo.stages.pass_size import with_pass_size
 from grpo.stages.token_limits import with_limits
 from grpo.stages.train import train
-from grpo.training import Training
 
 STAGE: Final = "sft"
 
@@ -57,11 +55,9 @@ def sft_on_pairs(run: Run, prompt: Prompt) -> Method:
     examples = examples_of(run, prompt)
     pairs = Mapped(examples, prompt.encode_pair)
     stream = stream_of(run, examples, pairs, config.batch_size, "sft.batch_size")
-
-    def loop(training: Training, state: LoopState) -> LoopState:
-        return train_sft(config, training, stream, state)
-
-    return Method(loop, config.num_steps, SHOWN_SFT)
+    return Method(
+        lambda training, state: train_sft(config, training, stream, state), config.num_steps, SHOWN_SFT
+    )
 
 
 def examples_of(run: Run, prompt: Prompt) -> Sequence[Example]:

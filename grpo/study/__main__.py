@@ -55,9 +55,13 @@ class Work:
     def note(self, what: str, code: int, folder: Path) -> bool:
         """Whether a child did well; where not, it is named now and at the end."""
         if code:
-            self.failures.append(f"{what} failed (exit code {code}); see {folder / 'log.txt'}")
-            say(self.failures[-1])
+            self.fail(f"{what} failed (exit code {code}); see {folder / 'log.txt'}")
         return code == 0
+
+    def fail(self, sentence: str) -> None:
+        """Say what failed, now and at the end."""
+        self.failures.append(sentence)
+        say(sentence)
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -73,9 +77,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", default=",".join(PARTS), help=f"comma-separated, of {','.join(PARTS)} (default: all)"
     )
-    parser.add_argument(
-        "--one-by-one", action="store_true", help=argparse.SUPPRESS
-    )  # one of arms side by side
+    # one of arms side by side
+    parser.add_argument("--one-by-one", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -187,8 +190,7 @@ def train_and_evaluate(work: Work, arms: Sequence[ArmConfig], seed: int) -> None
                 study.arm_folder(arm.name, seed),
             )
         except InputError as error:  # what it holds was made with other settings; the other arms can go on
-            work.failures.append(f"{arm.name}, seed {seed}: {one_line(error)}")
-            say(work.failures[-1])
+            work.fail(f"{arm.name}, seed {seed}: {one_line(error)}")
             continue
         if is_trained:
             evaluate_arms(work, [arm], seed)
@@ -261,8 +263,7 @@ def do_by_seed(work: Work, part: str) -> None:
         try:
             run_part(work.study, seed, say)
         except InputError as error:
-            work.failures.append(f"{part}, seed {seed}: {one_line(error)}")
-            say(work.failures[-1])
+            work.fail(f"{part}, seed {seed}: {one_line(error)}")
 
 
 def write_report(work: Work) -> None:

@@ -19,13 +19,8 @@ from data.system import ask_to_stop, child_options
 from grpo.runtime.interrupt import StopRequest
 
 POLL = 0.1  # seconds between two looks at the children
-TEAM = (
-    "WORLD_SIZE",
-    "RANK",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-    "TORCHELASTIC_RUN_ID",
-)  # what makes a process one of several
+# what makes a process one of several
+TEAM = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")
 
 
 @dataclass(frozen=True)

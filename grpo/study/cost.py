@@ -147,9 +147,8 @@ class Bill:
             "starts": self.start_seconds,
         }
         others = "".join(f" + {name} {estimate(seconds)}" for name, seconds in parts.items() if seconds)
-        about = (
-            "at least" if self.on_accelerator else "about"
-        )  # there short sequences wait for each other, not for arithmetic
+        # there short sequences wait for each other, not for arithmetic
+        about = "at least" if self.on_accelerator else "about"
         training = estimate(self.training_seconds)
         points = estimate(self.points * self.point_seconds)
         return (

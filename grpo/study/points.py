@@ -50,7 +50,6 @@ class Instruments:
     model.
     """
 
-    study: Study
     run: Run
     measures: Measures
     panel: Panel
@@ -59,14 +58,14 @@ class Instruments:
     prompt: Prompt
 
 
-def load_instruments(study: Study, run: Run) -> Instruments:
+def load_instruments(run: Run) -> Instruments:
     run = with_limits(run)
     folder = untouched_model(run)
     prompt = load_prompt(run, folder)
     base = load_model(run, folder).requires_grad_(False)
     task = within_limit(corpus_of(run).dev, prompt, run.config.model.max_prompt_tokens)
     panel = load_tax_panel(run.cache, run.config.eval.extended_probes)
-    return Instruments(study, run, Measures(run, own_sets(run)), panel, task, base, prompt)
+    return Instruments(run, Measures(run, own_sets(run)), panel, task, base, prompt)
 
 
 def measure_point(tools: Instruments, point: PlannedPoint) -> None:
@@ -98,21 +97,11 @@ def measure_point(tools: Instruments, point: PlannedPoint) -> None:
 
 def interpolate(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
     """start + share x (end - start), in fp32, tensor by tensor; 0 and 1 give back `start` and `end` bit for
-    bit.
-
-    Raises ValueError where the two are not the same tensors by name and shape.
+    bit. Both have the same tensors by name and shape.
 
     >>> interpolate({"w": torch.zeros(2)}, {"w": torch.tensor([1.0, -4.0])}, 0.25)
     {'w': tensor([ 0.2500, -1.0000])}
     """
-    shapes = [{name: tuple(tensor.shape) for name, tensor in weights.items()} for weights in (start, end)]
-    if shapes[0] != shapes[1]:
-        differing = sorted(
-            name for name in {**shapes[0], **shapes[1]} if shapes[0].get(name) != shapes[1].get(name)
-        )
-        raise ValueError(
-            f"{differing[0]}: not the same tensor in both models, and in {len(differing) - 1} more; the two models cannot be interpolated"
-        )
     return {name: torch.lerp(tensor.float(), end[name].float(), share) for name, tensor in start.items()}
 
 
@@ -169,7 +158,7 @@ def measure_missing(study: Study, run: Run, arms: Sequence[ArmConfig], seeds: Se
         with study_lock(folder, run.say):
             for point in points:
                 if not point.path.exists():
-                    tools = tools or load_instruments(study, run)
+                    tools = tools or load_instruments(run)
                     measure_point(tools, point)
                     gc.collect()
                 if run.stop():

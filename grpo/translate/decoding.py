@@ -54,9 +54,8 @@ def candidates(
             yield place, Candidates(texts, logps, [not stops.intersection(ids[-1:]) for ids in rows])
 
 
-Outputs = Iterator[
-    tuple[int, list[list[int]], list[float]]
-]  # index, completions, their mean log-probabilities
+# index, completions, their mean log-probabilities
+Outputs = Iterator[tuple[int, list[list[int]], list[float]]]
 
 
 def decode_greedily(

@@ -33,9 +33,8 @@ class Counts:
     that were cut at the length limit.
     """
 
-    problems: dict[str, list[int]] = field(
-        default_factory=dict
-    )  # reason -> [count, number of the first line]
+    # reason -> [count, number of the first line]
+    problems: dict[str, list[int]] = field(default_factory=dict)
     without_text: int = 0
     cut: int = 0
 

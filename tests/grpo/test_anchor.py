@@ -9,27 +9,24 @@ from typing import Any
 import pytest
 import torch
 from ragged import IDS
+from run_object import run_of
 from tiny import capped_gemma, tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_hooks import save_and_stop_at
-from tiny_run import Command, general_text, metrics, weights
+from tiny_run import Command, assert_same_run, general_text, metrics
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 import grpo.anchor
 from data.errors import InputError
 from data.stream import PromptStream
 from grpo.anchor import Anchor, no_anchor
-from grpo.config_file import load_config
 from grpo.engine import chunked_head
 from grpo.engine.model_kl import kl_to_base
 from grpo.engine.packing import pack
 from grpo.engine.products import FORMATS, use_format
 from grpo.run import main
 from grpo.runtime import device
-from grpo.runtime.device import choose
-from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.stages.anchor_setup import anchor_texts
-from grpo.stages.context import Run
 from grpo.stages.prepare import check_texts
 
 START = [2]
@@ -246,13 +243,7 @@ def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch:
     stops = [go("parts", "anchor.sft=0.3", "anchor.train=0.3") != 0 for _ in range(3)]
     assert stops == [True, True, False]
     whole, parts = (tmp_path / name / "run" for name in ("whole", "parts"))
-    assert weights(parts) == weights(whole) and metrics(parts) == metrics(whole)
-
-
-def run_of(folder: Path, settings: list[str]) -> Run:
-    (folder / "c.toml").write_text("", encoding="utf-8")
-    config = load_config(folder / "c.toml", ["tax.texts=2", *settings])
-    return Run(config, folder, folder, choose("cpu"), StopRequest(), print)
+    assert_same_run(parts, whole)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +262,7 @@ def test_the_anchor_has_its_own_texts_and_none_of_the_tax(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tax.txt").write_text("a\nb\nc\nd\n", encoding="utf-8")
     (tmp_path / "own.txt").write_text("e\nb\nc\n", encoding="utf-8")
-    assert anchor_texts(run_of(tmp_path, settings)) == texts
+    assert anchor_texts(run_of(tmp_path, ["tax.texts=2", *settings])) == texts
 
 
 def test_a_file_of_the_anchor_that_is_none_is_named(tmp_path: Path) -> None:

@@ -20,13 +20,13 @@ from benchmarks.run import count
 from eval.attacks import main as attacks
 from grpo.run import main
 from grpo.runtime import device
-from grpo.stages import machine
 from reward.distil.__main__ import main as distil
 
 
 @pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setattr(machine, "matmul_rate", lambda compute: 1e11)
+def cheap(
+    given_rate: None, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     monkeypatch.setattr(device, "configure", lambda *settings: None)
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path_factory.mktemp("cache")))
 

@@ -19,16 +19,14 @@ from grpo.config import Config
 from grpo.config_check import BOUNDS, check
 from grpo.config_file import load_config
 from grpo.runtime.device import choose
-from grpo.stages import machine, plan
+from grpo.stages import plan
 from reward.distil.config import read_config
 
 LAST_WORDS = [key.rpartition(".")[2] for key in KEYS]  # as the rules of [data] say them
 ODD_KEYS = ["train", "train.", ".seed", "data..seed", "reward.settings" + ".a" * 5000, "\ud800", "a\0"]
 
 
-@pytest.fixture(autouse=True)
-def given_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "matmul_rate", lambda compute: 1e11)
+pytestmark = pytest.mark.usefixtures("given_rate")
 
 
 def check_usable(config: Config) -> None:

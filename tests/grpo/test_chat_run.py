@@ -9,7 +9,7 @@ import pytest
 from chat_templates import FAMILIES, with_template
 from latin_pairs import write_latin_pairs
 from tiny import byte_tokenizer, tiny_gemma
-from tiny_run import arguments, metrics, write_corpus
+from tiny_run import arguments, metrics, quick_reward, write_corpus
 from transformers import AutoTokenizer
 
 from data.examples import Example
@@ -41,15 +41,9 @@ def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
-    reward = [f"reward.encoder=static:{model}", f"reward.held_out=static:{model}", "reward.gates=[]"]
-    reward += [
-        "reward.threshold=-1.0",
-        "reward.shown=[]",
-        "threads=1",
-        "train.num_steps=2",
-        "sft.num_steps=1",
-    ]
-    return arguments(corpus, model, run, *reward, *more)
+    reward = [*quick_reward(model), f"reward.held_out=static:{model}"]
+    steps = ["threads=1", "train.num_steps=2", "sft.num_steps=1"]
+    return arguments(corpus, model, run, *reward, *steps, *more)
 
 
 def test_line_ends_of_a_corpus_stay_in_a_chat_from_the_file_to_the_report(
@@ -169,7 +163,7 @@ def test_a_pair_in_one_script_goes_from_own_files_to_the_report(
     lines = (tmp_path / "test.tsv").read_text(encoding="utf-8").splitlines()[1:]
     assert {f"{item['source']}\t{item['reference']}" for item in result["items"]} == {*lines}
     assert result["target_language"] == "es" and "tok:13a" in result["signatures"]["bleu"]
-    rows = [row for row in metrics(run) if row["stage"] == "train_dev"]
+    rows = metrics(run, "train_dev")
     assert [row["step"] for row in rows] == [1] and (run / "report.html").exists()
 
 

@@ -175,7 +175,7 @@ def test_a_stopped_run_ends_bit_equal(
     whole, parts = (tmp_path / name / "run" for name in ("whole", "parts"))
     assert weights(parts) == weights(whole) != (whole / "warm_start" / "model.safetensors").read_bytes()
     assert metrics(parts) == metrics(whole)
-    rows = [row for row in metrics(whole) if row["stage"] == "train"]
+    rows = metrics(whole, "train")
     assert all(row["loss"] > 0 and 0 < row["tokens"] < row["trained_tokens"] for row in rows)
     if "train.method=recovery" in settings:
         assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
@@ -217,10 +217,9 @@ def test_what_cannot_work_is_refused(
 @pytest.mark.parametrize("mode", ["data", "fsdp"])
 @pytest.mark.parametrize("method", ["recovery", "self_distillation"])
 def test_two_processes_train_as_one(
-    method: str, mode: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, mode: str, command: Command, tmp_path: Path, empty_cache: None
 ) -> None:
     """The whole command: the same rollouts, losses and policy but for rounding."""
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     text = general_text(tmp_path, [f"The river rose on day {n}." for n in range(12)])
     more = [f"train.method={method}", text, "tax.texts=2", "rollout.num_prompts=4"]
     assert main(command("one", *more)) == 0

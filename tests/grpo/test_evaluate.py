@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import arguments
+from tiny_run import arguments, quick_reward
 
 from data.documents import read_object
 from data.errors import InputError
@@ -23,8 +23,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def settings(model: Path) -> list[str]:
-    reward = [f"reward.encoder=static:{model}", "reward.gates=[]", "reward.threshold=-1.0", "reward.shown=[]"]
-    return [*reward, "threads=1", "sft.num_steps=1", "train.num_steps=1"]
+    return [*quick_reward(model), "threads=1", "sft.num_steps=1", "train.num_steps=1"]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tiny_faults import Fault, at_call, full_disk, poison, save_phases, send
-from tiny_run import arguments, metrics, nothing, quick, start, wait_for_exit, weights, write_corpus
+from tiny_run import arguments, assert_same_run, metrics, nothing, quick, start, wait_for_exit, write_corpus
 
 TWO_UPDATES = ["train.passes=2"]  # SFT: updates 1 to 3, one a step; GRPO: 4 to 11, two a step
 EVERY_STEP = ["checkpoint.every=1", "checkpoint.keep=1"]
@@ -57,8 +57,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Iterato
 
 def assert_equal(run: Path, whole: Path) -> None:
     """The same policy, the same log, and nothing left lying about."""
-    assert weights(run) == weights(whole)
-    assert metrics(run) == metrics(whole)
+    assert_same_run(run, whole)
     assert not list(run.rglob(".unfinished-*")) and not (run / "checkpoints" / "train").exists()
 
 
@@ -175,9 +174,8 @@ def test_with_every_checkpoint_damaged_the_stage_starts_anew(half_done: Path, ru
 
 
 def test_a_full_disk_while_a_checkpoint_is_written(runs: Runs, tmp_path: Path) -> None:
-    fault = partial(
-        at_call, "grpo.runtime.checkpoint:save_file", 7, partial(full_disk, TINY_FILE)
-    )  # the second checkpoint of GRPO
+    # the second checkpoint of GRPO
+    fault = partial(at_call, "grpo.runtime.checkpoint:save_file", 7, partial(full_disk, TINY_FILE))
     code, output = runs.start(tmp_path, *EVERY_STEP, fault=fault)
     assert code == 2
     said = sentence(output)
@@ -215,19 +213,13 @@ def test_a_full_disk_anywhere_else(
     assert_equal(tmp_path / "run", runs.uninterrupted(*EVERY_STEP))
 
 
-def test_a_run_folder_that_cannot_be_made_is_said(runs: Runs, tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("a file is in the way", encoding="utf-8")
-    code, output = runs.start(tmp_path)
-    assert code == 2 and f"{tmp_path}/run" in sentence(output)
-
-
 LONGER = ["train.num_steps=9", "checkpoint.every=2"]
 
 
 def test_an_update_with_a_loss_that_is_nan_is_skipped_and_counted(runs: Runs, tmp_path: Path) -> None:
     code, _ = runs.start(tmp_path, *LONGER, fault=partial(poison, 3, 4))
     assert code == 0
-    rows = [row for row in metrics(tmp_path / "run") if row["stage"] == "train"]
+    rows = metrics(tmp_path / "run", "train")
     assert [row["skipped_updates"] for row in rows] == [0, 0, 1, 2, 3, 4, 4, 4, 4]
 
 
@@ -245,9 +237,8 @@ def test_five_such_updates_in_a_row_end_the_run_with_the_last_good_parameters(
     names = (tmp_path / "run/checkpoints/train/step-000006", good / "run/checkpoints/train/step-000002")
     after, before = ((path / "parameters.safetensors").read_bytes() for path in names)
     assert after == before
-    assert (
-        runs.start(tmp_path, *LONGER, fault=partial(poison, 1, 1))[0] == 1
-    )  # the fifth running, counted over the stop
+    # the fifth running, counted over the stop
+    assert runs.start(tmp_path, *LONGER, fault=partial(poison, 1, 1))[0] == 1
     assert runs.start(tmp_path, *LONGER)[0] == 0
     assert_equal(
         tmp_path / "run", runs.uninterrupted(*LONGER, fault=partial(poison, 3, 4), name="four skipped")

@@ -62,7 +62,6 @@ MISTAKES = {
     "option": Mistake("unrecognized arguments: --chek; did you mean '--check'?", ("--chek",)),
     "stage": Mistake("did you mean 'train'?", stages="data,trian"),
     "order of stages": Mistake("run the stages data,model,sft first", stages="train,data"),
-    "no corpus": Mistake("data.corpus: nowhere.tsv is not a file; give", ("data.corpus=nowhere.tsv",)),
     "column": Mistake(
         "no columns 'bo' and 'zh'; data.source_column and data.reference_column take numbers from 1",
         ("data.source_column=bo", "data.reference_column=zh"),
@@ -95,7 +94,6 @@ MISTAKES = {
     "no card": Mistake(
         "device='cuda': torch sees no such device here (look whether nvidia-smi", ("device=cuda",)
     ),
-    "run folder": Mistake("is a file; name a folder", ("run_dir={corpus}",)),
 }
 
 
@@ -118,8 +116,7 @@ def start(tmp_path: Path, tiny_folder: Path, own_cache: None) -> Callable[..., t
         text = CONFIG.format(run=tmp_path / "run", corpus=corpus, model=model).replace(*mistake.config)
         (tmp_path / "own.toml").write_text(text, encoding="utf-8")
         named = [] if mistake is MISTAKES["no configuration"] else ["--config", str(tmp_path / "own.toml")]
-        more = [setting.format(corpus=corpus) for setting in mistake.more]
-        return outcome(main, [*named, "--stages", mistake.stages, *more])
+        return outcome(main, [*named, "--stages", mistake.stages, *mistake.more])
 
     return run
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_object import run_of
 from safetensors.torch import load_file
 from tiny import tiny_gemma, tiny_gpt2
 from tiny_hooks import save_and_stop_at
-from tiny_run import Command, general_text, metrics, weights
+from tiny_run import Command, assert_same_run, general_text, metrics
 from tiny_team import start_team
 from torch import Tensor
 
@@ -19,10 +20,7 @@ from data.errors import InputError
 from grpo.config_file import load_config
 from grpo.engine.packing import pack
 from grpo.run import main
-from grpo.runtime.device import choose
-from grpo.runtime.interrupt import StopRequest
 from grpo.shield import input_squares, linear_layers, make_shield
-from grpo.stages.context import Run
 from grpo.stages.forgetting_setup import make_protection
 from grpo.stages.memory_bill import ModelSizes, protection_bytes
 
@@ -67,7 +65,7 @@ def test_stopped_in_both_stages_a_run_ends_in_the_same_bits(
     save_and_stop_at(monkeypatch, ("sft", 2), ("train", 2))
     assert [main(command("parts", *settings)) != 0 for _ in range(3)] == [True, True, False]
     whole, parts = (tmp_path / name / "run" for name in ("whole", "parts"))
-    assert weights(parts) == weights(whole) and metrics(parts) == metrics(whole)
+    assert_same_run(parts, whole)
     models = [load_file(folder / "model.safetensors") for folder in (tiny_folder, whole / "warm_start")]
     models.append(load_file(whole / "policy" / "model.safetensors"))
     stages = [still_columns(*pair) for pair in pairwise(models)]
@@ -94,10 +92,7 @@ def test_a_pull_stays_nearer_and_replay_reads_more(
         distances[name] = sum(float((end[key] - start[key]).square().sum()) for key in start) ** 0.5
     assert distances["l2"] < distances["free"] / 2 and distances["ewc"] < distances["free"] * 0.9
     assert main(command("pairs", "train.method=sft")) == 0
-    rows = [
-        [row for row in metrics(tmp_path / name / "run") if row["stage"] == "train"]
-        for name in ("free", "pairs")
-    ]
+    rows = [metrics(tmp_path / name / "run", "train") for name in ("free", "pairs")]
     assert all(own["tokens"] > alone["tokens"] for own, alone in zip(*rows, strict=True))
 
 
@@ -139,11 +134,8 @@ def test_settings_that_cannot_work_are_refused(settings: list[str], message: str
 def test_a_model_without_a_matrix_to_shield_is_refused(
     tmp_path: Path, tiny_tokenizer: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "c.toml").write_text("", encoding="utf-8")
     (tmp_path / "own.txt").write_text("\n".join(TEXTS), encoding="utf-8")
-    settings = ["protection.train=shield", f"anchor.text={tmp_path}/own.txt"]
-    config = load_config(tmp_path / "c.toml", settings)
-    run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), print)
+    run = run_of(tmp_path, ["protection.train=shield", f"anchor.text={tmp_path}/own.txt"])
     with pytest.raises(InputError, match=r"'shield': gpt2 has no linear layers"):
         make_protection(run, "train", tiny_gpt2(), tiny_tokenizer)  # type: ignore[arg-type]
 

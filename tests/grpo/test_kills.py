@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_run import arguments, metrics, quick, start, wait_for_exit, weights, write_corpus
+from tiny_run import arguments, assert_same_run, metrics, quick, start, wait_for_exit, write_corpus
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
 WRITING = ".unfinished-*"  # what a process that was killed while it wrote a checkpoint leaves behind
 
 
 def assert_equal(run: Path, whole: Path) -> None:
-    assert weights(run) == weights(whole)
-    assert metrics(run) == metrics(whole)
+    assert_same_run(run, whole)
     assert not list(run.rglob(WRITING))
 
 
@@ -65,11 +65,6 @@ def writes_killed(kills: int, further: int, tiny_folder: Path, tmp_path: Path) -
             ends += 1
             shutil.rmtree(run)
     return inside
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
 
 
 def test_a_run_killed_at_random_moments_ends_bit_equal(tiny_folder: Path, tmp_path: Path) -> None:

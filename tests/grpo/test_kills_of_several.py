@@ -9,16 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_run import arguments, metrics, quick, weights, write_corpus
+from tiny_run import arguments, assert_same_run, quick, write_corpus
 from tiny_team import Team, start_team
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
 MODES = ["data", pytest.param("fsdp", marks=pytest.mark.slow)]  # of parallel.mode
 AFTER_START = 0.2  # of the run's seconds: no kill comes later, so that most of them strike
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
 
 
 def seconds_of(team: Team) -> float:
@@ -73,8 +69,7 @@ def survive_kills(kills: int, size: int, mode: str, model: Path, folder: Path) -
         if check_ends(team, victim):
             done += 1
             continue
-        assert weights(run) == weights(whole)
-        assert metrics(run) == metrics(whole)
+        assert_same_run(run, whole)
         ends += 1
         shutil.rmtree(run)
     return ends

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tiny import Make, tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_hooks import save_and_stop_at
 from tiny_layers import FREE, MODES, SGD, STEPS, backward, split_layers
-from tiny_run import Command, metrics, weights
+from tiny_run import Command, assert_same_run
 from tiny_team import start_team
 from torch import Tensor, nn
 
@@ -137,7 +137,7 @@ def test_a_stopped_run_ends_in_the_same_bits(
     save_and_stop_at(monkeypatch, ("sft", 2), ("train", 1))
     assert [main(command("parts")) != 0 for _ in range(3)] == [True, True, False]
     whole, parts = (tmp_path / name / "run" for name in ("whole", "parts"))
-    assert weights(parts) == weights(whole) and metrics(parts) == metrics(whole)
+    assert_same_run(parts, whole)
     start, warm = (load_file(one / "model.safetensors") for one in (tiny_folder, whole / "warm_start"))
     policy = load_file(whole / "policy/model.safetensors")
     lower = lower_parameters(tiny_gemma())

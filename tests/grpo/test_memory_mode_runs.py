@@ -3,22 +3,19 @@ the backward pass the same as without.
 """
 
 import signal
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
+from run_object import run_in
 from tiny_faults import KILL, at_call
-from tiny_run import arguments, metrics, quick, start, wait_for_exit, weights
+from tiny_run import arguments, assert_same_run, metrics, quick, start, wait_for_exit, weights
 
 from data.errors import InputError
 from grpo.config import Config, EngineConfig
 from grpo.config_file import load_config
 from grpo.run import main
-from grpo.runtime.device import choose
-from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.parallel import World
-from grpo.stages.context import Run
 from grpo.stages.prepare import check_world
 
 UNCUT = ["sft.optim.max_grad_norm=0", "train.optim.max_grad_norm=0"]
@@ -61,7 +58,7 @@ def test_a_run_killed_in_both_loops_ends_bit_equal(
     code, output = go("killed")
     assert code == 0 and "resuming train at step 2" in output and "set aside" not in output
     whole, killed = (tmp_path / name / "run" for name in ("whole", "killed"))
-    assert weights(killed) == weights(whole) and metrics(killed) == metrics(whole)
+    assert_same_run(killed, whole)
     assert all(row["grad_norm"] > 0 and row["skipped_updates"] == 0 for row in metrics(whole))
     assert weights(whole) != (whole / "warm_start" / "model.safetensors").read_bytes()
 
@@ -86,7 +83,7 @@ def test_a_step_in_the_backward_pass_changes_no_bit_of_a_run(
     runs = [tmp_path / name / "run" for name in ("after", "inside")]
     for run, mode in zip(runs, ([], IN_BACKWARD), strict=True):
         assert main([*arguments(corpus, tiny_folder, run, *settings), *mode]) == 0
-    assert weights(runs[0]) == weights(runs[1]) and metrics(runs[0]) == metrics(runs[1])
+    assert_same_run(runs[0], runs[1])
 
 
 @pytest.mark.parametrize(
@@ -130,9 +127,6 @@ def test_modes_that_work_together_are_accepted(tmp_path: Path) -> None:
 
 def test_a_step_in_the_backward_pass_is_for_one_process(tmp_path: Path) -> None:
     config = Config(engine=EngineConfig(step_in_backward=True))
-    run: Callable[[World], Run] = lambda world: Run(  # noqa: E731
-        config, tmp_path, tmp_path, choose("cpu"), StopRequest(), print, world
-    )
     with pytest.raises(InputError, match="runs in 1 process, not in 2; start it without torchrun"):
-        check_world(run(World(0, 2)))
-    check_world(run(World()))
+        check_world(run_in(tmp_path, config, world=World(0, 2)))
+    check_world(run_in(tmp_path, config))

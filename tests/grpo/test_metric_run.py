@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from metric_folders import metric_folder
-from tiny_run import SYLLABLES, arguments, metrics
+from tiny_run import SYLLABLES, arguments, metrics, quick_reward
 
 from grpo.run import main
 
@@ -21,8 +21,8 @@ def test_a_metric_without_references_pays_for_prompts_without_them(
     run = tmp_path / "run"
     tables = json.dumps(folders).replace(":", " =")
     settings = [
-        f"reward.encoder=static:{tiny_folder}", "reward.gates=[]", "reward.threshold=-1.0", "reward.shown=[]",
-        f"reward.metrics={tables}", "threads=1", "train.num_steps=2", "sft.num_steps=1", f"data.prompts={prompts}",
+        *quick_reward(tiny_folder), f"reward.metrics={tables}", "threads=1", "train.num_steps=2", "sft.num_steps=1",
+        f"data.prompts={prompts}",
     ]  # fmt: skip
     refused = arguments(corpus, tiny_folder, run, *settings, "reward.weights={bleurt = 1.0}")
     assert main(refused) == 2
@@ -32,9 +32,9 @@ def test_a_metric_without_references_pays_for_prompts_without_them(
     paid = arguments(corpus, tiny_folder, run, *settings, "eval.best_by=cometkiwi")
     assert main(paid) == 2
     assert "eval.best_by = 'cometkiwi' would choose a checkpoint by what" in capsys.readouterr().err
-    (dev,) = [row for row in metrics(run) if row["stage"] == "train_dev"]
+    (dev,) = metrics(run, "train_dev")
     assert list(dev)[2:4] == ["bleurt", "reward_mean"] and -2 < dev["bleurt"] < 2
-    rows = [row for row in metrics(run) if row["stage"] == "train"]
+    rows = metrics(run, "train")
     assert [row["reward_mean"] for row in rows] == pytest.approx([row["cometkiwi_mean"] for row in rows])
     result = json.loads((run / "eval" / "trained.json").read_text(encoding="utf-8"))
     assert {name: own["rewarded"] for name, own in result["learned"].items()} == {

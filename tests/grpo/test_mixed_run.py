@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tiny import byte_tokenizer, tiny_gemma
-from tiny_run import arguments, metrics, use_both_directions, weights
+from tiny_run import arguments, assert_same_run, metrics, use_both_directions
 from tiny_team import start_team
 
 from data.errors import InputError
@@ -169,14 +169,13 @@ def test_a_stopped_mixture_goes_on_exactly(tiny_folder: Path, corpus: Path, tmp_
         with pytest.raises(RuntimeError, match="killed"):
             main(command(corpus, tiny_folder, parts, *more))
     assert main(command(corpus, tiny_folder, parts, *more)) == 0
-    assert weights(parts) == weights(whole) and metrics(parts) == metrics(whole)
+    assert_same_run(parts, whole)
 
 
 def test_two_processes_with_new_pieces_end_as_one(
-    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_folder: Path, corpus: Path, tmp_path: Path, empty_cache: None
 ) -> None:
     """From an empty cache: the processes make the mixture and the longer model together."""
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     alone, team = tmp_path / "alone" / "run", tmp_path / "team" / "run"
     more = ["--stages", "data,model,sft,train,eval", "model.add_pieces=12", "train.optim.lr=1e-3"]
     for code, output in start_team(command(corpus, tiny_folder, team, *more), 2).ends():

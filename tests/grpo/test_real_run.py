@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from repository import CONFIGS
+from tiny_run import metrics
 
 from data.cache import cache_dir
 from grpo.run import main
@@ -32,8 +33,7 @@ def test_default_model_on_default_corpus(tmp_path: Path) -> None:
         pytest.skip("the default model or corpus is not in the cache; run `make data` and `make sft` first")
     run = tmp_path / "run"
     assert main(["--config", str(CONFIG), f"run_dir={run}", *SHORT]) == 0
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    first = next(row for row in rows if row["stage"] == "train")
+    first = metrics(run, "train")[0]
     assert first["ratio_gap_max"] < 1e-4
     assert first["kl_mean"] == pytest.approx(0.0, abs=1e-8)
     assert first["ratio_mean"] == 1.0

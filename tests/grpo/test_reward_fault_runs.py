@@ -2,20 +2,17 @@
 bit-equal to a run unharmed.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from tiny_run import HAN, SYLLABLES, assert_same_run, metrics
 from torch import Tensor
 
 from grpo.run import main
 from reward.encoders.static import StaticEncoder
 
-SYLLABLES = "ཀཁགངཅཆཇཉཏཐདནཔཕབམ"
-HAN = "天地人山水火木金土日月星风雨云石"
 GOOD = "return [len(text) % 5 / 4 for text in completions]"
 STEPS = 4
 PROMPTS = 2
@@ -45,13 +42,10 @@ def term(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def start(
-    tmp_path: Path, tiny_folder: Path, term: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> Start:
+def start(tmp_path: Path, tiny_folder: Path, term: Callable[[str], Path], empty_cache: None) -> Start:
     """Starts the run of that name, rewarded by the own term, and gives the exit code; the same call goes on
     with it.
     """
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     numbers = torch.randint(0, 16, (96, 4), generator=torch.Generator().manual_seed(0)).tolist()
     pairs = ["་".join(SYLLABLES[n] for n in row) + "\t" + "".join(HAN[n] for n in row) for row in numbers]
     (tmp_path / "pairs.tsv").write_text("\n".join(["source\treference", *pairs]) + "\n", encoding="utf-8")
@@ -77,24 +71,10 @@ weights = {{ "{tmp_path / "mine.py"}:judge" = 1.0 }}
     return lambda name, *more: main([*fixed, f"run_dir={tmp_path / name}", *more])
 
 
-def rows(run: Path) -> list[dict[str, Any]]:
-    """The log of the GRPO steps without what time and memory of texts make of it."""
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    unsteady = ("seconds", "tokens_per_second", "embedding_hit_share")
-    return [
-        {key: value for key, value in row.items() if key not in unsteady}
-        for row in records
-        if row["stage"] == "train"
-    ]
-
-
 def assert_same(run: Path, other: Path) -> None:
     """The same policy and the same log, of a run in which every step taught something."""
-    assert [row["grad_norm"] > 0 for row in rows(other)] == [True] * STEPS
-    assert rows(run) == rows(other)
-    assert (run / "policy" / "model.safetensors").read_bytes() == (
-        other / "policy" / "model.safetensors"
-    ).read_bytes()
+    assert [row["grad_norm"] > 0 for row in metrics(other, "train")] == [True] * STEPS
+    assert_same_run(run, other)
 
 
 def one_sentence(capsys: pytest.CaptureFixture[str]) -> str:
@@ -113,7 +93,7 @@ def test_completions_without_a_number_cost_only_themselves(
     assert start("run") == 0
     said = capsys.readouterr().out
     assert said.count("gave no number for 2 of 6 completions, the first ") == 1
-    found = rows(tmp_path / "run")
+    found = metrics(tmp_path / "run", "train")
     assert [row["missing_reward_share"] for row in found] == [pytest.approx(1 / 3)] * STEPS
     assert [row["reward_mean"] for row in found] == [2.5] * STEPS  # of 0, 2, 3, 5
     assert all(row["grad_norm"] > 0 for row in found)
@@ -168,7 +148,7 @@ def test_a_term_that_fails_at_once_loses_no_warm_start(
     term(GOOD)
     assert start("run") == 0
     assert (tmp_path / "run" / "warm_start" / "model.safetensors").stat().st_mtime_ns == made and len(
-        rows(tmp_path / "run")
+        metrics(tmp_path / "run", "train")
     ) == STEPS
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_run import arguments
+from tiny_run import arguments, metrics
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from grpo.config_file import load_config
@@ -25,11 +25,10 @@ def test_whole_command_then_nothing_to_do(
     systems = {path.stem for path in (run / "eval").glob("*.json")}
     assert systems == {"untouched", "translation_memory", "warm_start", "trained", "comparison", "grpo"}
     assert (run / "eval" / "grpo.json").readlink() == Path("trained.json")  # a name of earlier versions
-    metrics = json.loads((run / "eval" / "trained.json").read_text(encoding="utf-8"))["metrics"]["all"]
-    assert metrics["n"] == 12
-    assert f"{metrics['cosine']:.3f}" in printed
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [(row["stage"], row["step"]) for row in rows] == [("sft", s) for s in range(3)] + [
+    scores = json.loads((run / "eval" / "trained.json").read_text(encoding="utf-8"))["metrics"]["all"]
+    assert scores["n"] == 12
+    assert f"{scores['cosine']:.3f}" in printed
+    assert [(row["stage"], row["step"]) for row in metrics(run)] == [("sft", s) for s in range(3)] + [
         ("train", s) for s in range(4)
     ]
     assert {
@@ -65,7 +64,7 @@ def test_the_log_has_the_panel_and_the_second_run_embeds_no_reference(
         f"tau = {facts['threshold']:.4f} (mean of 4 dev outputs of the warm start); encoder noise 0.0e+00"
         in printed
     )
-    rows = [json.loads(line) for line in (tmp_path / "first" / "metrics.jsonl").read_text().splitlines()]
+    last = metrics(tmp_path / "first", everything=True)[-1]
     panel = {
         "cosine_held_out_mean",
         "chrf_mean",
@@ -82,7 +81,7 @@ def test_the_log_has_the_panel_and_the_second_run_embeds_no_reference(
         "zero_std_share",
         "embedding_hit_share",
     }
-    assert panel <= rows[-1].keys() and 0 <= rows[-1]["embedding_hit_share"] <= 1
+    assert panel <= last.keys() and 0 <= last["embedding_hit_share"] <= 1
     assert main(arguments(corpus, tiny_folder, tmp_path / "other" / "second", *stages)) == 0
     assert "94 reference texts, 0 of them embedded now" in capsys.readouterr().out
 
@@ -94,8 +93,7 @@ def test_terms_stand_on_the_scale_of_dev(corpus: Path, tiny_folder: Path, tmp_pa
     assert main(arguments(corpus, tiny_folder, run, "--stages", "data,sft,train", *more)) == 0
     facts = json.loads((run / "reward.json").read_text())
     assert facts["dev_outputs"] == 4 and list(facts["statistics"]) == ["cosine", "chrf"]
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    row = rows[-1]
+    row = metrics(run)[-1]
     scales = {name: (mean, max(sd, 1e-3)) for name, (mean, sd) in facts["statistics"].items()}
     parts = {name: (row[f"{name}_mean"] - mean) / sd for name, (mean, sd) in scales.items()}
     assert row["reward_mean"] == pytest.approx(parts["cosine"] + 0.5 * parts["chrf"], rel=1e-3, abs=1e-3)
@@ -130,9 +128,8 @@ def test_work_of_another_configuration_is_not_mixed(
 ) -> None:
     run = tmp_path / "run"
     assert main([*arguments(corpus, tiny_folder, run, "--stages", "data"), "train.optim.lr=0.5"]) == 0
-    assert (
-        main(arguments(corpus, tiny_folder, run, "--stages", "data,sft,train")) == 0
-    )  # nothing was trained yet: a new value may be tried
+    # nothing was trained yet: a new value may be tried
+    assert main(arguments(corpus, tiny_folder, run, "--stages", "data,sft,train")) == 0
     assert main([*arguments(corpus, tiny_folder, run, "--stages", "train"), "train.optim.lr=0.5"]) == 2
     assert "train.optim.lr = 1e-05, not 0.5" in capsys.readouterr().err
     assert (run / "warm_start").exists()
@@ -142,9 +139,6 @@ def test_work_of_another_configuration_is_not_mixed(
     ("more", "message"),
     [
         (["train.nmu_steps=3"], "unknown key 'train.nmu_steps'"),
-        (["model.policy=/nowhere/model"], "no folder with a config.json"),
-        (["data.corpus=/nowhere.tsv"], "/nowhere.tsv"),
-        (["reward.encoder=labse"], "labse"),
         (["device=tpu"], "device: unknown value 'tpu'"),
         (["--stages", "sft,fly"], "unknown stage 'fly'"),
         (["rollout.group_size=1"], "rollout.group_size = 1"),
@@ -153,11 +147,7 @@ def test_work_of_another_configuration_is_not_mixed(
         (["reward.weights={cosin=1.0}"], "unknown term 'cosin'; known terms: cosine"),
         (['reward.gates=["script", "short"]'], "unknown term 'short'"),
         (["reward.settings.length_fit.slack=0.1"], "length_fit.slack"),
-        (["reward.encoder=/nowhere/encoder"], "/nowhere/encoder"),
-        (["reward.held_out=/nowhere/encoder"], "/nowhere/encoder"),
-        (['reward.weights={"nowhere.py:f"=1.0}'], "nowhere.py is not a file"),
         (["data.target_language=xx"], "data.target_language=xx: a code is needed"),
-        (["--stages", "train"], "there is no warm start yet"),
     ],
 )
 def test_mistakes_end_with_one_sentence_and_exit_code_2(

@@ -131,4 +131,4 @@ def test_the_command_prints_the_gap_each_step_and_ends_with_one_sentence(
         "step-000002",
     ]
     assert main(command) == 0  # the next start goes on from step 2
-    assert len([row for row in metrics(tmp_path / "run") if row["stage"] == "train"]) == 4
+    assert len(metrics(tmp_path / "run", "train")) == 4

@@ -31,13 +31,10 @@ def write_general_texts(path: Path) -> Path:
     return path
 
 
-def test_the_whole_command_in_shares(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_whole_command_in_shares(tiny_folder: Path, tmp_path: Path, empty_cache: None) -> None:
     """Data to report, with anchor, recomputed layers, dev set, snapshots, checkpoints, and a budget that training exceeds
     once, so that it goes back.
     """
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     corpus = write_corpus(tmp_path / "pairs.tsv")
     texts = write_general_texts(tmp_path / "general.txt")
     more = [*SETTINGS, f"reward.encoder=static:{tiny_folder}", f"tax.text={texts}", f"anchor.text={texts}"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from sacrebleu.metrics.chrf import CHRF
-from tiny_run import HAN, SYLLABLES, arguments
+from tiny_run import HAN, SYLLABLES, arguments, quick_reward
 
 from grpo.run import main
 
@@ -25,12 +25,7 @@ def test_a_further_test_set_is_scored_beside_the_own_one(
         (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
     files = json.dumps([str(tmp_path / name) for name in texts])
     run = tmp_path / "run"
-    reward = [
-        f"reward.encoder=static:{tiny_folder}",
-        "reward.gates=[]",
-        "reward.threshold=-1.0",
-        "reward.shown=[]",
-    ]
+    reward = quick_reward(tiny_folder)
     steps = ["threads=1", "train.num_steps=1", "sft.num_steps=1"]
     assert main(arguments(corpus, tiny_folder, run, *reward, *steps, f"data.tests.flores={files}")) == 0
     assert "Results on flores" in capsys.readouterr().out

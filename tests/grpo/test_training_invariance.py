@@ -29,10 +29,8 @@ from grpo.loss import Bounds, grpo_loss, token_weights
 from grpo.records import LoopState
 from reward.rows import References, Texts
 
-UNEQUAL_OVER_THREADS = (
-    "ratio_gap_mean",
-    "ratio_gap_max",
-)  # 1e-6 nats: the sampler's sums over the vocabulary are split among threads
+# 1e-6 nats: the sampler's sums over the vocabulary are split among threads
+UNEQUAL_OVER_THREADS = ("ratio_gap_mean", "ratio_gap_max")
 
 
 def even_letters(sources: Texts, completions: Texts, references: References, group_size: int) -> tuple:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from repository import CHILD_PATH
-from tiny_run import arguments, metrics, weights, write_corpus
+from tiny_run import arguments, assert_same_run, write_corpus
 from tiny_team import free_port
 
 pytestmark = pytest.mark.slow
@@ -73,8 +73,7 @@ def wait_for_training(run: Path) -> None:
 
 
 @pytest.fixture
-def settings(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
+def settings(tiny_folder: Path, empty_cache: None) -> list[str]:
     reward = [f"reward.encoder=static:{tiny_folder}", "reward.gates=[]", "reward.threshold=-1.0"]
     steps = ["checkpoint.every=1", "train.num_steps=40", "rollout.num_prompts=6", "sft.batch_size=6"]
     return [*reward, *steps, "threads=1", "parallel.patience=5"]
@@ -120,8 +119,7 @@ def test_a_node_that_is_lost_stops_the_other_and_the_same_command_goes_on(
     assert "gave no sign of life" in line or "is gone" in line
     run_whole(argv["lost"], 2, 1)
     runs = [tmp_path / name / "run" for name in argv]
-    assert weights(runs[0]) == weights(runs[1])
-    assert metrics(runs[0]) == metrics(runs[1])
+    assert_same_run(runs[0], runs[1])
 
 
 @pytest.mark.parametrize("rank", [0, 2])

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tiny_run import arguments, metrics, quick, weights
+from tiny_run import arguments, assert_same_run, quick
 
 from grpo.run import main
 
@@ -37,8 +37,7 @@ def test_a_run_ends_in_the_same_policy(
     other = tmp_path / "other"
     assert main(arguments(corpus, tiny_folder, plain, *common)) == 0
     assert main(arguments(corpus, tiny_folder, other, *common, *settings)) == 0
-    assert weights(other) == weights(plain)
-    assert metrics(other) == metrics(plain)
+    assert_same_run(other, plain)
     snapshot = Path("snapshots") / "step-000002"
     for name in ("model.safetensors", "config.json", "generation_config.json"):
         assert (other / snapshot / name).read_bytes() == (plain / snapshot / name).read_bytes()

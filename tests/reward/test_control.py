@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_object import run_in
 from tiny_run import Command, arguments, metrics
 from tiny_session import EXAMPLES
 
@@ -14,8 +15,6 @@ from data.errors import InputError
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.run import main
-from grpo.runtime.device import choose
-from grpo.runtime.interrupt import StopRequest
 from grpo.stages.context import Run
 from grpo.stages.reward_setup import training_reward
 from reward.combine import RewardConfig
@@ -73,14 +72,7 @@ def exact(sources: Texts, completions: Texts, references: References, group_size
 
 
 def run_with(control: str, lines: list[str]) -> Run:
-    return Run(
-        replace(Config(), reward=RewardConfig(control=control)),
-        Path(),
-        Path(),
-        choose("cpu"),
-        StopRequest(),
-        lines.append,
-    )
+    return run_in(Path(), replace(Config(), reward=RewardConfig(control=control)), lines.append)
 
 
 def test_shuffled_pays_for_the_reference_of_one_other_example_and_logs_the_true_terms() -> None:
@@ -130,7 +122,7 @@ def test_a_run_under_a_control(
     rows = {}
     for name in ("none", control):
         assert main(command(name, f"reward.control={name}", "eval.every=4")) == 0
-        rows[name] = [row for row in metrics(tmp_path / name / "run") if row["stage"] == "train"]
+        rows[name] = metrics(tmp_path / name / "run", "train")
     assert capsys.readouterr().out.count("CONTROL") == 1
     assert (
         rows[control][0]["true_reward_mean"]
@@ -138,7 +130,7 @@ def test_a_run_under_a_control(
         != rows[control][0]["reward_mean"]
     )
     assert rows[control][0]["cosine_mean"] == rows["none"][0]["cosine_mean"]
-    dev = next(row for row in metrics(tmp_path / control / "run") if row["stage"] == "train_dev")
+    dev = metrics(tmp_path / control / "run", "train_dev")[0]
     assert "true_reward_mean" not in dev and dev["reward_mean"] == pytest.approx(dev["cosine_mean"], abs=1e-6)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from command_line import outcome
 from declaration import declarations
+from run_object import run_in
 from tiny_run import arguments
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -17,9 +18,6 @@ from torch.nn.functional import normalize
 from data.sources import udhr
 from grpo.config_file import load_config
 from grpo.run import main
-from grpo.runtime.device import choose
-from grpo.runtime.interrupt import StopRequest
-from grpo.stages.context import Run
 from grpo.stages.encoder_fit import check_measured_threshold
 from reward.combine import RewardConfig, reward_needs
 from reward.encoders.use import load_use
@@ -128,7 +126,7 @@ def test_a_measured_threshold_is_judged_like_a_given_one(
     lines: list[str] = []
     path = arguments(corpus, tiny_folder, tmp_path / "run")[1]
     config = load_config(path, ["reward.threshold=mean"])
-    run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), lines.append)
+    run = run_in(tmp_path, config, lines.append)
     vietnamese = EncoderFit(60, Side(0.23, 0.15, 1.0), Side(0.55, 0.14, 1.0), 0.552)
     (tmp_path / "encoder_fit.json").write_text(json.dumps({"encoder": "use", **asdict(vietnamese)}))
     (tmp_path / "reward.json").write_text(json.dumps({"threshold": 0.2248, "noise": 0.0, "std_floor": 1e-3}))

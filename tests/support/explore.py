@@ -18,9 +18,8 @@ PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
 QUIET = settings(
     derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=PHASES
 )
-times = pytest.mark.parametrize(
-    "times", [1, pytest.param(10, marks=pytest.mark.slow)]
-)  # the same properties, ten times as many examples
+# the same properties, ten times as many examples
+times = pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])
 
 
 def explore(examples: int, holds: Callable[..., None], *strategies: st.SearchStrategy[Any]) -> None:

@@ -15,7 +15,7 @@ from tiny_session import TWO_PASSES, Session, variety
 from torch import Tensor, nn
 
 from grpo.advantage import group_advantages
-from grpo.config import LossConfig
+from grpo.config import LossConfig, ParallelConfig
 from grpo.engine.sampler import Sampling, generate
 from grpo.loop import accumulate
 from grpo.loss import OBJECTIVES
@@ -23,7 +23,7 @@ from grpo.minibatch import minibatches_of
 from grpo.optim import Optimizer
 from grpo.records import Experience
 from grpo.runtime import device
-from grpo.runtime.parallel import World, join, leave
+from grpo.runtime.parallel import World, connect, leave, meet
 from grpo.runtime.run_log import RunLog
 from grpo.training import Training
 
@@ -99,7 +99,8 @@ def summed_gradients(world: World) -> dict[str, Tensor]:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    world = join(on_accelerator=False)
+    world = meet(ParallelConfig())
+    connect(world, False, ParallelConfig())
     results = {
         "gradients": gradients(world, folder),
         "policy": trained_policy(world, folder),

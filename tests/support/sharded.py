@@ -84,7 +84,7 @@ def train(world: World, model: PreTrainedModel, optimizer: Optimizer, steps: int
 
 def everything(model: PreTrainedModel, optimizer: Optimizer) -> dict[str, torch.Tensor]:
     """Parameters and moments, whole, by the names of a checkpoint."""
-    parameters = checkpoint.named_parameters(model)
+    parameters = {name: one for name, one in model.named_parameters() if one.requires_grad}
     tensors = {**parameters, **checkpoint.moments_of(optimizer)}
     return {name: whole(tensor).detach().clone() for name, tensor in tensors.items()}
 

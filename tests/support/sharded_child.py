@@ -36,7 +36,7 @@ from transformers import PreTrainedModel
 from data.examples import Example
 from data.prompt import Prompt
 from data.stream import PromptStream
-from grpo.config import SFTConfig
+from grpo.config import ParallelConfig, SFTConfig
 from grpo.engine import gathering, greedy, sampler
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.engine.logprob import completion_logps
@@ -50,7 +50,7 @@ from grpo.loss import OBJECTIVES
 from grpo.minibatch import minibatches_of, score
 from grpo.optim import Optimizer
 from grpo.records import LoopState
-from grpo.runtime.parallel import World, balanced_shares, join, leave
+from grpo.runtime.parallel import World, balanced_shares, connect, leave, meet
 from grpo.runtime.run_log import RunLog
 from grpo.sft import train_sft
 from grpo.training import Training
@@ -152,9 +152,8 @@ def samples(world: World, _folder: Path) -> dict[str, Tensor]:
         prompt = Prompt.of(byte_tokenizer())
         with mock.patch.object(greedy, "uses_graph", return_value=name == "slots"):
             texts = greedy_outputs(model, prompt, examples, settings_of_greedy)
-            few = (
-                examples if world.is_first else examples[:1] if world.rank == 1 else []
-            )  # 3 batches, 1, none
+            # 3 batches, 1, none
+            few = examples if world.is_first else examples[:1] if world.rank == 1 else []
             assert greedy_outputs(model, prompt, few, settings_of_greedy) == texts[: len(few)]
         result[f"{name}:greedy"] = torch.tensor([*"\n".join(texts).encode()])
         result[f"{name}:hash"] = torch.tensor([*parameter_hash(model).encode()])
@@ -207,7 +206,8 @@ def everything(world: World, folder: Path) -> dict[str, Tensor]:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    world = join(on_accelerator=False)
+    world = meet(ParallelConfig())
+    connect(world, False, ParallelConfig())
     for mode in ("data", "fsdp"):
         CountingWorld.filled = 0
         result = everything(CountingWorld(**vars(world) | {"mode": mode}), folder / mode)

@@ -17,9 +17,8 @@ import torch
 Command = Callable[..., list[str]]  # the name of a run, settings -> arguments
 HAN = "天地人山水火木金土日月星风雨云石"
 SYLLABLES = ["ཀ", "ཁ", "ག", "ང", "ཅ", "ཆ", "ཇ", "ཉ", "ཏ", "ཐ", "ད", "ན", "པ", "ཕ", "བ", "མ"]
-PROCESSES = get_context(
-    "forkserver"
-)  # a process that has imported everything and done nothing forks in milliseconds
+# a process that has imported everything and done nothing forks in milliseconds
+PROCESSES = get_context("forkserver")
 PROCESSES.set_forkserver_preload(["grpo.stages.train", "grpo.stages.evaluate", "grpo.run"])
 CONFIG = """
 run_dir = "{run}"
@@ -79,8 +78,12 @@ def quick(model: Path) -> list[str]:
     """Settings that make a run of data, sft and train last a second and let the policy learn from each step of
     it.
     """
-    reward = [f"reward.encoder=static:{model}", "reward.gates=[]", "reward.threshold=-1.0", "reward.shown=[]"]
-    return ["--stages", "data,sft,train", "threads=1", "train.optim.lr=1e-3", *reward]
+    return ["--stages", "data,sft,train", "threads=1", "train.optim.lr=1e-3", *quick_reward(model)]
+
+
+def quick_reward(model: Path) -> list[str]:
+    """The cosine by the model's own embedding, without guards and whatever its value."""
+    return [f"reward.encoder=static:{model}", "reward.gates=[]", "reward.threshold=-1.0", "reward.shown=[]"]
 
 
 def general_text(folder: Path, lines: Sequence[str]) -> str:
@@ -125,19 +128,28 @@ def _command(argv: list[str], cache: str, writer: Connection, fault: Callable[[]
     sys.exit(main(argv))
 
 
-VARYING = (
-    "seconds",
-    "tokens_per_second",
-    "embedding_hit_share",
-)  # with the clock, and with what this process has embedded before
+# with the clock, and with what this process has embedded before
+VARYING = ("seconds", "tokens_per_second", "embedding_hit_share")
 
 
-def metrics(run: Path, everything: bool = False) -> list[dict[str, Any]]:
-    """The log of a run, without what is no function of (seed, step) unless everything is asked for."""
+def metrics(run: Path, stage: str | None = None, *, everything: bool = False) -> list[dict[str, Any]]:
+    """The log of a run, or its rows of a stage, without what is no function of (seed, step) unless everything is
+    asked for.
+    """
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{key: value for key, value in row.items() if everything or key not in VARYING} for row in rows]
+    return [
+        {key: value for key, value in row.items() if everything or key not in VARYING}
+        for row in rows
+        if stage in (None, row["stage"])
+    ]
 
 
 def weights(run: Path) -> bytes:
     """The finished policy, bit for bit."""
     return (run / "policy" / "model.safetensors").read_bytes()
+
+
+def assert_same_run(run: Path, other: Path) -> None:
+    """Two runs ended with the same policy and have the same log."""
+    assert weights(run) == weights(other)
+    assert metrics(run) == metrics(other)

@@ -195,9 +195,8 @@ def test_memory_stays_over_rollouts_and_weights_are_those_of_the_policy(make: Ma
     after = both(model, prompts_of(6), settings)
     assert_equal(after)
     assert not torch.allclose(before.sampling_logps, after[1].sampling_logps, atol=1e-3)
-    assert_equal(
-        both(model, prompts_of(6)[:3], Sampling(2, 9, 0.7, STOPS[:4]))
-    )  # fewer and shorter: the same slots
+    # fewer and shorter: the same slots
+    assert_equal(both(model, prompts_of(6)[:3], Sampling(2, 9, 0.7, STOPS[:4])))
     assert state_of(model) is state and state.runners == runners
     assert addresses == [
         *memory(state), weights.head.data_ptr(), weights.layers[0].qkv.weight.data_ptr()

@@ -96,9 +96,8 @@ def test_samples_do_not_depend_on_the_number_of_processes(
 ) -> None:
     """Tokens, greedy texts and the hash of the model are equal; log-probabilities to the noise of the format."""
     tolerance = 2e-3 if name == "whole16" else 1e-5
-    assert (
-        len(set(alone[f"samples:{name}:lengths"].tolist())) > 3
-    )  # rows and processes end at different times
+    # rows and processes end at different times
+    assert len(set(alone[f"samples:{name}:lengths"].tolist())) > 3
     for own in results:
         for exact in ("ids", "lengths", "greedy", "hash"):
             assert torch.equal(own[f"samples:{name}:{exact}"], alone[f"samples:{name}:{exact}"]), exact

@@ -18,7 +18,6 @@ from grpo.init.__main__ import main
 from grpo.init.corpus_facts import look
 from grpo.init.text import free_run_dir, name_of, size_rows, steps_reason
 from grpo.run import main as run
-from grpo.stages import machine
 
 HAN = "天地人"
 TIBETAN = "ཀ་ཁ་ག"
@@ -26,10 +25,10 @@ DIRS = ("run_dir", "study_dir", "out")  # settings of the folder that a configur
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a model, and a cache that has nothing."""
-    monkeypatch.setattr(machine, "matmul_rate", lambda compute: 1e11)
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
+def place(
+    tmp_path: Path, tiny_folder: Path, given_rate: None, empty_cache: None, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A working folder with a model."""
     shutil.copytree(tiny_folder, tmp_path / "model")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -340,7 +339,6 @@ def arabic_codes(place: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "arguments", "said"),
     [
-        (nothing, ["nowhere.tsv"], "nowhere.tsv is not a file"),
         (nothing, ["pairs.tsv", "--model", "nowhere"], "nowhere: no model there"),
         (
             nothing,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tiny_faults import at_call, send
-from tiny_run import arguments, metrics, quick, weights, write_corpus
+from tiny_run import arguments, assert_same_run, quick, write_corpus
 from tiny_team import PATIENCE, start_team
 
 
@@ -51,8 +51,7 @@ def whole(job: Job) -> Path:
 
 def assert_goes_on(job: Job, name: str, whole: Path) -> None:
     run = job.run(name)
-    assert weights(run) == weights(whole)
-    assert metrics(run) == metrics(whole)
+    assert_same_run(run, whole)
 
 
 def the_sentence(output: str, rank: int, pid: int | None) -> str:

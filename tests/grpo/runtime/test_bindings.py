@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from command_line import outcome
-from tiny_run import Command, metrics, weights
+from tiny_run import Command, assert_same_run
 
 from data.errors import InputError
 from grpo.config import Config
@@ -237,5 +237,5 @@ def test_more_steps_go_on_as_if_they_had_been_meant_from_the_start(
     assert start("grown", "train.num_steps=6", "train.optim.schedule=linear") == 2
     assert start("grown", "train.num_steps=6", "eval.batch_size=3", "checkpoint.every=1") == 0
     grown, long = (tmp_path / name / "run" for name in ("grown", "long"))
-    assert weights(grown) == weights(long) and metrics(grown) == metrics(long)
+    assert_same_run(grown, long)
     assert start("grown", "train.num_steps=8") == 2  # finished: its moments are gone

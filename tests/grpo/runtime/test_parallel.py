@@ -10,16 +10,14 @@ import torch
 from parallel_child import gradients, random_parameters, trained_policy
 from processes import run_processes
 from repository import SUPPORT
+from run_object import run_in
 from safetensors.torch import load_file
 from tiny_run import arguments, metrics, write_corpus
 
 from data.errors import InputError
 from grpo.config import Config, ParallelConfig, SFTConfig
 from grpo.run import main
-from grpo.runtime import device
-from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.parallel import SINGLE_PROCESS, World, join
-from grpo.stages.context import Run
+from grpo.runtime.parallel import SINGLE_PROCESS, World, meet
 from grpo.stages.prepare import check_world
 
 
@@ -93,13 +91,10 @@ def test_shares_cover_everything_once(size: int) -> None:
     } == {12 // size}
 
 
-def test_the_whole_command_by_two_processes(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_whole_command_by_two_processes(tiny_folder: Path, tmp_path: Path, empty_cache: None) -> None:
     """Warm start, GRPO with dev set and checkpoints, evaluation: files of one run, the policy of one process,
     every line said once.
     """
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     corpus = write_corpus(tmp_path / "pairs.tsv")
     settings = [
         f"reward.encoder=static:{tiny_folder}",
@@ -131,14 +126,14 @@ def test_several_processes_under_the_mode_of_one_are_refused(monkeypatch: pytest
     with pytest.raises(
         InputError, match=r'^parallel\.mode = "none" is for one process, and 3 were started; write "data"'
     ):
-        join(on_accelerator=False, config=ParallelConfig("none"))
+        meet(ParallelConfig("none"))
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert join(on_accelerator=False, config=ParallelConfig("none")) is SINGLE_PROCESS
+    assert meet(ParallelConfig("none")) is SINGLE_PROCESS
     assert not World(0, 1, "fsdp").is_sharded and World(0, 2, "fsdp").is_sharded
 
 
 def test_prompts_that_cannot_be_shared_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
-    run = Run(Config(), tmp_path, tmp_path, device.choose("cpu"), StopRequest(), print, World(0, 3))
+    run = run_in(tmp_path, Config(), world=World(0, 3))
     with pytest.raises(
         InputError,
         match=r"3 processes cannot share 8 prompts an update; make train\.prompts_per_update a multiple of 3",

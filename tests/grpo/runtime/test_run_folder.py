@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_line import outcome
-from tiny_run import arguments
+from tiny_run import arguments, metrics
 
 from data.errors import InputError
 from grpo.run import main
@@ -146,32 +146,12 @@ def test_without_a_warm_start_training_begins_from_the_untouched_model(
 ) -> None:
     settings = ["data.warm_start_share=0", "sft.num_steps=0"]
     assert main(arguments(corpus, tiny_folder, tmp_path / "run", *settings)) == 0
-    stages = [
-        json.loads(line)["stage"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    ]
-    assert stages == ["train"] * 4
+    assert [row["stage"] for row in metrics(tmp_path / "run")] == ["train"] * 4
     untouched, warm = (
         json.loads((tmp_path / "run" / "eval" / f"{name}.json").read_text())
         for name in ("untouched", "warm_start")
     )
     assert warm == untouched | {"system": "warm_start"} and warm["metrics"]["all"]["n"] == 12
-
-
-def test_the_same_text_on_both_sides_is_refused(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    """Past bug: both columns were one, the pairs fitted perfectly, and copying was the task."""
-    column = ["data.source_column=reference", "data.source_language=zh"]
-    code, said = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run", "--stages", "data", *column))
-    assert (
-        code == 2
-        and "reference texts equal their source, the first is" in said
-        and not (tmp_path / "run" / "corpus.json").exists()
-    )
-
-
-def test_a_run_folder_that_is_a_file_is_named(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("")
-    code, said = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run"))
-    assert (code, said) == (2, f"error: run_dir = {tmp_path / 'run'} is a file; name a folder\n")
 
 
 def test_a_run_folder_that_is_a_link_to_nothing_is_named(

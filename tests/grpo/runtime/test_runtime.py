@@ -74,9 +74,8 @@ def test_steps_are_logged_without_tensorboard(tmp_path: Path, monkeypatch: pytes
 
 def test_first_signal_is_remembered_and_the_second_acts(request: pytest.FixtureRequest) -> None:
     request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background job comes with SIGINT ignored
+    # a shell's background job comes with SIGINT ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with StopRequest() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGINT)

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tiny_run import Command, arguments
+from tiny_run import Command, arguments, metrics
 
 from data.errors import InputError
 from grpo.run import main
@@ -85,10 +85,9 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Modules:
 
 def numbers(run: Path) -> Counter[tuple[int, str, Any]]:
     """(step, "stage/name", number) of each row of metrics.jsonl."""
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return Counter(
         (row["step"], f"{row['stage']}/{name}", repr(value))
-        for row in rows
+        for row in metrics(run, everything=True)
         for name, value in row.items()
         if name not in ("stage", "step", "seconds")
     )
@@ -137,9 +136,8 @@ def test_a_resumed_stage_goes_on_in_the_same_run_of_the_tool(
 ) -> None:
     write_steps(tmp_path / "run", range(3), (name,))
     write_steps(tmp_path / "run", range(2, 5), (name,))
-    assert set(numbers_of_tool(tools[name])) == set(
-        numbers(tmp_path / "run")
-    )  # step 2 twice, with the same numbers
+    # step 2 twice, with the same numbers
+    assert set(numbers_of_tool(tools[name])) == set(numbers(tmp_path / "run"))
     first, second = tools[name].begun
     assert second and first in (None, second)
 

@@ -24,7 +24,9 @@ def server() -> Iterator[Server]:
 
     with Server("127.0.0.1", 0, ROUTES, ["box.example"]) as one:
         worker = SimpleNamespace(is_alive=lambda: True)
-        one.service = cast(Service, SimpleNamespace(worker=worker, name="tiny", started=0))
+        one.service = cast(
+            Service, SimpleNamespace(worker=worker, served=SimpleNamespace(name="tiny"), started=0)
+        )
         thread = threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield one
@@ -131,7 +133,5 @@ def test_a_body_that_does_not_come_ends_its_request(server: Server, monkeypatch:
     assert b" 408 " in line and body["error"]["code"] == "request_timeout"
     line, body = exchange(server, head, ends=True)
     assert b" 400 " in line and body["error"]["message"] == "The body has 1 bytes of 9."
-    assert exchange(server, b"GET /health HTTP/1.1\r\nHo", ends=False) == (
-        b"",
-        None,
-    )  # silence ends a connection
+    # silence ends a connection
+    assert exchange(server, b"GET /health HTTP/1.1\r\nHo", ends=False) == (b"", None)

@@ -4,20 +4,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from run_object import run_of
 
 from data.errors import InputError
-from grpo.config_file import load_config
-from grpo.runtime.device import choose
-from grpo.runtime.interrupt import StopRequest
 from grpo.stages import anchor_setup
 from grpo.stages.anchor_setup import anchor_texts
-from grpo.stages.context import Run
-
-
-def run_of(folder: Path, *settings: str) -> Run:
-    (folder / "c.toml").write_text("", encoding="utf-8")
-    config = load_config(folder / "c.toml", settings)
-    return Run(config, folder, folder, choose("cpu"), StopRequest(), print)
 
 
 @pytest.fixture
@@ -41,14 +32,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_each_source_has_its_share_and_none_is_measured(folder: Path) -> None:
     mixture = f'anchor.sources={{news=2, questions=1, "{folder}/own.txt"=1.0}}'
-    texts = anchor_texts(run_of(folder, mixture, "anchor.texts=16", "tax.texts=4"))
+    texts = anchor_texts(run_of(folder, [mixture, "anchor.texts=16", "tax.texts=4"]))
     kinds = Counter(text.split()[0] for text in texts)
     assert kinds == {"news": 8, "questions": 4, "own": 4}
     assert Counter(text for text in texts if text.startswith("questions")) == {
         "questions 0": 2, "questions 1": 1, "questions 2": 1,
     }  # fmt: skip
     assert {text for text in texts if text.startswith("news")} == {f"news {place}" for place in range(4, 12)}
-    assert anchor_texts(run_of(folder, mixture, "tax.texts=4"), 2) == ["news 4", "questions 0", "own 0"]
+    assert anchor_texts(run_of(folder, [mixture, "tax.texts=4"]), 2) == ["news 4", "questions 0", "own 0"]
 
 
 def test_without_news_and_without_a_budget_nothing_is_measured(
@@ -58,7 +49,7 @@ def test_without_news_and_without_a_budget_nothing_is_measured(
         raise AssertionError("the texts of a tax are not needed")
 
     monkeypatch.setattr(anchor_setup, "read_general_texts", fail)
-    assert len(anchor_texts(run_of(folder, "anchor.sources={questions=1}", "anchor.texts=5"))) == 5
+    assert len(anchor_texts(run_of(folder, ["anchor.sources={questions=1}", "anchor.texts=5"]))) == 5
 
 
 @pytest.mark.parametrize(
@@ -70,9 +61,9 @@ def test_without_news_and_without_a_budget_nothing_is_measured(
 )
 def test_mixtures_that_cannot_work_are_refused(folder: Path, settings: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        run_of(folder, *settings)
+        run_of(folder, settings)
 
 
 def test_a_name_that_is_nothing_is_refused_with_what_it_may_be(folder: Path) -> None:
     with pytest.raises(InputError, match=r"anchor\.sources \(news, questions, or a file\) = own\.txt"):
-        anchor_texts(run_of(folder, 'anchor.sources={"own.txt"=1.0}'))
+        anchor_texts(run_of(folder, ['anchor.sources={"own.txt"=1.0}']))

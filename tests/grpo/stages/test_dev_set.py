@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def dev_rows(run: Path) -> list[dict]:
-    return [row for row in metrics(run) if row["stage"] == "train_dev"]
+    return metrics(run, "train_dev")
 
 
 def test_it_changes_nothing_and_is_logged(command: Command, tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_it_changes_nothing_and_is_logged(command: Command, tmp_path: Path) -> N
         runs[every] = tmp_path / str(every) / "run"
         assert main(command(str(every), f"eval.every={every}")) == 0
     assert weights(runs[0]) == weights(runs[1]) == weights(runs[3])
-    grpo = [[row for row in metrics(run) if row["stage"] == "train"] for run in runs.values()]
+    grpo = [metrics(run, "train") for run in runs.values()]
     assert grpo[0] == grpo[1] == grpo[2]
     assert [row["step"] for row in dev_rows(runs[1])] == [0, 1, 2, 3]
     assert [row["step"] for row in dev_rows(runs[3])] == [2, 3]  # and at the end

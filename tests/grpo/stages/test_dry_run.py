@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_line import outcome
+from run_object import run_in
 from tiny_run import arguments
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -20,21 +21,13 @@ from grpo.config_file import load_config
 from grpo.engine import pretrained
 from grpo.run import main
 from grpo.runtime import device
-from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import write_config
-from grpo.stages import machine
-from grpo.stages.context import Run
 from grpo.stages.dry_run import is_manifest_of, open_inputs
 from grpo.stages.mixing import repeat_note, stream_of
 from grpo.stages.plan import Plan
 from reward.encoders import use_weights
 
-pytestmark = pytest.mark.usefixtures("own_cache")
-
-
-@pytest.fixture(autouse=True)
-def given_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "matmul_rate", lambda compute: 1e11)
+pytestmark = pytest.mark.usefixtures("own_cache", "given_rate")
 
 
 def bad_lines(path: Path) -> None:
@@ -69,16 +62,11 @@ def nothing(path: Path) -> None:
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
-    "no encoder of this name": (nothing, ["reward.encoder=labse"], "reward.encoder: unknown encoder 'labse'"),
-    "no folder of an encoder": (nothing, ["reward.encoder=./nowhere"], "there is no folder nowhere"),
-    "no held-out encoder": (nothing, ["reward.held_out=static:nowhere"], "there is no folder nowhere"),
-    "no model": (nothing, ["model.policy=nowhere"], 'model.policy = "nowhere": no folder with a config.json there'),
-    "no corpus": (nothing, ["data.corpus=nowhere.tsv"], "nowhere.tsv is not a file"),
     "bad lines": (bad_lines, [], "pairs are bad"),
     "no such column": (nothing, ["data.source_column=bo"], "bo"),
     "both columns one": (nothing, ["data.source_column=reference", "data.source_language=zh"], "equal their source"),
-    "no general text": (nothing, ["tax.text=nowhere.txt"], "tax.text = nowhere.txt: cannot be read"),
-    "limits too short": (nothing, ["model.max_prompt_tokens=3"], "model.max_prompt_tokens = "),
+    "prompts too long": (nothing, ["model.max_prompt_tokens=3"], "over model.max_prompt_tokens = 3); model.max_prompt_tokens = "),
+    "completions too long": (nothing, ["sft.max_completion_tokens=3"], "sft.max_completion_tokens = 13 would keep all"),
     "no tokenizer": (no_tokenizer, [], "no tokenizer beside the model"),
     "few positions": (few_positions, [], "gpt2 has 40 positions, and "),
     "weights cut off": (cut_weights, [], "model.safetensors: not a readable safetensors file"),
@@ -136,7 +124,8 @@ ABSENT = {  # a setting that names nothing -> the beginning of the sentence, whi
     "data.test=model/config.json": "data.test=model/config.json: unknown kind of corpus",
     "data.tests.more=no.tsv": "data.tests.more: no.tsv is not a file",
     "data.prompts=no.txt": "data.prompts: no.txt is not a file",
-    "model.policy=no": 'model.policy = "no": no folder',
+    "model.policy=no": 'model.policy = "no": no folder with a config.json there; write ',
+    "reward.encoder=labse": "reward.encoder: unknown encoder 'labse'",
     "reward.encoder=static:no": "reward.encoder: 'static:no': there is no folder no",
     "reward.encoder=bo": "reward.encoder: no Tibetan encoder yet",
     "reward.encoders.zh=static:no": "reward.encoders.zh: 'static:no': there is no folder no",
@@ -226,7 +215,7 @@ def test_steps_with_pairs_twice_and_probes_of_other_languages_are_said(
 
 def test_a_run_says_it_too(tmp_path: Path) -> None:
     said: list[str] = []
-    run = Run(Config(), tmp_path, tmp_path, device.choose("cpu"), StopRequest(), said.append)
+    run = run_in(tmp_path, Config(), said.append)
     stream_of(run, [], [1, 2], 2)
     assert said == []
     stream = stream_of(run, [], [1, 2], 3, "sft.batch_size")

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 from tiny import tiny_gemma
-from tiny_run import arguments, write_corpus
+from tiny_run import arguments, quick_reward, write_corpus
 from tiny_study import PANEL
 from tiny_team import start_team
 from transformers import PreTrainedTokenizerFast
@@ -76,18 +76,9 @@ def test_the_translation_memory_needs_no_cache_that_can_be_written(
     assert memory_outputs(run, {"": pairs}) == {"": ["甲", "乙"]}
 
 
-def test_two_processes_evaluate_as_one(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_evaluate_as_one(tiny_folder: Path, tmp_path: Path, empty_cache: None) -> None:
     """Greedy outputs in batches of four, of which two processes have three to share."""
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
-    reward = [
-        f"reward.encoder=static:{tiny_folder}",
-        "reward.gates=[]",
-        "reward.threshold=-1.0",
-        "reward.shown=[]",
-    ]
-    settings = [*reward, "threads=1", "eval.batch_size=4", "sft.optim.lr=1e-2"]
+    settings = [*quick_reward(tiny_folder), "threads=1", "eval.batch_size=4", "sft.optim.lr=1e-2"]
     corpus = write_corpus(tmp_path / "pairs.tsv")
     run = tmp_path / "one" / "run"
     assert main(arguments(corpus, tiny_folder, run, "--stages", "data,sft,train,eval", *settings)) == 0

@@ -41,9 +41,8 @@ def test_the_end_token_of_the_tokenizer_is_named_with_those_before(
     name_ends(policy, Prompt.of(load_tokenizer(model)))
     assert policy.generation_config.eos_token_id == policy.config.eos_token_id == ends
     assert (policy.generation_config.pad_token_id, policy.generation_config.temperature) == (0, 0.6)
-    assert (
-        policy.config.pad_token_id is None
-    )  # with one, a model that is loaded again would not train that token's row
+    # with one, a model that is loaded again would not train that token's row
+    assert policy.config.pad_token_id is None
 
 
 def test_padding_that_is_named_stays(model: Path) -> None:
@@ -66,8 +65,9 @@ def test_generate_stops_at_the_end_token_of_an_exported_folder(
     tokenizer = AutoTokenizer.from_pretrained(folder)
     with torch.no_grad():
         head = taught.get_output_embeddings()
+        # the end, always
         head.register_forward_hook(
             lambda module, inputs, logits: logits.index_fill(-1, torch.tensor([1]), 1e4)
-        )  # the end, always
+        )
     written = taught.generate(**tokenizer("天", return_tensors="pt"), max_new_tokens=5, do_sample=False)
     assert written[0, -1] == 1 and written.shape[1] == len(tokenizer("天")["input_ids"]) + 1

@@ -1,14 +1,11 @@
 """What of a corpus a run can use, the setting to raise, and that it is known before anything is trained."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny_tokenizers
-import torch
-from tiny_run import arguments, write_corpus
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from data.errors import InputError
 from data.examples import Example
@@ -16,7 +13,6 @@ from data.prepare import Corpus
 from data.prompt import Prompt
 from data.template import Wording
 from grpo.config import Config, EvalConfig, ModelConfig, RolloutConfig, SFTConfig, TaxConfig, TrainConfig
-from grpo.run import main
 from grpo.stages.lengths import COMPLETION, PROMPT, fit, fits, needs
 
 CONFIG = Config(
@@ -126,63 +122,6 @@ def test_positions_are_counted_for_every_kind_of_text(tiny_tokenizer: PreTrained
         longest + 7 - 1,
         longest + 7 - 1,
     ]
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (
-            ["sft.max_completion_tokens=3"],
-            r"warm_start: 0 of \d+ .*sft\.max_completion_tokens = 13 would keep all",
-        ),
-        (["model.max_prompt_tokens=8"], r"train: 0 of \d+ .*model\.max_prompt_tokens = \d+ would keep all"),
-    ],
-)
-@pytest.mark.usefixtures("own_cache")
-def test_a_run_without_examples_ends_in_the_model_stage(
-    settings: list[str],
-    message: str,
-    tiny_folder: Path,
-    corpus: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    encoder = [f"reward.encoder=static:{tiny_folder}"]
-    assert (
-        main(arguments(corpus, tiny_folder, tmp_path / "run", "--stages", "data,model", *encoder, *settings))
-        == 2
-    )
-    assert re.search(message, capsys.readouterr().err)
-    assert not (tmp_path / "run" / "warm_start").exists()
-
-
-@pytest.mark.usefixtures("own_cache")
-def test_a_model_with_too_few_positions_ends_in_the_model_stage(
-    tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    torch.manual_seed(0)
-    sizes = GPT2Config(
-        vocab_size=259,
-        n_positions=32,
-        n_embd=32,
-        n_layer=2,
-        n_head=4,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=2,
-    )
-    GPT2LMHeadModel(sizes).save_pretrained(tmp_path / "model")
-    tiny_tokenizer.save_pretrained(tmp_path / "model")
-    pairs = write_corpus(tmp_path / "pairs.tsv")
-    encoder = f"reward.encoder=static:{tmp_path / 'model'}"
-    assert (
-        main(arguments(pairs, tmp_path / "model", tmp_path / "run", "--stages", "data,model", encoder)) == 2
-    )
-    said = capsys.readouterr().err
-    assert (
-        "gpt2 has 32 positions, and pairs of the warm start need 53; lower model.max_prompt_tokens or sft"
-        in said
-    )
 
 
 def test_a_limit_that_keeps_many_out_is_said_with_the_value_that_would_keep_them(

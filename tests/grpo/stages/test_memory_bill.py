@@ -3,13 +3,14 @@ steps with the bytes of all tensors that are alive.
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from invented_bill import SIZES, WORK
-from live_bytes import LiveBytes
+from live_bytes import LiveBytes, bytes_kept
 from safetensors.torch import save_file
 from tiny import byte_tokenizer, initialise
 from tiny_session import CONFIG, EXAMPLES, Session, variety
@@ -27,12 +28,11 @@ from grpo.engine import sampler
 from grpo.engine.forward import packed_hidden
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.model import as_policy
-from grpo.engine.packing import Packed, pack
+from grpo.engine.packing import pack
 from grpo.engine.products import FORMATS, use_format
 from grpo.engine.weight_forms import join_rows, split_weights
 from grpo.stages.duration import step_work
 from grpo.stages.memory_bill import (
-    MemoryModes,
     ModelSizes,
     StepWork,
     activation_bytes,
@@ -40,6 +40,7 @@ from grpo.stages.memory_bill import (
     cheapest_fit,
     memory_bill,
     metric_bytes,
+    switches_in_words,
 )
 
 FP16 = FORMATS["fp16"]
@@ -50,13 +51,13 @@ LAYER = (10 + 2 * 8) * 10 + 14 * 30 + 6 * 8 + 4 * 4  # bytes of a token
 def test_lower_parameters_without_a_rate_have_neither_gradients_nor_moments(tied: bool, trained: int) -> None:
     """800 or 600 parameters in two layers, of which one is the lower third, rounded up; a head of its own has 200."""
     sizes = replace(SIZES, tied=tied)
-    still = replace(WORK, modes=MemoryModes(fixes_lower=True))
+    still = replace(WORK, fixes_lower=True)
     found = memory_bill(sizes, still, FP16)
     assert (found.update["gradients"], found.update["moments"]) == (4 * trained, 8 * trained)
     optim = OptimConfig(lower_lr_share=0.0)
     config = replace(Config(), train=replace(Config().train, optim=optim))
-    assert not MemoryModes.of(config).fixes_lower
-    assert MemoryModes.of(replace(config, sft=replace(config.sft, num_steps=0))).fixes_lower
+    assert not step_work(config, 0).fixes_lower
+    assert step_work(replace(config, sft=replace(config.sft, num_steps=0)), 0).fixes_lower
 
 
 def test_parts_by_hand() -> None:
@@ -101,27 +102,27 @@ def test_number_formats_by_hand(name: str, copies: int, number: int, head: int) 
 
 
 @pytest.mark.parametrize(
-    ("modes", "part", "size"),
+    ("engine", "part", "size"),
     [
         ({"gradients": "bf16"}, "gradients", 2000),
         ({"moments": "8bit"}, "moments", 1000 * (2 + 8 / 256)),
-        ({"optimizer": "sgd"}, "moments", 0),
-        ({"optimizer": "sgd", "moments": "8bit"}, "moments", 0),
         ({"step_in_backward": True}, "gradients", 0),
         ({"weights": "split"}, "weights", 4000),
         ({"weights": "split"}, "format copies", 2000),
         ({"frozen": "host"}, "reference", 2 * 2 * 400 + 4 * 200),
-        ({"recomputes": True}, "activations", 16 * (2 * 4 * 10 + LAYER)),
+        ({"gradient_checkpointing": True}, "activations", 16 * (2 * 4 * 10 + LAYER)),
     ],
 )
-def test_modes_by_hand(modes: dict[str, Any], part: str, size: float) -> None:
+def test_modes_by_hand(engine: dict[str, Any], part: str, size: float) -> None:
     """A mode changes its own part and nothing else."""
     plain = memory_bill(SIZES, WORK, FP16)
-    bill = memory_bill(SIZES, replace(WORK, modes=MemoryModes(**modes)), FP16)
+    bill = memory_bill(SIZES, replace(WORK, engine=EngineConfig(**engine)), FP16)
     assert bill.update[part] == size
     assert {name: value for name, value in bill.update.items() if name != part} == {
         name: value for name, value in plain.update.items() if name != part
     }
+    sgd = replace(WORK, engine=EngineConfig(**engine), optimizer="sgd")
+    assert memory_bill(SIZES, sgd, FP16).update["moments"] == 0
 
 
 @pytest.mark.parametrize(("kind", "size"), [("shield", 2 * 800), ("l2", 4 * 1000), ("ewc", 8 * 1000)])
@@ -134,7 +135,7 @@ def test_what_a_protection_stores_is_there_all_the_time(kind: str, size: float) 
 
 def test_high_halves_are_read_in_place() -> None:
     """With products of bf16 only the head has a copy."""
-    split = replace(WORK, modes=MemoryModes(weights="split"))
+    split = replace(WORK, engine=EngineConfig(weights="split"))
     assert memory_bill(SIZES, split, FORMATS["bf16"]).update["format copies"] == 2 * 200
     assert memory_bill(SIZES, split, FORMATS["bf16x2"]).update["format copies"] == 2 * 200
 
@@ -145,7 +146,7 @@ def test_an_own_head() -> None:
     bill = memory_bill(untied, WORK, FP16)
     assert bill.update["reference"] == 2 * (600 + 200) + 4 * 200
     assert bill.update["format copies"] == 2 * 800
-    host = memory_bill(untied, replace(WORK, modes=MemoryModes(frozen="host")), FP16)
+    host = memory_bill(untied, replace(WORK, engine=EngineConfig(frozen="host")), FP16)
     assert host.update["reference"] == 2 * (2 * 300 + 200)
 
 
@@ -160,14 +161,16 @@ def test_four_processes_share_the_models() -> None:
 
 def test_the_cheapest_mode_that_fits() -> None:
     """Candidates come by their price."""
-    order = [settings for _, settings in candidates(MemoryModes())]
+    order = [switches_in_words(EngineConfig(), engine) for engine in candidates(EngineConfig())]
     assert len(order) == len(set(order)) == 2**5 - 1
     assert order[:3] == [
         "engine.frozen=host",
         "engine.gradient_checkpointing=true",
         "engine.frozen=host engine.gradient_checkpointing=true",
     ]
-    assert all("moments" not in settings for _, settings in candidates(MemoryModes(moments="8bit")))
+    assert order[-1].endswith(" engine.weights=split engine.number_format=bf16")
+    few = EngineConfig(moments="8bit")
+    assert all("moments" not in switches_in_words(few, engine) for engine in candidates(few))
     peak = memory_bill(SIZES, WORK, FP16).peak
     saved = 2 * 800 - 2 * 2 * 400 + 16 * LAYER - 16 * 2 * 4 * 10
     found = cheapest_fit(SIZES, WORK, FP16, peak - 1)
@@ -175,9 +178,9 @@ def test_the_cheapest_mode_that_fits() -> None:
     assert found[0] == "engine.gradient_checkpointing=true" and found[1].peak == peak - saved
     least = min(
         memory_bill(
-            SIZES, replace(WORK, modes=modes), FORMATS["bf16" if modes.weights == "split" else "fp16"]
+            SIZES, replace(WORK, engine=engine), FORMATS["bf16" if engine.weights == "split" else "fp16"]
         ).peak
-        for modes, _ in candidates(MemoryModes())
+        for engine in candidates(EngineConfig())
     )
     found = cheapest_fit(SIZES, WORK, FP16, least)
     assert found is not None and found[1].peak == least
@@ -200,20 +203,6 @@ def qwen(layers: int) -> tuple[PreTrainedModel, dict[str, Any]]:
     return model, settings | {"model_type": "qwen3"}
 
 
-def bytes_kept(model: PreTrainedModel, packed: Packed) -> int:
-    """Of tensors that autograd saves in a forward pass, each memory counted once, parameters not."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    found: dict[int, torch.Tensor] = {}
-
-    def note(saved: torch.Tensor) -> torch.Tensor:
-        found[saved.untyped_storage().data_ptr()] = saved
-        return saved
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
-        packed_hidden(model, packed)
-    return sum(saved.untyped_storage().nbytes() for place, saved in found.items() if place not in own)
-
-
 @pytest.mark.parametrize("make", [gemma, qwen])
 @pytest.mark.parametrize("recomputes", [False, True])
 def test_activations_are_what_autograd_saves(make: Any, recomputes: bool) -> None:
@@ -229,9 +218,9 @@ def test_activations_are_what_autograd_saves(make: Any, recomputes: bool) -> Non
         model = as_policy(model, torch.device("cpu"), format=FORMATS["fp16"])
         if recomputes:
             recompute_layers(model)
-        work = StepWork(4, 8, 40, 32, tokens, modes=MemoryModes(recomputes=recomputes))
+        work = StepWork(4, 8, 40, 32, tokens, engine=EngineConfig(gradient_checkpointing=recomputes))
         bills.append(activation_bytes(ModelSizes.of(settings, 1000, 200), work))
-        kept.append(bytes_kept(model, packed))
+        kept.append(bytes_kept(model, partial(packed_hidden, model, packed)))
     assert bills[1] - bills[0] == pytest.approx(kept[1] - kept[0], rel=0.08)
 
 
@@ -301,7 +290,7 @@ def test_the_bill_of_a_step_is_what_a_step_takes(
     parameters = sum(p.numel() for p in session.policy.parameters())
     embedding = session.policy.get_input_embeddings().weight.numel()
     sizes = ModelSizes.of(SETTINGS | {"model_type": "qwen3"}, parameters, embedding, tied=False)
-    work = StepWork(4, 4, PROMPT, NEW, PASS_TOKENS, True, modes=MemoryModes.of(session.config))
+    work = StepWork(4, 4, PROMPT, NEW, PASS_TOKENS, True, engine=engine, optimizer=optimizer)
     bill = memory_bill(sizes, work, FORMATS[format]).peak
     if engine.frozen == "host":
         bill += 2 * sizes.body + 4 * embedding

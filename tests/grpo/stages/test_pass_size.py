@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from live_bytes import bytes_kept
+from run_object import run_in
 from tiny import tiny_gemma, tiny_gpt2
 from tiny_families import mistral, qwen2, qwen3
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
@@ -13,10 +15,7 @@ from grpo.config import AnchorConfig, Config, EngineConfig, SFTConfig
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import pack
-from grpo.runtime.device import choose
-from grpo.runtime.interrupt import StopRequest
 from grpo.stages import pass_size
-from grpo.stages.context import Run
 from grpo.stages.pass_size import bytes_per_token, fitting_tokens, tokens_per_pass
 
 
@@ -27,20 +26,10 @@ def llama() -> PreTrainedModel:
 
 
 def saved_bytes(model: PreTrainedModel, tokens: int) -> int:
-    """What autograd keeps of a pass, each storage counted once, parameters not."""
-    kept: dict[int, int] = {}
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
+    """What autograd keeps of a pass."""
     ids = torch.arange(tokens).remainder(90).add(3).tolist()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        completion_logps(model, pack([ids[: tokens // 8]] * 8, [[5, 6]] * 8, 1)).logps.sum()
-    return sum(kept.values())
+    packed = pack([ids[: tokens // 8]] * 8, [[5, 6]] * 8, 1)
+    return bytes_kept(model, lambda: completion_logps(model, packed).logps.sum())
 
 
 @pytest.mark.parametrize("recomputed", [False, True])
@@ -79,7 +68,7 @@ def test_every_family_has_a_size(make: object) -> None:
 def test_zero_is_replaced_and_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     config = Config(sft=SFTConfig(max_tokens_per_pass=0), anchor=AnchorConfig(sft=1.0), engine=EngineConfig())
-    run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), said.append)
+    run = run_in(tmp_path, config, said.append)
     assert tokens_per_pass(run, "sft", tiny_gemma()) == 2048
     assert said == ["sft.max_tokens_per_pass = 0: at most 2,048 tokens a pass on a CPU"]
     assert tokens_per_pass(run, "train", tiny_gemma()) == config.train.max_tokens_per_pass and len(said) == 1

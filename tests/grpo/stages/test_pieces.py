@@ -7,7 +7,7 @@ import pytest
 import torch
 from model_families import made
 from tiny import byte_tokenizer
-from tiny_run import SYLLABLES, arguments, metrics, quick
+from tiny_run import arguments, metrics, quick, write_corpus
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from grpo.run import main
@@ -17,16 +17,12 @@ PIECES = 12
 
 
 def corpus_of_syllables(folder: Path) -> Path:
-    """Made-up pairs whose targets, Tibetan syllables, take three bytes a letter."""
-    numbers = torch.randint(0, 16, (160, 4), generator=torch.Generator().manual_seed(0)).tolist()
-    rows = [
-        "".join("天地人山水火木金土日月星风雨云石"[n] for n in row)
-        + "\t"
-        + "་".join(SYLLABLES[n] for n in row)
-        for row in numbers
-    ]
-    (folder / "pairs.tsv").write_text("source\treference\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    return folder / "pairs.tsv"
+    """The made-up pairs turned round: their targets, Tibetan syllables, take three bytes a letter."""
+    path = write_corpus(folder / "pairs.tsv")
+    header, *rows = path.read_text("utf-8").splitlines()
+    turned = ["\t".join(row.split("\t")[::-1]) for row in rows]
+    path.write_text("\n".join([header, *turned]) + "\n", encoding="utf-8")
+    return path
 
 
 def test_a_run_with_new_pieces(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tiny_hooks import stop_after
-from tiny_run import Command, arguments, metrics, quick, weights
+from tiny_run import Command, arguments, assert_same_run, quick
 
 from grpo.engine.model import parameter_hash
 from grpo.run import main
@@ -58,7 +58,7 @@ def whole(corpus: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFact
 
 
 def check_equal(run: Path, whole: Path) -> None:
-    assert weights(run) == weights(whole) and metrics(run) == metrics(whole)
+    assert_same_run(run, whole)
     assert best_samples(run) == best_samples(whole)
 
 

@@ -7,14 +7,13 @@ from typing import cast
 
 import pytest
 import torch
+from run_object import run_in
 
 from data.errors import InputError
 from data.examples import Example
 from grpo.config import Config, ModelConfig
-from grpo.runtime.device import choose
-from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_log import RunLog
-from grpo.stages.context import Run, untouched_model
+from grpo.stages.context import untouched_model
 from grpo.stages.reward_setup import check_scales, flat_terms, log_reward, reference_texts, threshold_from
 from reward.combine import RewardConfig
 from reward.embedding import EmbeddingStore
@@ -40,7 +39,7 @@ def test_files_of_a_hub_model_are_looked_up_offline(tmp_path: Path, monkeypatch:
         lambda name, **how: requests.append((name, how["local_files_only"])) or str(tmp_path),
     )
     config = replace(Config(), model=ModelConfig(policy="hub:owner/name"))
-    run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), print)
+    run = run_in(tmp_path, config)
     assert untouched_model(run).files() == tmp_path and requests == [("owner/name", True)]
 
 

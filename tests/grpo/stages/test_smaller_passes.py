@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import tiny_gemma
 from tiny_faults import Fault, at_call, send
-from tiny_run import arguments, metrics, nothing, quick, start, wait_for_exit, weights
+from tiny_run import arguments, assert_same_run, metrics, nothing, quick, start, wait_for_exit
 from tiny_team import start_team
 
 from grpo.engine.draw import Sampling
@@ -56,12 +56,6 @@ def runs(corpus: Path, tiny_folder: Path, own_cache: None) -> Runs:
     return Runs(corpus, tiny_folder)
 
 
-def assert_equal(first: Path, second: Path) -> None:
-    """The same policy, bit for bit, and the same log."""
-    assert weights(first / "run") == weights(second / "run")
-    assert metrics(first / "run") == metrics(second / "run")
-
-
 @pytest.mark.parametrize(
     ("target", "number", "more"),
     [
@@ -80,7 +74,7 @@ def test_a_first_step_without_memory_equals_a_run_with_smaller_passes(
     assert "train.max_tokens_per_pass=100 rollout.parts=2 eval.batch_size=32; write these" in output
     code, output = runs.start(tmp_path / "small", *more, *SMALL_TRAIN)
     assert code == 0 and "no memory" not in output, output
-    assert_equal(tmp_path / "full", tmp_path / "small")
+    assert_same_run(tmp_path / "full" / "run", tmp_path / "small" / "run")
 
 
 def test_a_later_update_is_repeated_from_the_one_before_it(runs: Runs, tmp_path: Path) -> None:
@@ -91,7 +85,7 @@ def test_a_later_update_is_repeated_from_the_one_before_it(runs: Runs, tmp_path:
     stop = partial(at_call, STEP, 6, partial(send, signal.SIGTERM))
     assert runs.start(tmp_path / "small", fault=stop)[0] == 143
     assert runs.start(tmp_path / "small", *SMALL_TRAIN)[0] == 0
-    assert_equal(tmp_path / "full", tmp_path / "small")
+    assert_same_run(tmp_path / "full" / "run", tmp_path / "small" / "run")
 
 
 @pytest.mark.slow
@@ -102,7 +96,7 @@ def test_the_warm_start_has_smaller_passes_and_training_has_not(runs: Runs, tmp_
         "sft": {"sft.max_tokens_per_pass": 160}
     }
     assert runs.start(tmp_path / "small", *SMALL_SFT)[0] == 0
-    assert_equal(tmp_path / "full", tmp_path / "small")
+    assert_same_run(tmp_path / "full" / "run", tmp_path / "small" / "run")
 
 
 def test_the_second_time_is_an_error_until_the_settings_change(runs: Runs, tmp_path: Path) -> None:
@@ -133,7 +127,7 @@ def test_scoring_the_dev_set_has_smaller_batches(runs: Runs, tmp_path: Path) -> 
     code, output = runs.start(tmp_path / "full", *more, fault=fault)
     assert code == 0 and output.count("eval.batch_size=32; write these settings") == 1, output
     assert runs.start(tmp_path / "small", *more, *SMALL_TRAIN)[0] == 0
-    assert_equal(tmp_path / "full", tmp_path / "small")
+    assert_same_run(tmp_path / "full" / "run", tmp_path / "small" / "run")
 
 
 @pytest.mark.slow

@@ -96,9 +96,8 @@ def test_cost_is_counted_from_the_log(method: str, command: Command, tmp_path: P
         )
         assert found["sampled_tokens"] == sum(row["tokens"] for row in sampling_rows)
         assert (found["sampled_tokens"] > 0) == (method != "sft")
-        scored = (
-            2 * found["tokens"] // passes if method == "grpo" else 0
-        )  # reference, and policy as it sampled
+        # reference, and policy as it sampled
+        scored = 2 * found["tokens"] // passes if method == "grpo" else 0
         assert found["scored_tokens"] == scored
         assert found["seconds"] == pytest.approx(
             sum(row["seconds"]["step"] for row in rows[:step]) + sum(sampling[:step])
@@ -111,7 +110,7 @@ def test_grpo_counts_a_prompt_once_for_its_group(command: Command, tmp_path: Pat
     """
     run = tmp_path / "a" / "run"
     assert main(command("a", "train.num_steps=1", "rollout.max_new_tokens=1")) == 0
-    row = next(row for row in metrics(run) if row["stage"] == "train")
+    row = metrics(run, "train")[0]
     tokenizer = AutoTokenizer.from_pretrained(run / "policy")
     assert row["tokens"] == 2 * 6  # one token each, never fed
     one = len("藏文：".encode()) + len("ཀ་ཀ་ཀ་ཀ".encode()) + len("\n中文：".encode()) + 1
@@ -150,7 +149,7 @@ def test_a_step_logs_what_it_feeds(command: Command, tmp_path: Path) -> None:
     short = ["train.num_steps=1", "sft.max_completion_tokens=64"]
     assert main(command("plain", *short)) == 0
     assert main(command("guided", *short, "guide.mode=term", "train.num_steps=1")) == 0
-    rows = [next(row for row in metrics(run) if row["stage"] == "train") for run in (plain, guided)]
+    rows = [metrics(run, "train")[0] for run in (plain, guided)]
     assert 12 * rows[0]["fed_tokens"] == pytest.approx(rows[0]["trained_tokens"])
     texts = 12 * rows[1]["fed_tokens"] - rows[1]["trained_tokens"]
     assert texts == pytest.approx(round(texts)) and 0 < texts < 2 * 64

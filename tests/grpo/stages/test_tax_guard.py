@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_hooks import stop_after
-from tiny_run import Command, general_text, metrics, weights
+from tiny_run import Command, assert_same_run, general_text, metrics, weights
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -121,8 +121,8 @@ def script_taxes(monkeypatch: pytest.MonkeyPatch, taxes: dict[int, float]) -> di
     step = [0]
 
     def bits(guard: TaxGuard) -> tuple[str, list[bytes]]:
-        states = guard.optimizer.moments().values()
-        return parameter_hash(guard.model), [
+        states = guard.hook.optimizer.moments().values()
+        return parameter_hash(guard.hook.model), [
             state[key].numpy().tobytes() for state in states for key in sorted(state)
         ]
 
@@ -148,7 +148,7 @@ def test_going_back_restores_parameters_and_moments_bit_for_bit(
     assert seen[2][1] != seen[2][0] and seen[2][1][1] == []
     assert seen[4][0] == seen[4][1] == seen[6][1] == seen[8][1]
     assert len({str(seen[step][0]) for step in (2, 4, 6, 8)}) == 4
-    rows = [row for row in metrics(tmp_path / "run" / "run") if row["stage"] == "train"]
+    rows = metrics(tmp_path / "run" / "run", "train")
     assert [row["lr"] for row in rows] == [1e-2] * 2 + [5e-3] * 4 + [2.5e-3] * 2 + [1.25e-3] * 4
 
 
@@ -203,8 +203,7 @@ def test_resumed_after_every_step_it_goes_back_to_the_same_bits(
             else:
                 assert go("parts", budget) != 0
     assert go("parts", budget) == 0
-    assert weights(tmp_path / "parts" / "run") == weights(tmp_path / "whole" / "run")
-    assert metrics(tmp_path / "parts" / "run") == metrics(tmp_path / "whole" / "run")
+    assert_same_run(tmp_path / "parts" / "run", tmp_path / "whole" / "run")
     assert 0 < sum(row["rolled_back"] for row in tax_rows(tmp_path / "whole" / "run")) < 6
 
 

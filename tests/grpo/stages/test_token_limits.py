@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from run_object import run_in
 from tiny_run import arguments, metrics, quick
 
 from data.errors import InputError
@@ -16,11 +17,8 @@ from data.prompt_config import PromptConfig
 from data.template import ENGLISH, Wording
 from grpo.config import Config, ModelConfig, RolloutConfig, value_of, with_numbers
 from grpo.run import main
-from grpo.runtime.device import choose
-from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.old_defaults import with_old_defaults
 from grpo.runtime.run_folder import plain
-from grpo.stages.context import Run
 from grpo.stages.token_limits import LIMITS, known_limits, with_limits
 
 OPEN = [f"{name}=0" for name in LIMITS]
@@ -85,12 +83,8 @@ def test_a_corpus_of_long_sentences_needs_no_setting(
     )
     assert limits == dict.fromkeys(LIMITS, written) | {"model.max_prompt_tokens": prompts}
     assert f"limits from the corpus: model.max_prompt_tokens = {prompts}, " in printed
-    lengths = [row["length_mean"] for row in metrics(tmp_path / "run") if row["stage"] == "train"]
+    lengths = [row["length_mean"] for row in metrics(tmp_path / "run", "train")]
     assert 32 < max(lengths) <= written
-
-
-def run_in(folder: Path, config: Config) -> Run:
-    return Run(config, folder, folder, choose("cpu"), StopRequest(), print)
 
 
 def test_limits_that_are_given_stay_and_nothing_is_written(tmp_path: Path) -> None:

@@ -107,9 +107,8 @@ def test_the_studies_that_ship_are_valid(name: str, tmp_path: Path) -> None:
     assert study.transfer is None or study.transfer != TransferConfig()
     steps = {arm.name: study.arm_config(arm, 0).train.num_steps for arm in study.arms}
     (shared,) = {steps[arm.name] for arm in study.arms if arm.start == "warm_start"}
-    whole = (
-        shared + study.warm_start_config(0).sft.num_steps
-    )  # an arm that does without a warm start has its updates too
+    # an arm that does without a warm start has its updates too
+    whole = shared + study.warm_start_config(0).sft.num_steps
     alone = [arm for arm in study.arms if arm.start == "untouched"]
     assert {steps[arm.name] for arm in alone} == {whole} and {
         bool(study.arm_config(arm, 0).anchor.train) for arm in alone

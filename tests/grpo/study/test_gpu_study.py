@@ -27,9 +27,8 @@ def test_it_has_26_arms_at_three_rates_and_three_seeds_in_two_hours_by_its_bill(
     assert {name for name, count in rates.items() if count < 3} == {"random"}
     compute = Compute(torch.device("cuda"), FORMATS["fp16"])
     bill = make_bill(study, study.arms, study.seeds, None, compute)
-    assert (
-        bill.start_seconds == 30 * (3 + 2 * 237) / 6
-    )  # a process for each warm start, two for each arm and seed
+    # a process for each warm start, two for each arm and seed
+    assert bill.start_seconds == 30 * (3 + 2 * 237) / 6
     assert 0.5 * 3600 < bill.seconds <= 2 * 3600
     assert bill.summary().startswith("bill: at least") and bill.summary().endswith("6 arms side by side")
     (line,) = bill.memory_lines()

@@ -59,9 +59,8 @@ def test_every_start_learns_from_every_number_of_examples_and_all_are_judged_ali
             item["id"] for item in first["target"]["items"]
         ]
         assert one["target"]["signatures"] == first["target"]["signatures"]
-        same = found[
-            f"untouched-{one['examples']}-seed0"
-        ]  # both starts are the same weights, so they learn the same
+        # both starts are the same weights, so they learn the same
+        same = found[f"untouched-{one['examples']}-seed0"]
         assert [item["output"] for item in one["target"]["items"]] == [
             item["output"] for item in same["target"]["items"]
         ]
