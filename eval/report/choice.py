@@ -124,15 +124,40 @@ def best_ones(
 
 
 def cheapest(leaders: list[ComparedSystem], why: str) -> tuple[list[ComparedSystem], str]:
-    """The leader that lost least elsewhere by its own log, where all have measured that."""
+    """The leader that lost least elsewhere: by the logs of tax where all have measured it, else by general text."""
     taxes = [one.run.tax[-1]["tax_kept"] for one in leaders if one.run.tax]
     if len(set(taxes)) < len(leaders):
-        return leaders, why
+        return least_harm(leaders, why)
     least = min(taxes)
-    return (
-        [leaders[taxes.index(least)]],
-        f"scores cannot tell {names_of(leaders)} apart, and it lost least elsewhere ({TAX.value(least)} nats a token)",
-    )
+    return [leaders[taxes.index(least)]], lost_least(leaders, f"{TAX.value(least)} nats a token")
+
+
+def least_harm(leaders: list[ComparedSystem], why: str) -> tuple[list[ComparedSystem], str]:
+    """The leader whose loss on some general text rose clearly less than that of every other one, and on none clearly
+    more: where the intervals do not meet.
+    """
+    rises = [rises_of(one) for one in leaders]
+    for own, leader in zip(rises, leaders, strict=True):
+        others = [other for other in rises if other is not own]
+        if all(is_below(own, other) and not is_below(other, own) for other in others):
+            shown = "; ".join(f"{change.label} {change.change}" for change in own.values())
+            return [leader], lost_least(leaders, shown)
+    return leaders, why
+
+
+def rises_of(one: ComparedSystem) -> dict[str, Change]:
+    """By its label: the rise of the loss on each general text from the untouched model to a run's system."""
+    changes = probe_changes(one.run.main.pair("untouched", one.key), MAIN_PROBES)
+    return {change.label: change for change in changes if not change.is_test}
+
+
+def is_below(a: Mapping[str, Change], b: Mapping[str, Change]) -> bool:
+    """Whether some text of both lost clearly less in `a`."""
+    return any(a[label].facts["high"] < b[label].facts["low"] for label in a.keys() & b.keys())
+
+
+def lost_least(leaders: Sequence[ComparedSystem], how_much: str) -> str:
+    return f"scores cannot tell {names_of(leaders)} apart, and it lost least elsewhere ({how_much})"
 
 
 def better_by_chrf(

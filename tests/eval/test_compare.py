@@ -233,6 +233,7 @@ def system_of(
     return ComparedSystem(name, own, "warm_start", system, None, {"cosine_held_out": cosine, "chrf": chrf})
 
 
+Span = tuple[float, float]
 CHOICES: dict[str, tuple[list[tuple[Any, ...]], str, str]] = {
     "cosine decides": ([("a", 2, 1), ("b", 1, 1)], "Ship b: by Held-out cosine it is", "b"),
     "then chrF": ([("a", 1, 2), ("b", 1, 1), ("c", 2, 1)], "Ship b: by chrF it is clearly", "b"),
@@ -255,6 +256,40 @@ def test_which_run_to_ship(case: str, invented: Path) -> None:
     run = read_run(invented)
     found = choice([system_of(run, *one) for one in systems])
     assert said in found.text and found.best == best
+
+
+RISES: dict[
+    str, tuple[tuple[Span, Span], tuple[Span, Span], str]
+] = {  # (English, Chinese) of a and of b, what is shipped
+    "clearly less in one text": (((0.1, 0.2), (0.5, 0.9)), ((0.1, 0.2), (0.1, 0.3)), "b"),
+    "intervals that meet": (((0.1, 0.2), (0.25, 0.9)), ((0.1, 0.2), (0.1, 0.3)), ""),
+    "each in another text": (((0.1, 0.2), (0.5, 0.9)), ((0.4, 0.6), (0.1, 0.3)), ""),
+}
+
+
+@pytest.mark.parametrize("case", RISES)
+def test_runs_that_scores_do_not_tell_apart_are_told_apart_by_general_text(case: str, invented: Path) -> None:
+    *spans, best = RISES[case]
+    run = read_run(invented)
+    systems = []
+    for name, of_texts in zip("ab", spans, strict=True):
+        probes = {
+            key: {
+                "difference": (low + high) / 2,
+                "low": low,
+                "high": high,
+                "n": 24,
+                "before": 1.0,
+                "after": 2.0,
+            }
+            for key, (low, high) in zip(("english", "chinese"), of_texts, strict=True)
+        }
+        pair = {"before": "untouched", "after": "warm_start", "probes": probes}
+        systems.append(system_of(replace(run, comparison={"pairs": [pair]}), name, 1, 1))
+    found = choice(systems)
+    assert found.best == best
+    rises = "(English text, bits per character +0.150; Chinese text, bits per character +0.200)"
+    assert (f"lost least elsewhere {rises}" in found.text) == bool(best)
 
 
 def test_the_first_screen_says_which_run_to_ship_and_why(
