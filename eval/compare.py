@@ -80,11 +80,24 @@ def different(first: RunFolder, other: RunFolder, test: str, why: str) -> InputE
     )
 
 
+def texts_of(item: Json) -> tuple[str, tuple[str, ...]]:
+    return item["source"], tuple(references_of(item))
+
+
+def with_ids_of(first: Json, other: Json) -> Json:
+    """`other` with the ids of the first system where all texts are the same: an id holds the name of the corpus file."""
+    mine, theirs = (sorted(system["items"], key=texts_of) for system in (first, other))
+    if [*map(texts_of, mine)] != [*map(texts_of, theirs)]:
+        return other
+    return other | {"items": [item | {"id": own["id"]} for own, item in zip(mine, theirs, strict=True)]}
+
+
 def shared_items(runs: Sequence[RunFolder], systems: Sequence[Json], test: str) -> list[str]:
     """The ids of the items that all systems have, sorted. Raises InputError for different test sets."""
-    texts = [{item["id"]: (item["source"], references_of(item)) for item in one["items"]} for one in systems]
+    texts = [{item["id"]: texts_of(item) for item in one["items"]} for one in systems]
     for run, system, own in zip(runs[1:], systems[1:], texts[1:], strict=True):
-        check_same_set(runs[0], run, test)
+        if own != texts[0]:
+            check_same_set(runs[0], run, test)
         if system["target_language"] != systems[0]["target_language"]:
             raise different(runs[0], run, test, "another target language")
         changes = [key for key in own if key in texts[0] and own[key] != texts[0][key]]
@@ -113,6 +126,7 @@ def compare_on(
     views = [run.views[test] for run in runs]
     systems = [view.systems[compared_name(run, system)] for run, view in zip(runs, views, strict=True)]
     try:
+        systems = [with_ids_of(systems[0], one) for one in systems]
         ids = shared_items(runs, systems, test)
         own = [on_items(one, ids, name) for one, name in zip(systems, names, strict=True)]
         seed = int(runs[0].config.get("seed", 0))

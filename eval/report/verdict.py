@@ -52,33 +52,33 @@ def answer(run: RunFolder) -> Answer:
     down = [change.label for change in (gain, chrf) if change.sense < 0]
     if down or not gain.sense:
         return answer_without_gain(view, method, down, gain.label)
-    if rival := better_rival(view, "trained"):
-        return Answer(f"Do not ship it: {rival} does better.", "bad")
+    if rivals := better_rivals(view, "trained"):
+        return Answer(f"Do not ship it: {rivals} better.", "bad")
     return cost_answer(method, tax_changes(run.main))
 
 
 def answer_without_gain(view: RunFolder, method: str, down: list[str], target: str) -> Answer:
     """The first sentence about a model that did not become better: whether the warm start is worth keeping."""
     outcome = f"lowered {' and '.join(down)}" if down else f"made no clear difference to {target}"
-    if rival := better_rival(view, "warm_start"):
-        return Answer(
-            f"Ship neither: {method} {outcome}, and {rival} does better than the warm start.", "bad"
-        )
+    if rivals := better_rivals(view, "warm_start"):
+        return Answer(f"Ship neither: {method} {outcome}, and {rivals} better than the warm start.", "bad")
     if down:
         return Answer(f"Do not ship it: {method} {outcome}.", "bad")
     return Answer(f"Keep the warm start: {method} {outcome}.", "caution")
 
 
-def better_rival(view: RunFolder, system: str) -> str:
-    """The first of the simpler systems that clearly does better than `system`, and by what; "" where none does.
+def better_rivals(view: RunFolder, system: str) -> str:
+    """'by chrF the translation memory does': the simpler systems that clearly do better than `system`, and by what; ""
+    where none does.
 
     An earlier version did not compare the memory with the warm start; then its comparison with the trained model counts.
     """
+    names = []
     for rival, key, name in RIVALS:
         pair = view.pair(rival, system) or view.pair(rival, "trained")
         if pair is not None and score_change(pair, key).sense < 0:
-            return name
-    return ""
+            names.append(name)
+    return f"{' and '.join(names)} {'do' if len(names) > 1 else 'does'}" if names else ""
 
 
 def cost_answer(method: str, changes: list[Change]) -> Answer:

@@ -125,12 +125,36 @@ def different_split(run: Path) -> None:
     manifest = read_object(path)["manifest"]
     manifest["splits"]["test"] = {"sha256": hashlib.sha256(b"x").hexdigest()}
     change(path, "manifest", manifest)
+    items = read_object(run / "eval" / "trained.json")["items"]
+    change(run / "eval" / "trained.json", "items", items[1:])
 
 
-def other_items(run: Path) -> None:
+def other_ids(run: Path) -> None:
     path = run / "eval" / "trained.json"
     items = [item | {"id": f"x{item['id']}"} for item in read_object(path)["items"]]
     change(path, "items", items)
+
+
+def other_items(run: Path) -> None:
+    other_ids(run)
+    path = run / "eval" / "trained.json"
+    items = [item | {"source": f"x{item['source']}"} for item in read_object(path)["items"]]
+    change(path, "items", items)
+
+
+def test_runs_on_two_names_of_one_corpus_are_compared(
+    runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ids hold the name of the corpus file, and so does the manifest's hash. Items meet by their texts."""
+    before = page(runs, capsys, "--resamples", "50")
+    other_ids(runs[1])
+    path = runs[1] / "eval" / "trained.json"
+    change(path, "items", read_object(path)["items"][::-1])
+    for run, sha in zip(runs, "01", strict=True):
+        manifest = read_object(run / "corpus.json")["manifest"]
+        manifest["splits"]["test"] = {"sha256": sha}
+        change(run / "corpus.json", "manifest", manifest)
+    assert page(runs, capsys, "--resamples", "50") == before
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,15 @@ def test_a_warm_start_below_a_simpler_system_is_not_kept(
     assert answer(gained).text.startswith("Ship it for this task: ")
 
 
+def test_every_simpler_system_that_does_better_is_named(whole: RunFolder) -> None:
+    run = with_changes(whole, {}, warm_start=OPEN, **RIVALS)
+    for rival, key in (("untouched", "cosine_held_out"), ("translation_memory", "chrf")):
+        pair = run.pair(rival, "warm_start")
+        assert pair is not None
+        pair["slices"]["all"][key] |= dict(zip(("low", "difference", "high"), SIDES["down"], strict=True))
+    assert f"and {UNTOUCHED} and {MEMORY} do better than the warm start." in answer(run).text
+
+
 def test_of_an_earlier_comparison_the_trained_model_stands_for_the_warm_start(whole: RunFolder) -> None:
     memory = {**RIVALS, "translation_memory": {"chrf": "down"}}
     run = with_changes(whole, {}, warm_start=OPEN, **memory)
