@@ -9,6 +9,7 @@ from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.model_settings import OBJECT, OBJECTS, TEXT, TEXTS, TOKEN, TOKENS, TRUTH, WHOLE, check_kinds
+from data.normalise import NAMES
 from data.template import Wording
 
 FILE = "prompt.json"
@@ -16,6 +17,7 @@ FORMAT = 1
 CURE = "restore the file"
 KINDS = {
     "format": WHOLE, "wording": OBJECT, "kinds": OBJECTS, "end": TOKEN, "stops": TOKENS, "servers_ask_rightly": TRUTH,
+    "normalise": TEXTS,
 }  # fmt: skip
 KIND = dict.fromkeys(
     ("source_language", "target_language", "task", "source_label", "target_label", "prompt"), TEXT
@@ -39,6 +41,8 @@ def read_record(folder: Path, needs: Iterable[str] = ()) -> dict[str, Any]:
         raise InputError(
             f"{path}: format = {facts['format']}, and this version reads format {FORMAT}; use the version that wrote it"
         )
+    if unknown := [step for step in facts.get("normalise", ()) if step not in NAMES]:
+        raise InputError(f"{path}: normalise: {', '.join(unknown)} is no step; known steps: {', '.join(NAMES)}")
     for key in needs:
         if key not in facts:
             raise InputError(f"{path}: is no record of a prompt (it lacks {key!r}); {CURE}")

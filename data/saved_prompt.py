@@ -1,7 +1,7 @@
 """The prompt beside a policy: `prompt.json`, and a chat template by which servers ask the policy as it was trained."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from data.chat import MARK
 from data.examples import Example
 from data.model_settings import is_whole, model_settings
+from data.normalise import default_steps
 from data.prompt import Prompt
 from data.prompt_record import FILE, FORMAT, Kind, load_wording
 
@@ -27,9 +28,12 @@ def example_of(kind: Kind, source: str) -> Example:
     return Example("", source, "", "", "", source_language, target_language, task)
 
 
-def save(prompt: Prompt, kinds: Iterable[Kind], folder: Path) -> None:
-    """Write the tokenizer, with a chat template that writes this prompt, and prompt.json."""
+def save(prompt: Prompt, kinds: Iterable[Kind], folder: Path, steps: Sequence[str] = ()) -> None:
+    """Write the tokenizer, with a chat template that writes this prompt, and prompt.json. `steps`: how the texts of the
+    corpus were normalised; () = by the default of the prompt.
+    """
     kinds = list(kinds)
+    steps = steps or default_steps(prompt.wording.is_one_line)
     template = chat_template(prompt, kinds)
     with template_of(prompt.tokenizer, template):
         prompt.tokenizer.save_pretrained(folder)
@@ -37,6 +41,7 @@ def save(prompt: Prompt, kinds: Iterable[Kind], folder: Path) -> None:
         "format": FORMAT,
         "wording": asdict(prompt.wording),
         "kinds": [kind_facts(prompt, kind) for kind in kinds],
+        "normalise": list(steps),
         "end": prompt.end,
         "stops": list(prompt.stops),
         "servers_ask_rightly": template is not None,

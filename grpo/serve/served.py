@@ -29,7 +29,7 @@ def open_any(path: Path, source_language: str, target_language: str) -> Policy:
     tokenizer = load_tokenizer(folder)
     wording = Wording(template=CHAT) if tokenizer.chat_template else Wording(lines="many")
     prompt = Prompt.of(tokenizer, wording, model_ends(folder, tokenizer))
-    return Policy(folder, None, settings_of(None, prompt), prompt, FREE, [FREE])
+    return Policy(folder, None, settings_of(folder, None, prompt), prompt, FREE, [FREE])
 
 
 @dataclass(frozen=True)

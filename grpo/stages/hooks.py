@@ -238,7 +238,7 @@ def write_model(
     model.config.use_cache = False
     if not run.world.is_first:
         return
-    save(prompt, kinds_of(corpus_of(run).train), work)
+    save(prompt, kinds_of(corpus_of(run).train), work, run.config.data.normalise)
     if folder := untouched_model(run).folder:
         copy_licences(folder, work)
 

@@ -14,7 +14,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.normalise import default_steps
 from data.prompt import Prompt
-from data.prompt_record import Kind, load_kinds
+from data.prompt_record import Kind, load_kinds, read_record
 from data.saved_prompt import example_of, load
 from grpo.config import Config
 from grpo.engine.model import load_policy, load_tokenizer
@@ -67,7 +67,7 @@ def open_policy(path: Path, source_language: str = "", target_language: str = ""
     kinds = load_kinds(folder)
     kind = chosen_kind(folder, kinds, source_language, target_language)
     prompt = load(folder, load_tokenizer(folder))
-    return Policy(folder, run, settings_of(run, prompt), prompt, kind, kinds)
+    return Policy(folder, run, settings_of(folder, run, prompt), prompt, kind, kinds)
 
 
 def load_model(policy: Policy, where: str | None) -> tuple[PreTrainedModel, Compute]:
@@ -90,12 +90,12 @@ def check_options(options: argparse.Namespace, sentence: str, counts: Sequence[s
             raise InputError(f"--{name.replace('_', '-')} {value}: a number from 1 is needed")
 
 
-def settings_of(run: Path | None, prompt: Prompt) -> dict[str, Any]:
-    """The settings of a run, with the numbers that it has measured where a limit was left to its corpus; of a folder
-    alone the defaults for its prompt.
+def settings_of(folder: Path, run: Path | None, prompt: Prompt) -> dict[str, Any]:
+    """The settings of a run, with the numbers that it has measured where a limit was left to its corpus; of a policy's
+    folder alone the defaults, and the normalisation that its prompt.json records.
     """
     if run is None:
-        steps = [*default_steps(prompt.wording.is_one_line)]
+        steps = read_record(folder).get("normalise") or [*default_steps(prompt.wording.is_one_line)]
         return settings_in(None) | {"data.normalise": steps} | ALONE
     settings = settings_in(run)
     known = known_limits(replace(Config(), run_dir=str(run)))

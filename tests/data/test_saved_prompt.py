@@ -136,6 +136,8 @@ WRONG = [  # change of a whole record, what is said
     ({"kinds": [{"source_language": 1, "target_language": "zh", "task": "mt"}]}, "kinds: source_language = 1: must be a text"),
     ({"kinds": [{"source_language": "bo", "target_language": "zh"}]}, "is no record of a prompt ('task')"),
     ({"servers_ask_rightly": "yes"}, "servers_ask_rightly = \"yes\": must be true or false; restore the file"),
+    ({"normalise": "nfc"}, "normalise = \"nfc\": must be a list of texts; restore the file"),
+    ({"normalise": ["nfc", "later"]}, "normalise: later is no step; known steps: invisible, "),
     ({"wording": []}, "wording = []: must be an object {...}; restore the file"),
     ({"shots": [{"source": 5}]}, "shots: source = 5: must be a text; restore the file"),
     ({"shots": [{"others": "x"}]}, "shots: others = \"x\": must be a list of texts; restore the file"),
