@@ -42,7 +42,9 @@ def read_record(folder: Path, needs: Iterable[str] = ()) -> dict[str, Any]:
             f"{path}: format = {facts['format']}, and this version reads format {FORMAT}; use the version that wrote it"
         )
     if unknown := [step for step in facts.get("normalise", ()) if step not in NAMES]:
-        raise InputError(f"{path}: normalise: {', '.join(unknown)} is no step; known steps: {', '.join(NAMES)}")
+        raise InputError(
+            f"{path}: normalise: {', '.join(unknown)} is no step; known steps: {', '.join(NAMES)}"
+        )
     for key in needs:
         if key not in facts:
             raise InputError(f"{path}: is no record of a prompt (it lacks {key!r}); {CURE}")
