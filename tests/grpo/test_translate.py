@@ -238,6 +238,35 @@ def test_finished_lines_of_another_kind_are_refused_in_one_sentence(
 
 
 @pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("policy/prompt.json", "{source}=", "{source}>", "made with prompt = '{n}: {source}=', not '{n}: {source}>'"),
+        ("policy/prompt.json", '"bo"', '"dz"', "made with languages = ['bo', 'zh', 'mt'], not ['dz', 'zh', 'mt']"),
+        ("config.json", '"nfc"', '"joiners"', "made with normalise = "),
+        ("policy/tokenizer.json", "{", "{ ", "made with tokenizer = "),
+    ],
+)
+def test_lines_of_an_earlier_prompt_are_refused(
+    name: str, old: str, new: str, said: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Past bug: a command went on behind lines that were asked in other words."""
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    out = tmp_path / "out.txt"
+    command = [str(write(tmp_path / "in.txt", sources(2))), "--model", str(folder), "--output", str(out)]
+    assert main(command) == 0
+    changed = folder / name
+    text = changed.read_text(encoding="utf-8")
+    assert old in text
+    changed.write_text(text.replace(old, new, 1), encoding="utf-8")
+    assert main(command) == 2
+    label = json.loads((folder / "policy/prompt.json").read_bytes())["kinds"][0]["source_label"]
+    assert said.replace("{n}", label) in capsys.readouterr().err.splitlines()[-1]
+    changed.write_text(text, encoding="utf-8")
+    assert main(command) == 0
+
+
+@pytest.mark.parametrize(
     ("more", "said"),
     [
         (["--best-of", "0"], "--best-of 0: a number from 1"),
