@@ -61,7 +61,8 @@ def method_lines(summary: Json) -> tuple[list[Line], list[str]]:
         rows = shown[method]
         shape = SHAPES[number % len(SHAPES)]
         marks = tuple(arm_mark(row, metric, shape) for row in rows)
-        lines.append(Line(method + fewer_seeds(rows[-1], summary), f"c{number % COLOURS}", marks, DASHES[number % len(DASHES)]))
+        name = method + fewer_seeds(rows[-1], summary)
+        lines.append(Line(name, f"c{number % COLOURS}", marks, DASHES[number % len(DASHES)]))
     return lines, [method for method, rows in shown.items() if not rows]
 
 

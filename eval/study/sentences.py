@@ -221,7 +221,7 @@ def seeds_of(count: int) -> str:
 
 
 def fewer_seeds(row: Json, summary: Json) -> str:
-    """", one seed" behind an arm that has fewer seeds than its study, or ""."""
+    """ ", one seed" behind an arm that has fewer seeds than its study, or ""."""
     count = len(row["seeds"])
     return f", {seeds_of(count)}" if count < len(summary["seeds"]) else ""
 

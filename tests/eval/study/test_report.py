@@ -203,10 +203,23 @@ def test_the_readme_table_of_methods(tmp_path: Path) -> None:
 def test_an_arm_of_fewer_seeds_than_the_study_says_how_many() -> None:
     figure = {"value": 0.25, "low": 0.2, "high": 0.3}
     rows = [
-        {"price": "end", "method": f"with {count}", "seeds": [*range(count)], "tax": figure, "gains": {"chrf": figure}}
+        {
+            "price": "end",
+            "method": f"with {count}",
+            "seeds": [*range(count)],
+            "tax": figure,
+            "gains": {"chrf": figure},
+        }
         for count in (1, 2, 3)
     ]
-    summary = {"main_table": rows, "target": "chrf", "budget": 0.5, "n": 12, "seeds": [0, 1, 2], "signatures": {}}
+    summary = {
+        "main_table": rows,
+        "target": "chrf",
+        "budget": 0.5,
+        "n": 12,
+        "seeds": [0, 1, 2],
+        "signatures": {},
+    }
     found = [row.split(" | ")[1].partition(")")[2] for row in method_table(summary).splitlines()[2:5]]
     assert found == [", one seed", ", 2 seeds", ""]
 
