@@ -32,6 +32,7 @@ from reward.distil.corpus import Item, hold_out, read_items, separate
 from reward.distil.figures import attack_cosines, figures
 from reward.distil.identity import CODE, Say, folder_of
 from reward.distil.own_pairs import describe, distil_own_pairs
+from reward.distil.retrieval import figure_lines
 from reward.distil.training import train_student
 from reward.encoder import load_encoder
 from reward.encoders.student import FACTS_FILE, Student, StudentEncoder, load_student, save_student
@@ -157,7 +158,7 @@ def measure_student(
     results: dict[str, Any] = {"figures": {}, "attacks": {}}
     for name, encode in (("student", student.rows), ("teacher", teacher.encode)):
         results["figures"][name] = {
-            task: score.as_dict()
+            task: asdict(score)
             for task, score in figures(encode, teacher.encode, clusters, rl_examples).items()
         }
         results["attacks"][name] = attack_cosines(encode, texts)
@@ -167,20 +168,12 @@ def measure_student(
 def report(encoder: StudentEncoder) -> list[str]:
     """The figures of a finished student, one line each."""
     pairs = encoder.facts["pairs"]
-    lines = []
-    lines.append(
-        f"student of {pairs['train']} texts ({pairs['dropped']} of {pairs['read']} kept out, {pairs['held_out']} held out)"
-    )
-    for name in ("student", "teacher"):
-        for task, score in encoder.facts["figures"][name].items():
-            interval = f"{score['auc_low']:.4f} to {score['auc_high']:.4f}"
-            lines.append(
-                f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = {score['n']}"
-            )
+    head = f"student of {pairs['train']} texts ({pairs['dropped']} of {pairs['read']} kept out, {pairs['held_out']} held out)"
     cosines = ", ".join(
         f"{attack} {cosine:.2f}" for attack, cosine in encoder.facts["attacks"]["student"].items()
     )
-    return [*lines, f"cosine of a text and itself changed: {cosines}"]
+    lines = figure_lines(encoder.facts["figures"])
+    return [head, *lines, f"cosine of a text and itself changed: {cosines}"]
 
 
 def _origins(items: Sequence[Item]) -> dict[str, Any]:

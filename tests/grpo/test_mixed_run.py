@@ -14,9 +14,9 @@ from tiny_team import start_team
 from data.errors import InputError
 from data.examples import Example
 from data.script import script_share
+from data.settings import build
 from grpo.config import Config
 from grpo.config_check import check
-from grpo.config_file import build
 from grpo.run import main
 from grpo.training import by_language, reward_examples
 from reward.encoders.static import load_static
@@ -195,7 +195,7 @@ def two_languages(**more: dict[str, str]) -> Config:
         "a": {"train": "a.tsv", "source_language": "en", "target_language": "sw"},
         "b": {"train": "b.tsv", "source_language": "en", "target_language": "bo"},
     }
-    return build(Config, {"data": {"corpora": corpora}, **more}, "test", "")  # type: ignore[no-any-return]
+    return build(Config, {"data": {"corpora": corpora}, **more}, "test")  # type: ignore[no-any-return]
 
 
 def test_encoders_are_of_languages_of_the_run() -> None:

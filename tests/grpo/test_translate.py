@@ -118,15 +118,6 @@ def test_a_folder_alone_is_asked_by_the_default_settings(
     assert "1 line, en to sw" in capsys.readouterr().err
 
 
-def test_a_folder_alone_keeps_the_lines_of_a_source_where_its_answers_may_have_them(
-    tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
-) -> None:
-    for lines, source in (("one", "a b c"), ("many", "a\nb c")):
-        tiny_gemma().save_pretrained(tmp_path / lines)
-        save(Prompt.of(tiny_tokenizer, Wording(lines=lines)), KINDS[:1], tmp_path / lines)
-        assert open_policy(tmp_path / lines).example("a\nb\u200b  c").source == source
-
-
 def test_best_policy_of_a_run_comes_first(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
