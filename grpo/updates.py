@@ -29,6 +29,7 @@ class Updater(Protocol):
 
     def last_pass(self, rate: float) -> AbstractContextManager[None]:
         """Around the last backward pass before `step`."""
+        return nullcontext()
 
     def step(self, rate: float, max_norm: float) -> float:
         """Update by the gradients, cut to `max_norm` (0 = not cut), and let them go -> their norm. A gradient
@@ -71,7 +72,7 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
-class JointUpdater:
+class JointUpdater(Updater):
     """One AdamW over all parameters."""
 
     def __init__(self, parameters: Parameters, config: OptimConfig, protection: Protection, shares: Shares):
@@ -88,9 +89,6 @@ class JointUpdater:
         self.adamw = torch.optim.AdamW(
             named_groups, lr=config.lr, betas=betas, eps=config.epsilon, fused=True
         )
-
-    def last_pass(self, rate: float) -> AbstractContextManager[None]:
-        return nullcontext()
 
     def step(self, rate: float, max_norm: float) -> float:
         norm = total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
@@ -118,7 +116,7 @@ class JointUpdater:
                 }
 
 
-class SeparateUpdater:
+class SeparateUpdater(Updater):
     """Each parameter has an optimiser of its own, and they are updated one after the other."""
 
     def __init__(
@@ -139,9 +137,6 @@ class SeparateUpdater:
                 parameter.grad_dtype = torch.bfloat16
             elif parameter in low_halves:
                 parameter.grad_dtype = torch.float32
-
-    def last_pass(self, rate: float) -> AbstractContextManager[None]:
-        return nullcontext()
 
     def step(self, rate: float, max_norm: float) -> float:
         parameters = [step.parameter for step in self.steps.values()]

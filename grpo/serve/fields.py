@@ -122,13 +122,6 @@ def flag(body: Mapping[str, Any], name: str) -> bool:
     return bool(read_field(body, name, False, lambda value: isinstance(value, bool), "true or false"))
 
 
-def number(body: Mapping[str, Any], name: str, default: float, least: float, most: float) -> float:
-    def is_right(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
-
-    return float(read_field(body, name, default, is_right, f"a number from {least:g} to {most:g}"))
-
-
 def whole(body: Mapping[str, Any], name: str, default: int, least: int, most: int, remark: str = "") -> int:
     def is_right(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
@@ -138,8 +131,14 @@ def whole(body: Mapping[str, Any], name: str, default: int, least: int, most: in
 
 def temperature_of(body: Mapping[str, Any]) -> float:
     """1 where a request does not say, as OpenAI's is."""
-    value = number(body, "temperature", 1.0, 0.0, MOST_TEMPERATURE)
-    return value if value >= LEAST_TEMPERATURE else 0.0
+
+    def is_right(value: Any) -> bool:
+        return (
+            isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_TEMPERATURE
+        )
+
+    value = read_field(body, "temperature", 1.0, is_right, f"a number from 0 to {MOST_TEMPERATURE:g}")
+    return float(value) if value >= LEAST_TEMPERATURE else 0.0
 
 
 def stops_of(body: Mapping[str, Any]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from explore import damaged_bytes, explore, read_or_refuse, times
 from hypothesis import strategies as st
 from invented_settings import KEYS, toml_values
 from repository import CONFIGS
+from run_object import config_of
 
 from data.documents import LEVELS, TOML_BYTES
 from data.errors import InputError
@@ -149,8 +150,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
 
 def test_two_lines_are_not_one_value(tmp_path: Path) -> None:
     """Past bug: an override's value was cut at its first line, and the rest forgotten."""
-    (tmp_path / "c.toml").write_text("")
-    assert load_config(tmp_path / "c.toml", ['run_dir="a"\nb=1']).run_dir == '"a"\nb=1'
+    assert config_of(tmp_path, ['run_dir="a"\nb=1']).run_dir == '"a"\nb=1'
 
 
 def test_a_file_without_end_is_refused() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from processes import run_processes
 from safetensors.torch import load_file
-from tiny import byte_tokenizer, capped_gemma, tiny_gemma, tiny_gpt2, tiny_llama
+from tiny import byte_tokenizer, capped_gemma, flat_gradient, tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_hooks import stop_after
 from tiny_run import Command, general_text, metrics, weights
 from transformers import AutoModelForCausalLM
@@ -109,8 +109,7 @@ def gradient_of(
             rollout = generate(policy, [PROMPTS[i] for i in own], sampling, (0, 0), own)
             read = [READ[i] for i in own]
             total += float(distil(config, training, teacher, rollout, read, float(whole.lengths.sum())))
-    gradient = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
-    return gradient, total / float(whole.lengths.sum())
+    return flat_gradient(policy), total / float(whole.lengths.sum())
 
 
 def test_neither_passes_nor_processes_change_the_gradient(tmp_path: Path) -> None:

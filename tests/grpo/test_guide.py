@@ -14,6 +14,7 @@ from tiny import byte_tokenizer, tiny_gemma
 from tiny_session import CONFIG, EXAMPLES, TWO_PASSES, Session, count_of_a, variety
 
 from data.prompt import Prompt
+from data.stream import PromptStream
 from grpo.advantage import group_advantages
 from grpo.config import AdvantageConfig, Config, GuideConfig, LossConfig
 from grpo.engine.logprob import completion_logps
@@ -157,21 +158,8 @@ def test_a_member_of_a_sure_policy_is_finite_differences() -> None:
 
 def gradients_of_a_step(config: Config, session: Session, folder: Path) -> dict[str, torch.Tensor]:
     """Of the first update of a session, without any step."""
-    from data.stream import PromptStream
-    from grpo.runtime import device
-    from grpo.samples import sampling_of
-    from grpo.training import Task, Training
-
-    prompt = Prompt.of(session.tokenizer)
-    task = Task(
-        PromptStream(EXAMPLES, config.rollout.num_prompts, config.seed),
-        prompt,
-        variety,
-        session.reference,
-        sampling_of(config, prompt),
-    )
     with RunLog(folder, "train", 0, 1, {}) as log:
-        training = Training(session.policy, session.optimizer, log, device.choose("cpu"))
+        training, task = session.parts(log)
         batch = task.prompts.at(0)
         experience = collect(config, training, task, batch, 0)
         guide = guide_of(config, task, batch, experience, 0)
@@ -182,8 +170,6 @@ def gradients_of_a_step(config: Config, session: Session, folder: Path) -> dict[
 
 def imitation_gradients(config: Config, session: Session) -> dict[str, torch.Tensor]:
     """Of the mean over reference texts of their mean -log p, each behind its own prompt."""
-    from data.stream import PromptStream
-
     batch: Sequence[Any] = PromptStream(EXAMPLES, config.rollout.num_prompts, config.seed).at(0)
     session.policy.zero_grad()
     for example in batch:

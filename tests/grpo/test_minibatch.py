@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import tiny_gemma
+from tiny import flat_gradient, tiny_gemma
 
 from grpo.config import Config, LossConfig, TrainConfig
 from grpo.engine.logprob import completion_logps
@@ -71,7 +71,7 @@ def test_every_window_of_an_epoch_is_exact(objective: str, max_tokens: int) -> N
                     micro.weights,
                 )
                 grpo_loss(*inputs, bounds=Bounds(0.2, 0.2), kl_coef=0.1)[0].backward()
-            gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+            gradients.append(flat_gradient(model))
         assert (gradients[0] - gradients[1]).norm() < 1e-6 * gradients[1].norm()  # the model's norms are fp32
 
 

@@ -16,7 +16,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.neighbours import ngrams
 from reward.distil import __main__ as distil
-from reward.distil.config import DistilConfig, PairsConfig, StudentConfig, read_config, read_data_section
+from reward.distil.config import read_config, read_data_section
 from reward.distil.corpus import Item, cluster_labels, hold_out, items, separate, texts_of
 from reward.distil.figures import attack_cosines, figures, nearest_pairs, two_renderings
 from reward.distil.training import TrainingConfig, distillation_loss, drop_features, train_student
@@ -389,7 +389,3 @@ def test_an_unknown_key_of_an_rl_configuration_is_named(tmp_path: Path) -> None:
     path.write_text("[data]\ncorpse = 1\n")
     with pytest.raises(InputError, match=r"rl\.toml: unknown key 'data\.corpse'; known keys here: corpus, "):
         read_data_section(path)
-
-
-def test_defaults_are_the_shipped_settings() -> None:
-    assert DistilConfig() == DistilConfig(0, PairsConfig(), StudentConfig(), TrainingConfig())

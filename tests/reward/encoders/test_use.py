@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from data.errors import InputError
-from reward.encoder import load_encoder
 from reward.encoders import use, use_pieces, use_weights
 from reward.encoders.use import UniversalSentenceEncoder, load_use
 
@@ -217,9 +216,3 @@ def test_damaged_package_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(use, "package_files", lambda: (tmp_path / "weights.npz", tokenizer))
     with pytest.raises(InputError, match=r"damaged .*--force-reinstall"):
         load_use(torch.device("cpu"))
-
-
-def test_unknown_encoder_lists_the_known(tmp_path) -> None:
-    with pytest.raises(InputError, match=r"unknown encoder 'uze'; known encoders: use"):
-        load_encoder("uze", tmp_path, torch.device("cpu"))
-    assert load_encoder("use", tmp_path, torch.device("cpu")).dim == 512
