@@ -21,10 +21,9 @@ from data.console import say
 from data.ends import text_ids
 from data.errors import InputError, run_command
 from data.extras import check_extra
-from data.model_folder import PICKLES, input_errors
+from data.model_folder import PICKLES, input_errors, quiet
 from grpo.engine.licences import NOTICE_FILE
 from grpo.engine.model import load_tokenizer
-from grpo.engine.pretrained import quiet
 from grpo.engine.weight_files import FILE_BYTES
 from grpo.publish.source import model_folder
 from grpo.publish.trial import largest_gap, load, log_probabilities, trial_ids, trial_text
