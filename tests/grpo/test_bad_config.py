@@ -109,8 +109,6 @@ def test_any_bytes_in_a_distillation(times: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rollout.num_prompts = 0\n", r"rollout\.num_prompts = 0: must be at least 1"),
-        ("train.prompts_per_update = -8\n", r"train\.prompts_per_update = -8: must be at least 0"),
         (
             "train.optim.lr = nan\n",
             r"c\.toml: train\.optim\.lr = nan: a finite number, at most 9,007,199,254,740,992, is needed",
@@ -128,9 +126,6 @@ def test_any_bytes_in_a_distillation(times: int, tmp_path: Path) -> None:
         ('run_dir = "a\\u0000b"\n', r"run_dir = 'a\\x00b': has a character that cannot be written"),
         ('run_dir = ""\n', r"run_dir is empty"),
         ("threads = 5000\n", r"threads = 5000: must be at most 1,024"),
-        ("train.optim.beta1 = 1.0\n", r"train\.optim\.beta1 = 1\.0: must be at most 0\.999999"),
-        ("train.optim.max_grad_norm = -1\n", r"train\.optim\.max_grad_norm = -1\.0: must be at least 0"),
-        ("checkpoint.every = -1\n", r"checkpoint\.every = -1: must be at least 0"),
         ("#" * (TOML_BYTES + 1), r"c\.toml: longer than 1,048,576 bytes"),
     ],
 )

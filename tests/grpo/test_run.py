@@ -167,13 +167,3 @@ def test_the_configuration_as_json_is_all_that_json_prints(
     assert main(start) == 0
     assert json.loads(capsys.readouterr().out) == plain(load_config(start[1]))
     assert not (tmp_path / "run").exists()
-
-
-def test_check_prints_configuration_and_plan_and_makes_nothing(
-    corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(arguments(corpus, tiny_folder, tmp_path / "run", "--check")) == 0
-    printed = capsys.readouterr().out
-    assert "train.num_steps=4" in printed and len(printed.splitlines()) < 40
-    assert "4 steps x 2 prompts x 3 completions, 4 updates" in printed
-    assert not (tmp_path / "run").exists()

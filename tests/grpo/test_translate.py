@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain_vectors import PlainEncoder
 from tiny import tiny_gemma
 from tiny_run import HAN, SYLLABLES
 from transformers import PreTrainedTokenizerFast
@@ -296,15 +297,10 @@ def test_logprob_is_the_mean_over_the_tokens_that_were_written(policy: Policy) -
         assert own.logps == pytest.approx(list(means), abs=1e-5)
 
 
-class ThreeFours:
-    """An encoder that knows three texts."""
-
-    dim = 2
-    fingerprint = "a" * 64
-
-    def encode(self, texts: Sequence[str]) -> torch.Tensor:
-        known = {HAN[:3]: [0.6, 0.8], HAN[0] * 4: [0.8, 0.6]}
-        return torch.tensor([known.get(text, [1.0, 0.0]) for text in texts])
+def known_vectors(texts: Sequence[str]) -> torch.Tensor:
+    """Vectors of two known texts, and of all others."""
+    known = {HAN[:3]: [0.6, 0.8], HAN[0] * 4: [0.8, 0.6]}
+    return torch.tensor([known.get(text, [1.0, 0.0]) for text in texts])
 
 
 def test_cosine_does_not_choose_a_copy_of_the_source(
@@ -312,7 +308,7 @@ def test_cosine_does_not_choose_a_copy_of_the_source(
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
-    monkeypatch.setattr("grpo.translate.choice.load_encoder", lambda *_: ThreeFours())
+    monkeypatch.setattr("grpo.translate.choice.load_encoder", lambda *_: PlainEncoder(known_vectors))
     fit = folder / "encoder_fit.json"
     fit.write_text('{"pair_auc": 0.85}', encoding="utf-8")
     with pytest.raises(InputError, match=r"use does not read both languages: .* AUC 0\.85, and"):
