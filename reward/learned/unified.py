@@ -11,6 +11,7 @@ Source: Rei et al., "CometKiwi" (WMT 2022); Wan et al., "UniTE" (ACL 2022); Guer
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -88,9 +89,8 @@ class Unified(Network):
             flat, [len(ids_of[one.output]) for one in segments for _ in self._parts(one)]
         )
         counts = [len(rows) for rows in inputs]
-        results = [
-            self._result(*parts) for parts in zip(values.split(counts), _split(labels, counts), strict=True)
-        ]
+        rest = iter(labels)
+        results = [self._result(part, [*islice(rest, len(part))]) for part in values.split(counts)]
         return torch.stack([score for score, _ in results]), [spans for _, spans in results]
 
     def _parts(self, segment: Segment) -> list[tuple[str, ...]]:
@@ -180,8 +180,3 @@ def in_characters(span: Span, output: str, offsets: Sequence[tuple[int, int]]) -
     start = offsets[span.start][0]
     end = offsets[span.end - 1][1]
     return ErrorSpan(output[start:end], start, end, span.label, span.confidence)
-
-
-def _split(rows: Sequence[Tensor], counts: Sequence[int]) -> list[Sequence[Tensor]]:
-    ends = torch.tensor(counts).cumsum(0).tolist()
-    return [rows[end - count : end] for end, count in zip(ends, counts, strict=True)]

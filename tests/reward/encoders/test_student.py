@@ -71,10 +71,6 @@ def test_rows_equal_the_forward_pass_of_training(student: Student) -> None:
     assert torch.allclose(student(*result.tensors()), student.rows(TEXTS), atol=1e-6)
 
 
-def test_no_texts_give_no_rows(student: Student) -> None:
-    assert student.rows([]).shape == (0, 512)
-
-
 def test_same_seed_same_weights() -> None:
     one, other, third = (Student(4, 8, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
