@@ -19,9 +19,8 @@ from torch import Tensor
 
 from reward.encoders.pooled import last_positions, token_ids
 from reward.learned.heads import estimator, state_of
-from reward.learned.network import Network
+from reward.learned.network import Network, Segment
 from reward.learned.passes import head_scores, passes, with_states
-from reward.learned.segment import Segment
 
 LABELS = ("", "minor", "major", "critical")
 PENALTIES = (0.0, 1.0, 5.0, 10.0)
