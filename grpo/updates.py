@@ -7,7 +7,7 @@ In the same formats all give the same bits; the first is the fastest, the others
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property, partial
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -55,11 +55,14 @@ def make_updater(
     behind the step of a parameter, whose learning rate is multiplied by its share.
     """
     low = low_halves(model)
-    if engine.step_in_backward:
-        return BackwardUpdater(low, parameters, config, engine, protection, shares)
-    if low or config.name != "adamw" or engine.gradients != "fp32" or engine.moments != "fp32":
-        return SeparateUpdater(low, parameters, config, engine, protection, shares)
-    return JointUpdater(parameters, config, protection, shares)
+    saves_memory = low or config.name != "adamw" or engine.gradients != "fp32" or engine.moments != "fp32"
+    if not (engine.step_in_backward or saves_memory):
+        return JointUpdater(parameters, config, protection, shares)
+    steps = {
+        name: ParameterStep(name, p, low.get(p), config, engine, protection, shares[name])
+        for name, p in parameters.items()
+    }
+    return BackwardUpdater(steps) if engine.step_in_backward else SeparateUpdater(steps)
 
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
@@ -119,24 +122,8 @@ class JointUpdater(Updater):
 class SeparateUpdater(Updater):
     """Each parameter has an optimiser of its own, and they are updated one after the other."""
 
-    def __init__(
-        self,
-        low_halves: Mapping[nn.Parameter, Tensor],
-        parameters: Parameters,
-        config: OptimConfig,
-        engine: EngineConfig,
-        protection: Protection,
-        shares: Shares,
-    ):
-        self.steps = {
-            name: ParameterStep(name, p, low_halves.get(p), config, engine.moments, protection, shares[name])
-            for name, p in parameters.items()
-        }
-        for parameter in parameters.values():
-            if engine.gradients == "bf16":
-                parameter.grad_dtype = torch.bfloat16
-            elif parameter in low_halves:
-                parameter.grad_dtype = torch.float32
+    def __init__(self, steps: Mapping[str, ParameterStep]):
+        self.steps = steps
 
     def step(self, rate: float, max_norm: float) -> float:
         parameters = [step.parameter for step in self.steps.values()]
@@ -163,10 +150,9 @@ class BackwardUpdater(SeparateUpdater):
     One that is not finite leaves its own parameter as it is, and no other.
     """
 
-    @cached_property
-    def norms(self) -> dict[str, Tensor]:
-        """Of the gradients of this update so far."""
-        return {}
+    def __init__(self, steps: Mapping[str, ParameterStep]):
+        super().__init__(steps)
+        self.norms: dict[str, Tensor] = {}  # of the gradients of this update so far
 
     @contextmanager
     def last_pass(self, rate: float) -> Iterator[None]:

@@ -55,10 +55,10 @@ def command(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Command:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Write:
-    """Writes a configuration."""
+    """Writes a file, a configuration where no name is given."""
 
-    def write(text: str) -> Path:
-        path = tmp_path / "c.toml"
+    def write(text: str, name: str = "c.toml") -> Path:
+        path = tmp_path / name
         path.write_text(text, encoding="utf-8")
         return path
 

@@ -121,6 +121,15 @@ class Session:
             checkpoint.checkpoints(self.folder / "checkpoints")[-1], self.policy, self.optimizer
         )
 
+    def resumed(self) -> "Session":
+        """A process that goes on from the last checkpoint, which overwrites its own model."""
+        again = Session(
+            self.config, self.folder, self.tokenizer, seed=5, reward=self.reward, examples=self.examples
+        )
+        again.reference = self.reference
+        again.resume()
+        return again
+
     def metrics(self) -> list[dict[str, Any]]:
         rows = [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
         return [
