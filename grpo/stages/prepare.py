@@ -41,6 +41,7 @@ from grpo.stages.context import (
     untouched_model,
     write_corpus_facts,
 )
+from grpo.stages.earlier_tasks import EARLIER_TASKS, earlier_tasks
 from grpo.stages.encoder_fit import check_encoder_fit
 from grpo.stages.language_fit import check_language_fit
 from grpo.stages.lengths import Fit, fits, needs
@@ -127,6 +128,8 @@ def check_texts(run: Run) -> None:
         texts_of(run)
     if run.config.trains_on_general_text:
         anchor_texts(run)
+        if EARLIER_TASKS in run.config.anchor.sources:
+            earlier_tasks(run)
 
 
 def check_world(run: Run) -> None:
