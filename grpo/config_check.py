@@ -1,7 +1,7 @@
 """What a configuration may hold: one table of bounds, and the rules between settings.
 
 The bounds are generous; beyond them a run could only fail later, in words that name no setting. Choices are
-checked by grpo/config_file.py, and that numbers are finite at all by data/documents.py.
+checked by data/settings.py, and that numbers are finite at all by data/documents.py.
 """
 
 from data.config import check as check_data

@@ -25,8 +25,8 @@ OTHERS = {
 ORDER = (*OTHERS.values(), GRPO, VARIANT, GUIDED)  # behind SFT and its remedies
 # after the method of the arm that it begins from
 BEHIND = {
-    RECOVERY: " + recovery", SELF_DISTILLATION: " + self-distillation", OWN_SAMPLES: " + own samples", GUIDED: " + GRPO with reference texts",
-    GRPO: " + GRPO", VARIANT: " + GRPO",
+    RECOVERY: " + recovery", SELF_DISTILLATION: " + self-distillation", OWN_SAMPLES: " + own samples",
+    GUIDED: " + GRPO with reference texts", GRPO: " + GRPO", VARIANT: " + GRPO",
 }  # fmt: skip
 REMEDIES = {
     "anchor.train": "anchor",
@@ -70,10 +70,10 @@ def method_of(
         own = dict(remedies_of(point).items() - shared)
         names = [REMEDIES[key] or VALUES.get(own[key], own[key]) for key in REMEDIES if key in own]
         return " + ".join([SFT, *names])
-    own = own_method(point, main)
-    if point.start in arms and own in BEHIND:
-        return method_of(arms[point.start], arms, main, shared) + BEHIND[own]
-    return own
+    method = own_method(point, main)
+    if point.start in arms and method in BEHIND:
+        return method_of(arms[point.start], arms, main, shared) + BEHIND[method]
+    return method
 
 
 def own_method(point: Point, main: str) -> str:

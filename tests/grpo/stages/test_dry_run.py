@@ -188,6 +188,8 @@ def test_check_of_what_is_right_prints_a_prompt_and_a_range(
         r"^time +under a minute for warm start, GRPO and evaluation on this machine", printed, re.M
     )
     assert "<bos>藏文：" in printed and "token ids: 2 " in printed
+    assert "train.num_steps=4" in printed and "4 steps x 2 prompts x 3 completions, 4 updates" in printed
+    assert len(printed.splitlines()) < 40
     assert not (tmp_path / "run").exists()
 
 
