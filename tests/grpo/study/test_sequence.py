@@ -78,7 +78,9 @@ def test_each_task_is_measured_within_the_limits_of_its_own_corpus(
         result = json.loads((folder / f"untouched-0-{task}-seed0.json").read_text(encoding="utf-8"))
         assert len(result["target"]["items"]) == 12
     limits = [
-        json.loads((folder / "untouched" / "seed0" / "untouched" / task / "corpus.json").read_text())["limits"]
+        json.loads((folder / "untouched" / "seed0" / "untouched" / task / "corpus.json").read_text())[
+            "limits"
+        ]
         for task in ("back", "there")
     ]
     assert limits[0]["model.max_prompt_tokens"] < limits[1]["model.max_prompt_tokens"]
