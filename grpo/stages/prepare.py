@@ -17,12 +17,15 @@ from data.errors import InputError
 from data.examples import Example
 from data.model_folder import input_errors
 from data.obtain import UnobtainableError
+from data.prepare import Corpus
 from data.prompt import Prompt
 from data.records import Chain, places_where, sample_of
 from data.sources.general_texts import read_general_texts
 from data.tokens import check_writable, concerns, token_report
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel
+from eval.systems import check_documents
+from grpo.config import Config
 from grpo.eight_bit import optimiser_class
 from grpo.engine.padding import cause_of_padding
 from grpo.engine.pretrained import check_pieces, model_package
@@ -154,12 +157,23 @@ def check_world(run: Run) -> None:
 
 def data_stage(run: Run) -> None:
     corpus = corpus_of(run, run.say)
-    check_sides(corpus.train)
+    check_pairs(run.config, corpus)
     if corpus_facts(run.folder).get("manifest") != corpus.manifest:
         write_corpus_facts(run, {"manifest": corpus.manifest})
     if run.config.eval.probes:
         panel_of(run)  # obtained here, so that nothing after this stage needs a network
     check_texts(run)
+
+
+def check_pairs(config: Config, corpus: Corpus) -> None:
+    """Raises InputError for a corpus that teaches copying, or that has no documents to draw."""
+    check_sides(corpus.train)
+    if config.eval.by_document:
+        sets = (corpus.test, *corpus.tests.values())
+        check_documents(
+            ([{"id": one.id, "origin": one.origin} for one in examples] for examples in sets),
+            "eval.by_document",
+        )
 
 
 def check_sides(examples: Sequence[Example]) -> None:

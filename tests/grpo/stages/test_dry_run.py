@@ -65,6 +65,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "bad lines": (bad_lines, [], "pairs are bad"),
     "no such column": (nothing, ["data.source_column=bo"], "bo"),
     "both columns one": (nothing, ["data.source_column=reference", "data.source_language=zh"], "equal their source"),
+    "no documents": (nothing, ["eval.by_document=true"], "eval.by_document: each test item is a document of its own"),
     "prompts too long": (nothing, ["model.max_prompt_tokens=3"], "over model.max_prompt_tokens = 3); model.max_prompt_tokens = "),
     "completions too long": (nothing, ["sft.max_completion_tokens=3"], "sft.max_completion_tokens = 13 would keep all"),
     "no tokenizer": (no_tokenizer, [], "no tokenizer beside the model"),
