@@ -20,7 +20,7 @@ from data.obtain import UnobtainableError
 from data.prepare import Corpus
 from data.prompt import Prompt
 from data.records import Chain, places_where, sample_of
-from data.sources.general_texts import read_general_texts
+from data.sources.general_texts import COLLECTIONS, read_general_texts
 from data.tokens import check_writable, concerns, token_report
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel
@@ -69,8 +69,15 @@ def preflight(run: Run, stages: Collection[str]) -> None:
     if "train" in stages and "sft" not in stages:
         require_warm_start(run)
     check_names(run)
-    if run.config.tax.text or run.config.anchor.text:
+    if own_general_texts(run.config):
         check_texts(run)
+
+
+def own_general_texts(config: Config) -> dict[str, str]:
+    """Setting -> the user's own file of general texts that it names."""
+    texts = {"tax.text": config.tax.text, "anchor.text": config.anchor.text}
+    texts |= {f"anchor.sources.{name}": name for name in config.anchor.sources if name not in COLLECTIONS}
+    return {setting: text for setting, text in texts.items() if text}
 
 
 def check_names(run: Run) -> None:
@@ -79,9 +86,8 @@ def check_names(run: Run) -> None:
     """
     name = run.config.model.policy
     check_world(run)
-    for setting, text in (("tax.text", run.config.tax.text), ("anchor.text", run.config.anchor.text)):
-        if text:
-            read_general_texts(text, run.config.tax.texts, run.cache, setting)
+    for setting, text in own_general_texts(run.config).items():
+        read_general_texts(text, run.config.tax.texts, run.cache, setting)
     if run.config.engine.moments == "8bit":
         optimiser_class()
     for language, own_run in runs_by_language(run).items():
@@ -110,9 +116,8 @@ def check_inputs(run: Run, is_run: bool = True) -> None:
     for setting, folder in folders.items():
         if folder.is_dir():
             check_files(run.folder, setting, {str(path): path for path in model_files(folder)}, is_run=is_run)
-    for setting, text in (("tax.text", config.tax.text), ("anchor.text", config.anchor.text)):
-        if text:
-            check_files(run.folder, setting, {text: user_path(text)}, is_run=is_run)
+    for setting, text in own_general_texts(config).items():
+        check_files(run.folder, setting, {text: user_path(text)}, is_run=is_run)
     for name in filter(is_own_term, config.reward.names):
         path = name.partition(":")[0]
         check_files(run.folder, name, {path: user_path(path)}, is_run=is_run, warn=run.say)
