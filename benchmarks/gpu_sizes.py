@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.step import StepSize
-from benchmarks.subject import DEFAULT, TINY
+from benchmarks.subject import DEFAULT, FAMILIES, TINY
 from grpo.stages.memory_bill import ModelSizes
 
 PASS_TOKENS = 8192  # packed tokens of a pass
@@ -86,6 +86,5 @@ TINY_SIZE = ModelSize(
 
 def bill_sizes(size: ModelSize, parameters: int, embedding: int) -> ModelSizes:
     """The same model as the bill sees it."""
-    return ModelSizes.of(
-        size.settings | {"head_dim": size.settings.get("head_dim", 256)}, parameters, embedding
-    )
+    kind = FAMILIES[size.family][1].model_type
+    return ModelSizes.of({"model_type": kind, "head_dim": 256} | size.settings, parameters, embedding)

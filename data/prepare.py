@@ -48,7 +48,7 @@ from data.progress import Say, with_progress
 from data.records import Chain, Mapped, Records, Selection, Store
 from data.source_texts import PROMPTS, read_source_texts, source_texts_path
 from data.sources import user_file
-from data.split import LARGE_CLUSTER, PARTS, Languages, split
+from data.split import LARGE_CLUSTER, MAX_TEST_SHARE, PARTS, Languages, split
 
 LISTING = "rejected.jsonl"
 TOGETHER = 10_000  # lines of it that are written at once
@@ -326,17 +326,19 @@ def _check_parts(parts: dict[str, Part], tally: Tally, clusters: Clusters, confi
             )
         raise InputError(
             f"{config.pairs_setting}={config.pairs}: nothing is left for {' and '.join(empty)}: {usable} "
-            f"(dropped: {in_words(drops)}); {_cause(clusters, config)}"
+            f"(dropped: {in_words(drops)}); {_cause(clusters, config, 'test' in empty)}"
         )
 
 
-def _cause(clusters: Clusters, config: DataConfig) -> str:
-    """Why parts are empty, and what to do."""
+def _cause(clusters: Clusters, config: DataConfig, lacks_test: bool) -> str:
+    """Why parts are empty, and what to do; a test set takes a fifth of the pairs, and whole near-duplicate groups."""
     largest = int(clusters.sizes.max(initial=0))
     total = len(clusters.items)
     setting = f"(data.near_duplicate={config.near_duplicate})"
     if largest <= 1 or largest <= min(total / 2, LARGE_CLUSTER):
-        return "give more pairs, or change the limits or shares in [data]"
+        least = round(int(clusters.sizes.min(initial=LARGE_CLUSTER)) / MAX_TEST_SHARE) if lacks_test else 0
+        more = f"at least {least} pairs" if total < least else "more pairs"
+        return f"give {more}, or change the limits or shares in [data]"
     if largest == total:
         return f"all {total} pairs are one near-duplicate group {setting}, which is never divided; give pairs that differ more"
     return (

@@ -18,7 +18,7 @@ from data.language_names import UNCLEAR, language_name, likely_language
 from data.letter_forms import form_remarks
 from data.normalise import DEFAULT
 from data.script import primary, script_name, script_of, with_script
-from data.sources.line import NOT_UTF8
+from data.sources.line import INNER_RETURN, NOT_UTF8
 from data.sources.table import is_quoted
 from data.sources.user_file import Reading
 
@@ -205,6 +205,11 @@ def _cure(reason: str, reading: Reading, languages: tuple[str, str]) -> str:
         return f"the first object has {names}: name two of them by data.source_column= and data.reference_column="
     if reason == NOT_UTF8:
         return encoding_cure(reading, languages)
+    if reason == INNER_RETURN:
+        return (
+            r"if they are the line ends of the file: tr '\r' '\n' < FILE > NEW; if they stand within texts: "
+            r"tr '\r' ' ' < FILE > NEW"
+        )
     if reason.startswith("no text in"):
         return (
             f"{reading.layout}: name two of its languages by data.source_language= and data.target_language="

@@ -25,7 +25,7 @@ from eval.run_folder import Json
 from eval.study.cells import with_interval
 from eval.study.main_table import BUDGET, END
 from eval.study.plots import DASHES, MANY_BUDGETS, SHAPES, tax_across
-from eval.study.sentences import METRIC, TAX
+from eval.study.sentences import METRIC, TAX, fewer_seeds
 
 MARKS = ("<!-- picture -->", "<!-- /picture -->")
 SVG = Path("docs/results/gain_against_tax.svg")
@@ -60,9 +60,9 @@ def method_lines(summary: Json) -> tuple[list[Line], list[str]]:
     for number, method in enumerate(order):
         rows = shown[method]
         shape = SHAPES[number % len(SHAPES)]
-        few = "" if len(rows[-1]["seeds"]) > 1 else ", one seed"
         marks = tuple(arm_mark(row, metric, shape) for row in rows)
-        lines.append(Line(method + few, f"c{number % COLOURS}", marks, DASHES[number % len(DASHES)]))
+        name = method + fewer_seeds(rows[-1], summary)
+        lines.append(Line(name, f"c{number % COLOURS}", marks, DASHES[number % len(DASHES)]))
     return lines, [method for method, rows in shown.items() if not rows]
 
 

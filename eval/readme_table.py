@@ -21,7 +21,7 @@ from eval.study.cells import with_interval
 from eval.study.main_table import BUDGET, END
 from eval.study.points import WARM_START
 from eval.study.roles import RIVALS, as_keys
-from eval.study.sentences import METRIC, TAX, metric_name
+from eval.study.sentences import METRIC, TAX, fewer_seeds, metric_name
 
 Made = TypeVar("Made")
 OPEN = "<!-- results -->"
@@ -77,16 +77,17 @@ def method_table(summary: Json) -> str:
     )
     lines = [line(header), "|" + "---|" * len(header)]
     for method, row in rows[END].items():
-        lines.append(line((method, *figures_of(row, target), *figures_of(rows[BUDGET].get(method), target))))
+        both = (row, rows[BUDGET].get(method))
+        lines.append(line((method, *(cell for one in both for cell in figures_of(one, target, summary)))))
     return "\n".join([*lines, "", method_note(summary)])
 
 
-def figures_of(row: Json | None, target: Metric) -> tuple[str, str]:
-    """Gain and tax of an arm, with its seeds where it has one only; dashes without an arm."""
+def figures_of(row: Json | None, target: Metric, summary: Json) -> tuple[str, str]:
+    """Gain and tax of an arm, with its seeds where the study has more; dashes without an arm."""
     if row is None:
         return "-", "-"
-    seeds = ", one seed" if len(row["seeds"]) == 1 else ""
-    return with_interval(target, row["gains"][target.key]) + seeds, with_interval(TAX, row["tax"])
+    gain = with_interval(target, row["gains"][target.key])
+    return gain + fewer_seeds(row, summary), with_interval(TAX, row["tax"])
 
 
 def method_note(summary: Json) -> str:

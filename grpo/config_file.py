@@ -59,16 +59,22 @@ def read_current_toml(path: str | Path) -> dict[str, Any]:
 
 
 def with_defaults(config: Config, values: dict[str, Any]) -> Config:
-    """The configuration with the defaults that follow from other settings, where `values` have none: the prompt from the
-    languages, and the steps of data.normalise from the prompt.
-    """
+    """The configuration with the defaults that follow from other settings, where `values` have none."""
     if "template" not in values.get("prompt", {}):
-        prompt = dataclasses.replace(config.prompt, template=default_template(config.data))
-        config = dataclasses.replace(config, prompt=prompt)
+        template = defaults_from_others(config)["prompt.template"]
+        config = dataclasses.replace(config, prompt=dataclasses.replace(config.prompt, template=template))
     if "normalise" in values.get("data", {}):
         return config
-    steps = default_steps(Wording.of(config.prompt).is_one_line)
+    steps = defaults_from_others(config)["data.normalise"]
     return dataclasses.replace(config, data=dataclasses.replace(config.data, normalise=steps))
+
+
+def defaults_from_others(config: Config) -> dict[str, Any]:
+    """The defaults that follow from other settings, by their full names: the prompt from the languages, and the steps of
+    data.normalise from the prompt.
+    """
+    steps = default_steps(Wording.of(config.prompt).is_one_line)
+    return {"prompt.template": default_template(config.data), "data.normalise": steps}
 
 
 def build_from(values: dict[str, Any], of_file: dict[str, Any], path: str) -> Config:
@@ -160,9 +166,13 @@ def names_below(kind: Any, prefix: str = "") -> typing.Iterator[str]:
 def changed_settings(config: Config) -> dict[str, Any]:
     """The settings that have another value than the default, by their full names."""
     values = dataclasses.asdict(config)
-    defaults = dataclasses.asdict(Config())
-    pairs = {name: (value_at(values, name), value_at(defaults, name)) for name in names_below(Config)}
-    return {name: value for name, (value, default) in pairs.items() if value != default}
+    plain = dataclasses.asdict(Config())
+    defaults = {name: value_at(plain, name) for name in names_below(Config)} | defaults_from_others(config)
+    return {
+        name: value_at(values, name)
+        for name, default in defaults.items()
+        if value_at(values, name) != default
+    }
 
 
 def value_at(values: dict[str, Any], name: str) -> Any:

@@ -28,14 +28,8 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.old_defaults import with_old_defaults
 from grpo.runtime.old_folders import COMMAND_STAGES, update_names
 from grpo.runtime.parallel import connect, meet
-from grpo.runtime.run_folder import (
-    add_timing,
-    claim_folder,
-    environment,
-    holds_work,
-    sole_process,
-    timings_of,
-)
+from grpo.runtime.run_folder import claim_folder, environment, holds_work, sole_process
+from grpo.runtime.timings import add_steps_of_the_log, add_timing
 from grpo.runtime.trackers import check_installed
 
 if TYPE_CHECKING:
@@ -129,7 +123,7 @@ def report_alone(config: Config) -> None:
         )
     start = time.perf_counter()
     with sole_process(folder, say):
-        timings_of(folder)
+        add_steps_of_the_log(folder)
         claim_folder(config, folder, say)
         html, markdown, _ = write_report(folder)
         say(result_table(folder))
@@ -172,9 +166,9 @@ def run_stages(run: "Run", stages: list[str]) -> None:
     }
     world.first_then_all(lambda: preflight(run, stages))
     if world.is_first:
-        timings_of(folder)  # not after hours of training
         claim_folder(run.config, folder, run.say)
         update_names(folder)
+        add_steps_of_the_log(folder)
         check_inputs(run)
         atomic_write_text(folder / "environment.json", json.dumps(environment(facts), indent=1))
     run.say(

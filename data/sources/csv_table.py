@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from data.sources.line import MAX_LINE_BYTES, BadLineError, Columns, Line
+from data.sources.line import INNER_RETURN, MAX_LINE_BYTES, BadLineError, Columns, Line
 from data.sources.table import Places, Table, find_places, has_columns, lenient_text, whole_cell
 
 DIVIDERS = (",", ";", "\t")
@@ -81,7 +81,7 @@ def _bad_row(line: bytes, error: str) -> BadLineError:
     if len(line) > MAX_LINE_BYTES:
         return BadLineError(f"longer than {MAX_LINE_BYTES:,} bytes")
     if "new-line" in error:
-        return BadLineError("a carriage return inside the line")
+        return BadLineError(INNER_RETURN)
     if "field larger" in error or "end of data" in error:
         return BadLineError("a quote that does not close")
     return BadLineError("quotes are not those of CSV")

@@ -10,6 +10,7 @@ from data.clean import clean_text
 
 MAX_LINE_BYTES = 1 << 20
 NOT_UTF8 = "not UTF-8"
+INNER_RETURN = "a carriage return inside the line"
 SHOWN_NAMES = 4  # of columns that are not read
 
 SOURCE_WORDS = ("source", "src", "input", "from")  # usual names of columns
@@ -82,5 +83,5 @@ def decode_line(line: bytes) -> str:
 def check_one_line(text: str) -> str:
     """Return the text. Raises BadLineError where an old line end (a carriage return) divides it."""
     if "\r" in text:
-        raise BadLineError("a carriage return inside the line")
+        raise BadLineError(INNER_RETURN)
     return text

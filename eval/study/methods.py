@@ -18,12 +18,16 @@ AVERAGE = "Between untouched model and end (WiSE-FT)"
 GRPO = "GRPO"
 VARIANT = "Other GRPO"
 GUIDED = "GRPO with reference texts"
-BEHIND = " + GRPO"  # after the method of the arm that it begins from
 CONTROL = "Controls"
 OTHERS = {
     "recovery": RECOVERY, "self_distillation": SELF_DISTILLATION, "best_of_group": OWN_SAMPLES, INTERPOLATED: AVERAGE
 }  # fmt: skip
 ORDER = (*OTHERS.values(), GRPO, VARIANT, GUIDED)  # behind SFT and its remedies
+# after the method of the arm that it begins from
+BEHIND = {
+    RECOVERY: " + recovery", SELF_DISTILLATION: " + self-distillation", OWN_SAMPLES: " + own samples", GUIDED: " + GRPO with reference texts",
+    GRPO: " + GRPO", VARIANT: " + GRPO",
+}  # fmt: skip
 REMEDIES = {
     "anchor.train": "anchor",
     "replay.train": "replay",
@@ -46,7 +50,7 @@ def method_names(points: Sequence[Point], main: str) -> dict[str, str]:
     of_sft = [set(remedies_of(point).items()) for point in arms.values() if point.kind == "sft"]
     shared = set.intersection(*of_sft) if of_sft else set()
     names = {arm: method_of(point, arms, main, shared) for arm, point in arms.items()}
-    behind = [name for name in names.values() if name.endswith(BEHIND)]
+    behind = [name for end in BEHIND.values() for name in names.values() if name.endswith(end)]
     remedies = [name for name in names.values() if name not in (*ORDER, *behind, CONTROL)]
     order = [SFT, *remedies, *ORDER, *behind, CONTROL]
     return dict(sorted(names.items(), key=lambda pair: order.index(pair[1])))
@@ -63,9 +67,17 @@ def method_of(
 ) -> str:
     """The name of one arm's method; `shared` are the remedies that all SFT arms have."""
     if point.kind == "sft":
-        own = dict(remedies_of(point).items() - shared)
-        names = [REMEDIES[key] or VALUES.get(own[key], own[key]) for key in REMEDIES if key in own]
+        remedies = dict(remedies_of(point).items() - shared)
+        names = [REMEDIES[key] or VALUES.get(value, value) for key in REMEDIES if (value := remedies.get(key))]
         return " + ".join([SFT, *names])
+    own = own_method(point, main)
+    if point.start in arms and own in BEHIND:
+        return method_of(arms[point.start], arms, main, shared) + BEHIND[own]
+    return own
+
+
+def own_method(point: Point, main: str) -> str:
+    """The name of the method of an arm that is not SFT, whatever it begins from."""
     if point.kind != MAIN_KIND:
         return OTHERS.get(point.kind, point.kind)
     keys = as_keys(point.settings)
@@ -73,8 +85,6 @@ def method_of(
         return CONTROL
     if keys.get("guide.mode", "none") != "none":
         return GUIDED
-    if point.start in arms:
-        return method_of(arms[point.start], arms, main, shared) + BEHIND
     return GRPO if point.arm == main else VARIANT
 
 

@@ -220,6 +220,12 @@ def seeds_of(count: int) -> str:
     return "one seed" if count == 1 else f"{count} seeds"
 
 
+def fewer_seeds(row: Json, summary: Json) -> str:
+    """ ", one seed" behind an arm that has fewer seeds than its study, or ""."""
+    count = len(row["seeds"])
+    return f", {seeds_of(count)}" if count < len(summary["seeds"]) else ""
+
+
 def area_sentences(figures: Json) -> list[str]:
     """The areas under the fronts of all arms of each rival kind against the main arm's."""
     rows = {row["name"]: row for row in figures["areas"]}

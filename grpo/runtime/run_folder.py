@@ -317,31 +317,6 @@ def _file_facts(path: Path, known: Any) -> dict[str, Any]:
     return {**stamp, "sha256": known["sha256"] if same and "sha256" in known else sha256_of(path)}
 
 
-def add_timing(folder: Path, stage: str, seconds: float, peak_bytes: int) -> None:
-    """Add a stage's seconds to timings.json; a resumed stage adds to what it took before."""
-    timings = timings_of(folder)
-    timings["stages"][stage] = timings["stages"].get(stage, 0.0) + seconds
-    timings["peak_memory_bytes"] = max(timings["peak_memory_bytes"], peak_bytes)
-    atomic_write_text(folder / "timings.json", json.dumps(timings, indent=1))
-
-
-def timings_of(folder: Path) -> dict[str, Any]:
-    """What timings.json says so far. Raises InputError for a damaged one."""
-    path = folder / "timings.json"
-    if not path.exists():
-        return {"stages": {}, "peak_memory_bytes": 0}
-    timings = read_object(path)
-    stages = timings.get("stages")
-    peak = timings.get("peak_memory_bytes")
-    if not isinstance(stages, dict) or not all(
-        isinstance(number, int | float) for number in (peak, *stages.values())
-    ):
-        raise InputError(
-            f"{path}: must hold 'stages', a number of seconds each, and 'peak_memory_bytes'; remove the file"
-        )
-    return timings
-
-
 PACKAGES = ("torch", "transformers", "numpy", "sentencepiece", "faiss-cpu", "sacrebleu")
 
 

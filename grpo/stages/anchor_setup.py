@@ -12,6 +12,7 @@ from grpo.anchor import Anchor, AnchorFunction, no_anchor
 from grpo.engine.likelihood import first_ids
 from grpo.stages.context import Run, frozen_model, untouched_model
 from grpo.stages.duration import ANCHOR_TOKENS
+from grpo.stages.earlier_tasks import EARLIER_TASKS, texts_of_tasks
 
 
 def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_tokens: int) -> AnchorFunction:
@@ -31,9 +32,16 @@ def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_t
 
 
 def anchor_ids(run: Run, tokenizer: PreTrainedTokenizerBase, count: int = 0) -> list[list[int]]:
-    """The token ids of `anchor_texts`, each cut to ANCHOR_TOKENS, without empty ones."""
-    ids = (text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run, count))
-    return [one for one in ids if one]
+    """The token ids of `anchor_texts`, each cut to ANCHOR_TOKENS, without empty ones; and whole pairs of earlier tasks.
+    Raises InputError.
+    """
+    ids = [text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run, count)]
+    number = shares(run, count).get(EARLIER_TASKS, 0)
+    pairs = texts_of_tasks(run, tokenizer, number) if number else []
+    found = [one for one in (*ids, *pairs) if one]
+    if not found:
+        raise InputError("anchor.sources has no text to learn from; add news=1 to it")
+    return found
 
 
 def anchor_texts(run: Run, count: int = 0) -> list[str]:
@@ -59,20 +67,27 @@ def anchor_texts(run: Run, count: int = 0) -> list[str]:
 
 
 def mixed_texts(run: Run, count: int) -> list[str]:
-    """About `count` texts: of each of `anchor.sources` its share, one at least. A source that has fewer has them several
-    times, so that updates see the shares.
+    """The share of each of `anchor.sources`, but for earlier tasks, which are no texts. A source that has fewer has them
+    several times, so that updates see the shares.
     """
     tax = run.config.tax
-    sources = run.config.anchor.sources
-    is_measured = tax.budget > 0 or NEWS in sources
+    numbers = shares(run, count)
+    numbers.pop(EARLIER_TASKS, None)
+    is_measured = tax.budget > 0 or NEWS in numbers
     measured_texts = set(read_general_texts(tax.text, tax.texts, run.cache)) if is_measured else set()
     mixed: list[str] = []
-    for name, weight in sources.items():
-        number = max(1, round(count * weight / sum(sources.values())))
-        setting = f"anchor.sources ({', '.join(COLLECTIONS)}, or a file)"
+    for name, number in numbers.items():
+        setting = f"anchor.sources ({', '.join((*COLLECTIONS, EARLIER_TASKS))}, or a file)"
         found = named_texts(name, number + tax.texts, run.cache, setting)
         texts = [text for text in found if text not in measured_texts]
         if not texts:
             raise InputError(f"anchor.sources.{name}: has no text besides those of tax.text; leave it out")
         mixed += islice(cycle(texts), number)
     return mixed
+
+
+def shares(run: Run, count: int = 0) -> dict[str, int]:
+    """How many texts of `count` (0: of `anchor.texts`) each of `anchor.sources` gives: by its weight, one at least."""
+    sources = run.config.anchor.sources
+    count = count or run.config.anchor.texts
+    return {name: max(1, round(count * weight / sum(sources.values()))) for name, weight in sources.items()}

@@ -46,8 +46,8 @@ LAYER_PARAMETERS = 12  # of a layer, in squares of its width: attention 4, feed-
 # an upper guess for models of this size, as no header of the weights says; the default model has 18
 LAYERS = 36
 CHECKPOINTED = 0.2  # of the activations stay with gradient checkpointing
-ROOM = 0.88  # of an accelerator's memory that a bill may take: a peak was 12 % above it (docs/performance.md)
-TOO_MUCH = "too much for it, as a step may take 12 % more than counted"
+ROOM = 0.95  # of an accelerator's memory that a bill may take; the rest is for fragments
+TOO_MUCH = "too much for it, as 5 % of its memory are for what torch adds"
 PROCESSES = (2, 4, 8, 16, 32, 64)  # that share a model
 OWN_BYTES = 1e9  # of a process with its libraries
 PAIR_BYTES = 120  # of a pair of the corpus, whose texts stay on disk: places, lengths, an order; measured

@@ -44,6 +44,7 @@ from grpo.stages.context import (
     untouched_model,
     write_corpus_facts,
 )
+from grpo.stages.earlier_tasks import EARLIER_TASKS, earlier_tasks
 from grpo.stages.encoder_fit import check_encoder_fit
 from grpo.stages.language_fit import check_language_fit
 from grpo.stages.lengths import Fit, fits, needs
@@ -76,7 +77,8 @@ def preflight(run: Run, stages: Collection[str]) -> None:
 def own_general_texts(config: Config) -> dict[str, str]:
     """Setting -> the user's own file of general texts that it names."""
     texts = {"tax.text": config.tax.text, "anchor.text": config.anchor.text}
-    texts |= {f"anchor.sources.{name}": name for name in config.anchor.sources if name not in COLLECTIONS}
+    no_files = (*COLLECTIONS, EARLIER_TASKS)
+    texts |= {f"anchor.sources.{name}": name for name in config.anchor.sources if name not in no_files}
     return {setting: text for setting, text in texts.items() if text}
 
 
@@ -135,6 +137,8 @@ def check_texts(run: Run) -> None:
         texts_of(run)
     if run.config.trains_on_general_text:
         anchor_texts(run)
+        if EARLIER_TASKS in run.config.anchor.sources:
+            earlier_tasks(run)
 
 
 def check_world(run: Run) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from transformers import PreTrainedModel
 
+from data.errors import InputError
 from data.examples import Example
 from data.prompt import Prompt
 from data.stream import PromptStream
@@ -31,6 +32,8 @@ def recovery_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples:
     config = run.config
     start = first_ids(prompt.tokenizer)
     texts = [text_ids(prompt.tokenizer, text) for text in anchor_texts(run)]
+    if not texts:
+        raise InputError("train.method = recovery: anchor.sources has no general text; add news=1 to it")
     prompts = [(ids, ids) for ids in ([*start, *beginning(text)] for text in texts)]
     stream: PromptStream[Prompts] = PromptStream(prompts, config.rollout.num_prompts, config.seed)
     run.say(f"recovery: the untouched model as teacher on the beginnings of {len(prompts)} general texts")

@@ -11,9 +11,11 @@ from typing import Any
 
 from data.arguments import ArgumentParser
 from data.cache import cache_dir
+from data.checksums import sha256_of
 from data.console import number_of
 from data.documents import user_path
 from data.errors import RESUMES, InputError, run_command
+from data.saved_prompt import kind_facts
 from grpo.engine.greedy import DecodeSettings
 from grpo.engine.self_check import positions_of
 from grpo.runtime.device import Compute
@@ -106,12 +108,19 @@ def made_by(options: argparse.Namespace, translator: Translator, source: Source)
     """What the lines of an output depend on."""
     policy = translator.policy
     decoding = translator.decoding
+    tokenizer = policy.folder / "tokenizer.json"
     weights = sorted(policy.folder.glob("*.safetensors"))
     facts = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in weights]
     return {
         "model": str(policy.folder.resolve()),
         "weights": facts,
         "languages": list(policy.kind),
+        "prompt": kind_facts(policy.prompt, policy.kind)["prompt"],
+        "stops": list(policy.prompt.stops),
+        "normalise": list(policy.settings["data.normalise"]),
+        "tokenizer": sha256_of(tokenizer) if tokenizer.exists() else "",
+        "device": translator.compute.device.type,
+        "number_format": translator.compute.format.name,
         "field": source.field,
         "temperature": decoding.temperature,
         "seed": decoding.seed,

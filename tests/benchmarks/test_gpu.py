@@ -21,6 +21,7 @@ from benchmarks.subject import FAMILIES, random_model
 from grpo.engine.attention import uses_blocks
 from grpo.engine.products import FORMATS, format_of
 from grpo.runtime import device
+from grpo.stages.memory_bill import ModelSizes
 
 # torch and transformers, and what installing transformers brings along
 BARE = {"torch", "transformers", "numpy", "tqdm", "regex", "safetensors", "tokenizers", "huggingface_hub"}
@@ -164,6 +165,9 @@ def test_true_sizes_have_the_parameters_of_their_names() -> None:
         sizes = bill_sizes(size, total, model.get_output_embeddings().weight.numel())
         attention = model.model.layers[0].self_attn
         assert (sizes.queries, sizes.keys) == (attention.q_proj.out_features, attention.k_proj.out_features)
+        assert sizes == ModelSizes.of(model.config.to_dict(), total, sizes.embedding)  # as --check counts
+        norms = [name for name, _ in model.model.layers[0].named_children() if name.endswith("layernorm")]
+        assert sizes.norms == len(norms) and sizes.norms_queries and hasattr(attention, "q_norm")
         assert sizes.layers == len(model.model.layers) and sizes.width == model.config.hidden_size
     assert millions == [131, 596, 1721, 4022]
 

@@ -4,6 +4,8 @@ setting and what was read.
 
 import json
 import random
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,8 @@ from data.config import DataConfig
 from data.errors import InputError
 
 
-def refusal(folder: Path, name: str, content: str, **settings: str) -> str:
-    (folder / name).write_text(content, encoding="utf-8")
+def refusal(folder: Path, name: str, content: str, **settings: str | float) -> str:
+    (folder / name).write_text(content, encoding="utf-8", newline="")
     with pytest.raises(InputError) as error:
         run(DataConfig(corpus=str(folder / name), **settings), folder / "cache")  # type: ignore[arg-type]
     return str(error.value)
@@ -35,10 +37,40 @@ def test_one_group_of_near_duplicates_is_the_cause(tmp_path: Path) -> None:
     more = "".join(f"{row['source']}\t{row['reference']}\n" for row in rows(62)[60:])
     lines = refusal(tmp_path, "b.tsv", same + more)
     assert "the largest of 3 near-duplicate groups (data.near_duplicate=0.7) has 60 of 62 pairs" in lines
-    few = "".join(f"{row['source']}\t{row['reference']}\n" for row in rows(2))
-    assert refusal(tmp_path, "c.tsv", few).endswith(
-        "give more pairs, or change the limits or shares in [data]"
+
+
+def test_too_few_pairs_are_told_how_many_are_needed(tmp_path: Path) -> None:
+    """A fifth is the test set, and no near-duplicate group is divided: groups of two need ten pairs."""
+    few = [f"{row['source']}\t{row['reference']}\n" for row in rows(5)]
+    end = "or change the limits or shares in [data]"
+    assert refusal(tmp_path, "a.tsv", "".join(few[:2])).endswith(f"; give at least 5 pairs, {end}")
+    twice = [text for pair in few[:4] for text in (pair, f"ཀ་{pair}")]
+    lines = refusal(tmp_path, "b.tsv", "".join(twice))
+    assert "nothing is left for test: 8 of 8 pairs" in lines and lines.endswith(
+        f"; give at least 10 pairs, {end}"
     )
+    twice += [few[4], f"ཀ་{few[4]}"]
+    for number, enough in enumerate((few, twice)):
+        path = tmp_path / f"enough{number}.tsv"
+        path.write_text("".join(enough), encoding="utf-8")
+        assert len(run(DataConfig(corpus=str(path)), tmp_path / "cache")[0].test) == number + 1
+    lines = refusal(tmp_path, "e.tsv", "".join(few), warm_start_share=0.01)
+    assert "nothing is left for warm_start" in lines and lines.endswith(f"; give more pairs, {end}")
+
+
+def test_carriage_returns_are_refused_with_the_command_that_mends_them(tmp_path: Path) -> None:
+    """Both repairs are run: old line ends give all pairs, and returns within texts become spaces."""
+    pairs = [f"{row['source']}\t{row['reference']}" for row in rows(30)]
+    for name, content, number in (
+        ("a.tsv", "\r".join(pairs), 0),
+        ("b.tsv", "".join(f"{pair}\r{pair[-2:]}\n" for pair in pairs), 1),
+    ):
+        commands = re.findall(r"tr '\S+' '[^']+' < FILE > NEW", refusal(tmp_path, name, content))
+        new = tmp_path / f"new-{name}"
+        command = commands[number].replace("FILE", str(tmp_path / name)).replace("NEW", str(new))
+        subprocess.run(command, shell=True, check=True)
+        corpus, _ = run(DataConfig(corpus=str(new)), tmp_path / "cache")
+        assert corpus.manifest["totals"]["kept"] == 30
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from repository import CONFIGS
 from data.errors import InputError
 from grpo.advantage import BASELINES, SCALES
 from grpo.config import AdvantageConfig, LossConfig, ModelConfig, OptimConfig
-from grpo.config_file import load_config
+from grpo.config_file import changed_settings, load_config
 from grpo.engine.pretrained import VOCABULARIES
 from grpo.kl import KL_ESTIMATORS
 from grpo.loss import OBJECTIVES
@@ -58,6 +58,19 @@ def test_the_home_of_a_user_is_meant_by_a_tilde(
         str(tmp_path / "models" / "b"),
     )
     assert load_config(written('run_dir = "./runs/~/"')).run_dir == "./runs/~/"
+
+
+def test_a_setting_that_follows_from_another_is_not_named_as_changed(written) -> None:
+    """Past bug: `--check` listed data.normalise and prompt.template of a job that only had a chat prompt or languages."""
+    others = 'source_language = "sw"\ntarget_language = "en"\ncorpus = "a.tsv"\n'
+    path = written(f'[data]\n{others}[prompt]\nlines = "many"\n')
+    config = load_config(path)
+    assert config.data.normalise[-1] == "line_ends" and config.prompt.template == "english"
+    names = ["data.corpus", "data.source_language", "data.target_language", "prompt.lines"]
+    assert [*changed_settings(config)] == names
+    own = load_config(path, ['data.normalise=["nfc"]', "prompt.template=plain"])
+    assert sorted(changed_settings(own)) == sorted([*names, "data.normalise", "prompt.template"])
+    assert changed_settings(own)["data.normalise"] == ("nfc",)
 
 
 def test_file_keeps_the_other_defaults_of_a_nested_section(written) -> None:

@@ -2,6 +2,7 @@
 next start ends bit-equal.
 """
 
+import json
 import shutil
 import signal
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from tiny_faults import Fault, at_call, full_disk, poison, save_phases, send
 from tiny_run import arguments, assert_same_run, metrics, nothing, quick, start, wait_for_exit, write_corpus
+
+from grpo.runtime.timings import timings_of
 
 TWO_UPDATES = ["train.passes=2"]  # SFT: updates 1 to 3, one a step; GRPO: 4 to 11, two a step
 EVERY_STEP = ["checkpoint.every=1", "checkpoint.keep=1"]
@@ -109,13 +112,19 @@ def test_a_signal_saves_after_the_update_and_the_next_start_goes_on(
 @pytest.mark.parametrize("phase", save_phases(1))
 def test_a_kill_inside_a_checkpoint_write_costs_nothing(phase: str, runs: Runs, tmp_path: Path) -> None:
     """The third checkpoint of GRPO, after two of SFT; the kill in the middle of pruning comes at the first
-    deletion, in SFT.
+    deletion, in SFT. The time before it counts: the first step is made to have taken a million seconds.
     """
     code, output = runs.start(tmp_path, *EVERY_STEP, fault=save_phases(5)[phase])
     assert code == -signal.SIGKILL and "Traceback" not in output
     assert list((tmp_path / "run").rglob(".unfinished-*"))
+    log = tmp_path / "run" / "metrics.jsonl"
+    first, *rest = log.read_text(encoding="utf-8").splitlines(keepends=True)
+    row = json.loads(first)
+    slow = row | {"seconds": row["seconds"] | {"step": 1e6}}
+    log.write_text("".join([f"{json.dumps(slow)}\n", *rest]), encoding="utf-8")
     again, output = runs.start(tmp_path, *EVERY_STEP)
     assert again == 0 and "resuming" in output and "set aside" not in output
+    assert timings_of(tmp_path / "run")["stages"][row["stage"]] > 1e6
     assert_equal(tmp_path / "run", runs.uninterrupted(*EVERY_STEP))
 
 

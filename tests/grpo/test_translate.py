@@ -1,4 +1,4 @@
-"""A file through a policy: as many lines out as in, the run's prompt and decoding, and the same bytes after any stop."""
+"""A file through a policy: as many lines out as in, the run's prompt and decoding, with the memory that there is."""
 
 import io
 import json
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from policy_run import KINDS, NEW, sources, write, write_policy_run
 from tiny import tiny_gemma
 from tiny_run import HAN, SYLLABLES
 from transformers import PreTrainedTokenizerFast
@@ -19,54 +20,29 @@ from data.prompt import Prompt
 from data.saved_prompt import example_of, save
 from data.template import Wording
 from eval.metrics.significance import Array
-from grpo.config import Config, EvalConfig, ModelConfig
 from grpo.engine.draw import Sampling
 from grpo.engine.greedy import DecodeSettings
 from grpo.engine.likelihood import log_likelihoods
 from grpo.engine.model import load_policy
 from grpo.engine.sampler import generate
-from grpo.runtime.run_folder import plain
 from grpo.translate import decoding, translator
-from grpo.translate import output as output_file
 from grpo.translate.__main__ import main
 from grpo.translate.choice import cosine
 from grpo.translate.decoding import Candidates, Decoding, candidates
 from grpo.translate.policy import Policy, open_policy
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-KINDS = [("bo", "zh", "mt"), ("dz", "zh", "mt")]
-NEW = 6
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: PreTrainedTokenizerFast) -> Path:
-    """What a run leaves for a translation: its settings, and a policy with its prompt."""
-    folder = tmp_path_factory.mktemp("translate") / "run"
-    policy = folder / "policy"
-    tiny_gemma().save_pretrained(policy)
-    save(Prompt.of(tiny_tokenizer, Wording(template="{source_language}: {source}=")), KINDS, policy)
-    config = Config(
-        device="cpu",
-        eval=EvalConfig(max_new_tokens=NEW, batch_size=2),
-        model=ModelConfig(max_prompt_tokens=60),
-    )
-    (folder / "config.json").write_text(json.dumps(plain(config)), encoding="utf-8")
-    return folder
+    return write_policy_run(tmp_path_factory.mktemp("translate") / "run", tiny_tokenizer)
 
 
 @pytest.fixture
 def policy(run: Path) -> Policy:
     return open_policy(run)
-
-
-def sources(count: int) -> list[str]:
-    return ["་".join(SYLLABLES[(n * k) % 16] for k in (1, 3, 5)[: 1 + n % 3]) for n in range(count)]
-
-
-def write(path: Path, lines: Sequence[str]) -> Path:
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    return path
 
 
 def alone(policy: Policy, text: str, kind: int = 0) -> str:
@@ -162,79 +138,6 @@ def test_standard_input_to_standard_output(
     printed = capsysbinary.readouterr()
     assert printed.out.decode() == " ".join(alone(policy, text).splitlines()) + "\n\n"
     assert b"NOTE: lines are read as bo; the policy also knows dz" in printed.err
-
-
-@pytest.mark.parametrize(("stop", "finished"), [(2, 0), (4, 32)])  # the first record is that of the start
-def test_an_interrupted_command_goes_on_to_the_same_bytes(
-    stop: int,
-    finished: int,
-    run: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Stopped after lines were written and before the record says so, with half a line behind them; chunks are of 16
-    lines.
-    """
-    path = write(tmp_path / "in.txt", sources(40))
-    command = [str(path), "--model", str(run), "--sample", "--output"]
-    whole, out = tmp_path / "whole.txt", tmp_path / "out.txt"
-    calls: list[int] = []
-
-    def fail(target: Path, text: str) -> None:
-        calls.append(0)
-        if len(calls) == stop:
-            raise KeyboardInterrupt
-        target.write_text(text, encoding="utf-8")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(output_file, "atomic_write_text", fail)
-        assert main([*command, str(out)]) == 130
-    with out.open("a", encoding="utf-8") as file:
-        file.write("half a line")
-    capsys.readouterr()
-    assert main([*command, str(out)]) == 0
-    said = f"{finished} of 40 lines are finished and as they were written"
-    assert (said in capsys.readouterr().err) == (finished > 0)
-    assert main([*command, str(whole)]) == 0
-    assert out.read_bytes() == whole.read_bytes() and len(set(out.read_text().splitlines())) > 3
-    with path.open("a", encoding="utf-8") as file:
-        file.write("more\n")
-    assert main([*command, str(out)]) == 0
-    assert out.read_bytes().startswith(whole.read_bytes()) and len(out.read_bytes().split(b"\n")) == 42
-
-
-def test_finished_lines_of_another_kind_are_refused_in_one_sentence(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lines = sources(6)
-    path = write(tmp_path / "in.txt", lines)
-    out = tmp_path / "out.txt"
-    command = [str(path), "--model", str(run), "--output", str(out)]
-    assert main(command) == 0
-    before = out.read_bytes()
-    refusals = []
-    for change, more in (
-        (lambda: None, ["--sample"]),
-        (lambda: write(path, ["other", *lines[1:]]), []),
-        (lambda: write(path, lines[:4]), []),
-        (lambda: (write(path, lines), out.write_bytes(before.replace(b"\n", b"!", 1))), []),
-        (lambda: out.write_bytes(before[:-3]), []),
-        (lambda: out.write_bytes(before + b"mine\n"), []),
-    ):
-        change()
-        capsys.readouterr()
-        assert main([*command, *more]) == 2
-        refusals.append(capsys.readouterr().err.splitlines()[-1])
-    assert "made with temperature = 0.0, not 1.0" in refusals[0]
-    assert all("belong to another input than" in refusals[n] for n in (1, 2))
-    assert all("have changed since they were written" in refusals[n] for n in (3, 4))
-    assert "has more than its 6 finished lines, and nothing is left to translate" in refusals[5]
-    assert out.read_bytes() == before + b"mine\n"
-    out.unlink()
-    assert main(command) == 0 and out.read_bytes() == before
-    output_file.record_path(out).unlink()
-    assert main(command) == 2 and "is there already, and not as a translation" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ def test_all_cells_run(
     losses = names["losses"]
     assert isinstance(losses, list) and losses[-1] < 0.3 * losses[0]
     scores = [names[name]["metrics"]["all"]["chrf"] for name in ("untouched", "warm_start", "trained")]  # type: ignore[index]
-    assert scores[0] < 1 and min(scores[1:]) > 30
+    assert (
+        scores[0] < 1 and min(scores[1:]) > 30 and abs(scores[2] - scores[1]) < 5
+    )  # GRPO gains nothing here
     assert "warm_start chrF" in capsys.readouterr().out
     assert load_config("tutorial/tutorial.toml").reward.weights == {"chrf": 1.0}

@@ -28,9 +28,9 @@ def test_a_method_has_its_best_arm_and_its_best_within_the_budget() -> None:
     lines, left_out = method_lines(summary)
     arms = {line.name: [mark.cells[0] for mark in line.marks] for line in lines}
     assert next(iter(arms)) == "SFT + anchor + GRPO" and left_out == ["SFT + ASFT", "SFT + DFT"]
-    assert arms["SFT + replay"] == ["replay_25_5e-5", "replay_25_1e-4"]
+    assert arms["SFT + replay, 2 seeds"] == ["replay_25_5e-5", "replay_25_1e-4"]
     assert arms["SFT + anchor"] == ["sft_long"] and arms["SFT + shield, one seed"] == ["shield_2e-4"]
-    assert arms["SFT + L2"] == ["l2_weak_1e-4"]  # within the budget it gains 0.33 of 0.51
+    assert arms["SFT + L2, 2 seeds"] == ["l2_weak_1e-4"]  # within the budget it gains 0.33 of 0.51
     gains = [line.marks[-1].y for line in lines]
     assert gains == sorted(gains, reverse=True) and min(gains) > 0.8 * max(gains)
 
@@ -39,7 +39,7 @@ def test_methods_stand_in_the_order_of_what_they_gain() -> None:
     summary = json.loads(SUMMARY.read_text(encoding="utf-8"))
     replay = next(row for row in summary["main_table"] if row["arm"] == "replay_25_1e-4")
     replay["gains"]["cosine_held_out"]["value"] = 0.6
-    assert method_lines(summary)[0][0].name == "SFT + replay"
+    assert method_lines(summary)[0][0].name == "SFT + replay, 2 seeds"
 
 
 def test_its_words_have_the_numbers_of_the_best_arms(drawing: Drawing) -> None:

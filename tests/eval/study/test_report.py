@@ -12,7 +12,7 @@ from invented_points import invented_study, study_report, target_items
 from page_reader import Page
 
 from data.errors import InputError
-from eval.readme_table import CLOSE, OPEN, WIDTH
+from eval.readme_table import CLOSE, OPEN, WIDTH, method_table
 from eval.readme_table import main as readme_table
 from eval.study.tables import all_tables
 
@@ -197,7 +197,31 @@ def test_the_readme_table_of_methods(tmp_path: Path) -> None:
         "| Other GRPO | +0.150 (+0.150 to +0.150) | +0.0510 (+0.0503 to +0.0520) | +0.050 (+0.050 to +0.050) |"
         in text
     )
-    assert ", one seed" not in text and "12 test items, seeds 0, 1, 2" in text
+    assert "12 test items, seeds 0, 1, 2" in text
+
+
+def test_an_arm_of_fewer_seeds_than_the_study_says_how_many() -> None:
+    figure = {"value": 0.25, "low": 0.2, "high": 0.3}
+    rows = [
+        {
+            "price": "end",
+            "method": f"with {count}",
+            "seeds": [*range(count)],
+            "tax": figure,
+            "gains": {"chrf": figure},
+        }
+        for count in (1, 2, 3)
+    ]
+    summary = {
+        "main_table": rows,
+        "target": "chrf",
+        "budget": 0.5,
+        "n": 12,
+        "seeds": [0, 1, 2],
+        "signatures": {},
+    }
+    found = [row.split(" | ")[1].partition(")")[2] for row in method_table(summary).splitlines()[2:5]]
+    assert found == [", one seed", ", 2 seeds", ""]
 
 
 def test_a_readme_without_markers_and_what_is_no_summary_are_one_sentence(

@@ -22,8 +22,8 @@ from eval.report.write import result_table, write_report
 from eval.systems import write_comparison
 from grpo.config_file import load_config
 from grpo.run import main
-from grpo.runtime.run_folder import timings_of
 from grpo.runtime.run_log import cut_back
+from grpo.runtime.timings import timings_of
 from grpo.stages.reward_setup import read_facts
 
 PARTS = ["config.json", "environment.json", "corpus.json", "timings.json", "metrics.jsonl"]

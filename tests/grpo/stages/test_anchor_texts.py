@@ -65,5 +65,7 @@ def test_mixtures_that_cannot_work_are_refused(folder: Path, settings: list[str]
 
 
 def test_a_name_that_is_nothing_is_refused_with_what_it_may_be(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"anchor\.sources \(news, questions, or a file\) = own\.txt"):
+    with pytest.raises(
+        InputError, match=r"anchor\.sources \(news, questions, earlier_tasks, or a file\) = own\.txt"
+    ):
         anchor_texts(run_of(folder, ['anchor.sources={"own.txt"=1.0}']))

@@ -1,0 +1,121 @@
+"""An anchor on the tasks of earlier runs: which pairs it has, in which words, and that it keeps them."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from run_object import run_in
+from tiny_run import Command, general_text
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from data.errors import InputError
+from data.saved_prompt import load
+from grpo.config_file import load_config
+from grpo.run import main
+from grpo.stages.anchor_setup import anchor_ids
+from grpo.stages.context import Run, corpus_of
+from grpo.stages.earlier_tasks import earlier_tasks, texts_of_tasks
+
+SETTINGS = ["sft.optim.lr=1e-2", "sft.num_steps=10", "train.num_steps=1", "train.optim.lr=1e-4"]
+KEEP = ["anchor.sft=4.0", "anchor.batch_size=8", "anchor.sources={earlier_tasks=1}"]
+Go = Callable[..., Path]
+
+
+@pytest.fixture
+def go(command: Command, tmp_path: Path, own_cache: None) -> Go:
+    """Run the stages data, sft and train into tmp_path/NAME/run: the run folder."""
+
+    def run(name: str, *settings: str) -> Path:
+        text = general_text(tmp_path, ["The river rose in the night."])
+        assert main(command(name, text, *SETTINGS, *settings)) == 0
+        return tmp_path / name / "run"
+
+    return run
+
+
+def after(folder: Path, cache: Path, *settings: str) -> Run:
+    """A run that begins from the policy of one in a folder."""
+    config = load_config(folder.parent / "tiny.toml", [f"model.policy={folder}/policy", *settings])
+    return run_in(cache, config)
+
+
+def likelihood(model: Path, prompts: Sequence[tuple[list[int], list[int]]]) -> float:
+    """Mean log-probability of a completion token."""
+    policy = AutoModelForCausalLM.from_pretrained(model).double()
+    total, count = 0.0, 0
+    for prompt, completion in prompts:
+        with torch.no_grad():
+            logps = policy(input_ids=torch.tensor([prompt + completion])).logits[0].log_softmax(-1)
+        rows = logps[len(prompt) - 1 : -1]
+        total += float(rows.gather(1, torch.tensor(completion)[:, None]).sum())
+        count += len(completion)
+    return total / count
+
+
+def test_a_second_task_leaves_the_first_where_the_anchor_has_its_pairs(
+    go: Go, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    first = go("first")
+    start = f"model.policy={first}/policy"
+    free, kept = go("free", start, "data.reverse=true"), go("kept", start, "data.reverse=true", *KEEP)
+    prompt = load(first / "policy", tiny_tokenizer)
+    pairs = [prompt.encode_pair(one) for one in corpus_of(after(first, tmp_path)).dev]
+    before, lost, left = (likelihood(run / "policy", pairs) for run in (first, free, kept))
+    assert lost < before - 0.5 and left > before - (before - lost) / 2
+
+
+def test_tasks_are_those_of_the_chain_of_policies_with_no_item_of_a_test(
+    go: Go, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    first = go("first")
+    second = go("second", f"model.policy={first}/policy", "data.reverse=true")
+    third = after(second, tmp_path)
+    latest, oldest = earlier_tasks(third)
+    assert [latest.run, oldest.run] == [second, first]
+    assert {one.source for one in oldest.pairs}.isdisjoint(one.source for one in corpus_of(third).test)
+    texts = texts_of_tasks(third, tiny_tokenizer, 8)
+    assert texts == texts_of_tasks(third, tiny_tokenizer, 8) and len(texts) == 8
+    for task, own in ((latest, texts[:4]), (oldest, texts[4:])):
+        prompt = load(task.policy, tiny_tokenizer)
+        possible = [asked[1:] + answer for asked, answer in map(prompt.encode_pair, task.pairs)]
+        assert tiny_tokenizer.bos_token_id == prompt.encode_pair(task.pairs[0])[0][0]
+        assert all(one in possible for one in own) and len(possible) > 100
+
+
+def test_shares_are_those_of_the_mixture(
+    go: Go, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    first = go("first")
+    general = general_text(tmp_path, [f"line {number}" for number in range(60)]).removeprefix("tax.text=")
+    mixture = f'anchor.sources={{"{general}"=1, earlier_tasks=3}}'
+    ids = anchor_ids(after(first, tmp_path, mixture, "anchor.texts=40"), tiny_tokenizer)
+    texts = texts_of_tasks(after(first, tmp_path), tiny_tokenizer, 30)
+    assert len(ids) == 40 and ids[10:] == texts
+
+
+def test_a_model_of_no_run_has_no_earlier_tasks(
+    corpus: Path,
+    tmp_path: Path,
+    tiny_folder: Path,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "c.toml").write_text(f'[model]\npolicy = "{tiny_folder}"\n', encoding="utf-8")
+    run = run_in(tmp_path, load_config(tmp_path / "c.toml", ["anchor.sources={earlier_tasks=1}"]))
+    assert earlier_tasks(run) == []
+    with pytest.raises(InputError, match=r"anchor\.sources has no text to learn from; add news=1 to it"):
+        anchor_ids(run, tiny_tokenizer)
+    assert "earlier_tasks: none, as model.policy is the policy of no run" in capsys.readouterr().out
+
+
+def test_pairs_that_have_changed_are_refused(go: Go, tmp_path: Path, corpus: Path) -> None:
+    first = go("first")
+    facts = json.loads((first / "corpus.json").read_text(encoding="utf-8"))
+    facts["manifest"]["splits"]["train"]["sha256"] = "0" * 64
+    (first / "corpus.json").write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"earlier_tasks: the pairs of .*first/run cannot be had again: .*has changed"
+    ):
+        earlier_tasks(after(first, tmp_path))
