@@ -25,8 +25,8 @@ OTHERS = {
 ORDER = (*OTHERS.values(), GRPO, VARIANT, GUIDED)  # behind SFT and its remedies
 # after the method of the arm that it begins from
 BEHIND = {
-    RECOVERY: " + recovery", SELF_DISTILLATION: " + self-distillation", OWN_SAMPLES: " + own samples", GUIDED: " + GRPO with reference texts",
-    GRPO: " + GRPO", VARIANT: " + GRPO",
+    RECOVERY: " + recovery", SELF_DISTILLATION: " + self-distillation", OWN_SAMPLES: " + own samples",
+    GUIDED: " + GRPO with reference texts", GRPO: " + GRPO", VARIANT: " + GRPO",
 }  # fmt: skip
 REMEDIES = {
     "anchor.train": "anchor",
@@ -68,7 +68,9 @@ def method_of(
     """The name of one arm's method; `shared` are the remedies that all SFT arms have."""
     if point.kind == "sft":
         remedies = dict(remedies_of(point).items() - shared)
-        names = [REMEDIES[key] or VALUES.get(value, value) for key in REMEDIES if (value := remedies.get(key))]
+        names = [
+            REMEDIES[key] or VALUES.get(value, value) for key in REMEDIES if (value := remedies.get(key))
+        ]
         return " + ".join([SFT, *names])
     own = own_method(point, main)
     if point.start in arms and own in BEHIND:

@@ -1,6 +1,5 @@
 """A first configuration: what is found in files, what is asked, and that `--check` accepts it."""
 
-import importlib
 import json
 import random
 import shutil
@@ -148,26 +147,6 @@ def test_columns_and_languages_are_found(name: str, place: Path) -> None:
     assert facts.columns == columns
     assert (facts.source.language, facts.reference.language) == (source, target)
     assert len(facts.pairs) == 1
-
-
-@pytest.mark.parametrize("name", ["pairs.parquet", "folder"])
-def test_columns_of_tables_of_datasets_are_found(name: str, place: Path) -> None:
-    """Past bug: `init` asked for names of the columns, and listed those that it finds in JSONL."""
-    pyarrow = pytest.importorskip("pyarrow")
-    rows = pyarrow.Table.from_pylist([{"id": 7, "translation": {"dz": TIBETAN, "zh": HAN}}])
-    if name == "folder":
-        (place / name).mkdir()
-        (place / name / "state.json").write_text('{"_data_files": [{"filename": "data.arrow"}]}')
-        with (
-            pyarrow.OSFile(str(place / name / "data.arrow"), "wb") as file,
-            pyarrow.ipc.new_stream(file, rows.schema) as writer,
-        ):
-            writer.write_table(rows)
-    else:
-        importlib.import_module("pyarrow.parquet").write_table(rows, place / name)
-    facts = look(name, ("", ""), None)
-    assert facts.columns == ("translation.dz", "translation.zh")
-    assert (facts.source.language, facts.reference.language, facts.pairs) == ("dz", "zh", [(TIBETAN, HAN)])
 
 
 def test_aligned_files_and_their_languages(place: Path) -> None:
