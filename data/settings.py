@@ -114,7 +114,8 @@ def remedy(options: Sequence[Any], value: Any) -> str:
     ]
     numbers = ", or a number" if float in options else ", or true or false" if bool in options else ""
     if choices:
-        return f": known values are {', '.join(choices)}{numbers}"
+        shown = [choice or '""' for choice in choices]
+        return f": known values are {', '.join(shown)}{numbers}"
     if bool in options:
         return f" is of type {type(value).__name__}; write true or false"
     names = [getattr(option, "__name__", str(option)) for option in options]

@@ -67,8 +67,10 @@ def method_of(
 ) -> str:
     """The name of one arm's method; `shared` are the remedies that all SFT arms have."""
     if point.kind == "sft":
-        own = dict(remedies_of(point).items() - shared)
-        names = [REMEDIES[key] or VALUES.get(own[key], own[key]) for key in REMEDIES if key in own]
+        remedies = dict(remedies_of(point).items() - shared)
+        names = [
+            REMEDIES[key] or VALUES.get(value, value) for key in REMEDIES if (value := remedies.get(key))
+        ]
         return " + ".join([SFT, *names])
     method = own_method(point, main)
     if point.start in arms and method in BEHIND:

@@ -89,7 +89,7 @@ def test_a_reward_that_needs_no_reference_text_is_taken() -> None:
     [
         (
             {"reward": {"gates": ["length_fit"], "shown": ["chrf"]}},
-            "the reward term length_fit, chrf needs one; leave it out of reward.weights, reward.gates and reward.shown",
+            "the reward terms length_fit, chrf need one; leave them out of reward.weights, reward.gates and reward.shown",
         ),
         ({"train": {"method": "sft"}}, "train.method = 'sft' learns from them; write another method"),
         (

@@ -96,6 +96,7 @@ def test_file_keeps_the_other_defaults_of_a_nested_section(written) -> None:
             r"train\.prompts_per_update = 3 does not divide rollout\.num_prompts = 8",
         ),
         ('[loss]\nkl_estimator = "k9"\n', r"c\.toml: loss\.kl_estimator = 'k9': known values are k1, k2, k3"),
+        ('[data]\ntask = "sumary"\n', r"data\.task = 'sumary': known values are \"\", translation, headline"),
         ("[loss]\nkl_estimator = 3\n", r"loss\.kl_estimator = 3: known values are k1, k2, k3"),
         (
             '[reward]\nthreshold = "median"\n',
