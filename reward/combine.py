@@ -183,6 +183,10 @@ def section_rules(config: RewardConfig) -> list[Rule]:
             "term a weight above 0, such as cosine or chrf, or write 1",
         ),
         (
+            config.metric_share < 1 and not config.metrics,
+            f"reward.metric_share = {config.metric_share}: there is no learned metric; name one in reward.metrics, or write 1",
+        ),
+        (
             bool(wrong_names),
             f"reward.settings.{', '.join(wrong_names)}: no such term is used; used terms: {', '.join(config.names)}",
         ),

@@ -98,7 +98,12 @@ def test_no_control_is_the_reward_itself_and_says_nothing() -> None:
 
 def test_training_asks_a_metric_for_its_share_of_the_groups() -> None:
     run = run_with("none", [])
-    run = replace(run, config=replace(run.config, reward=replace(run.config.reward, metric_share=0.25)))
+    run = replace(
+        run,
+        config=replace(
+            run.config, reward=replace(run.config.reward, metrics={"kiwi": "x"}, metric_share=0.25)
+        ),
+    )
     shares: list[float] = []
 
     def reward(sources, completions, references, group_size, share=1.0):

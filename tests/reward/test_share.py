@@ -88,6 +88,10 @@ def test_what_cannot_work_is_refused() -> None:
     check_section(replace(alone, weights={"kiwi": 1.0, "chrf": 1.0}))
     with pytest.raises(InputError, match=r"reward\.metric_share = 0: must be at least"):
         check_section(replace(alone, metric_share=0))
-    config = replace(Config(), reward=replace(Config().reward, metric_share=0.5))
+    with pytest.raises(
+        InputError, match=r"reward\.metric_share = 0\.5: there is no learned metric; name one"
+    ):
+        check_section(RewardConfig(metric_share=0.5))
+    config = replace(Config(), reward=replace(Config().reward, metrics={"kiwi": "x"}, metric_share=0.5))
     with pytest.raises(InputError, match=r"chooses groups of completions, and guide\.mode = 'member'"):
         check_config(replace(config, guide=replace(config.guide, mode="member")))
