@@ -5,6 +5,7 @@ express. The reader of a document checks its keys.
 """
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Iterator
@@ -146,9 +147,25 @@ def parse_object(place: object, document: Any) -> dict[str, Any]:
     return document
 
 
+def with_nulls(value: Any) -> Any:
+    """A value for JSON, which has no NaN and no infinity: null in their place.
+
+    >>> with_nulls({"cosine": math.nan, "group": [{"reward": 0.5}, {"reward": math.inf}]})
+    {'cosine': None, 'group': [{'reward': 0.5}, {'reward': None}]}
+    """
+    if isinstance(value, dict):
+        return {name: with_nulls(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_nulls(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def parse_log_row(line: bytes, place: str) -> dict[str, Any]:
-    """A line of metrics.jsonl. Raises InputError for what no run has written."""
+    """A line of metrics.jsonl, in which null stands for what was no finite number: NaN. Raises InputError for what no
+    run has written.
+    """
     row = parse_object(place, parse_json(line, place))
+    row = {name: math.nan if value is None else value for name, value in row.items()}
     if not isinstance(row.get("stage"), str) or not isinstance(row.get("step"), int):
         raise InputError(f"{place}: a row needs a text 'stage' and a whole number 'step'; remove this line")
     return row

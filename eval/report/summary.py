@@ -1,9 +1,9 @@
 """The figures of a run's report for a program: summary.json."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
+from data.documents import with_nulls
 from eval.report.document import alarms
 from eval.report.findings import findings
 from eval.report.gaps import gaps
@@ -61,8 +61,5 @@ def without_items(probes: dict[str, Any]) -> dict[str, Any]:
 
 def last_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The last logged row of a stage; null where a value is no finite number."""
-    row = rows[-1] if rows else {}
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in row.items()
-    }
+    row: dict[str, Any] = with_nulls(rows[-1] if rows else {})
+    return row

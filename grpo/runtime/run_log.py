@@ -10,14 +10,14 @@ import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from data.cache import atomic_write_text, name_disk_errors
 from data.console import say, silent
-from data.documents import parse_log_row, read_bytes
+from data.documents import parse_log_row, read_bytes, with_nulls
 from data.live_table import change_text, live_table
 from grpo.runtime.time_left import seconds_left
 from grpo.runtime.trackers import Trackers
@@ -45,7 +45,8 @@ def cut_back(path: Path, stage: str, step: int) -> list[dict[str, Any]]:
     return records
 
 
-def _append(file: TextIO, lines: Sequence[str]) -> None:
+def _append(file: TextIO, rows: Iterable[Mapping[str, Any]]) -> None:
+    lines = (json.dumps(with_nulls(row), ensure_ascii=False, allow_nan=False) for row in rows)
     with name_disk_errors(Path(file.name)):
         file.write("".join(f"{line}\n" for line in lines))
         file.flush()
@@ -150,9 +151,8 @@ class RunLog:
             record["tokens_per_second"] = record["tokens"] / seconds
         line = {"stage": self.stage, "step": step, **record, "seconds": {**self._seconds, "step": seconds}}
         self.rows.append(line)
-        _append(self._metrics, [json.dumps(line)])
-        rows = ({"stage": self.stage, "step": step, **sample} for sample in samples or [])
-        _append(self._rollouts, [json.dumps(row, ensure_ascii=False) for row in rows])
+        _append(self._metrics, [line])
+        _append(self._rollouts, ({"stage": self.stage, "step": step, **sample} for sample in samples or []))
         self._trackers.log(self.stage, step, record)
         self._show(step, record)
         self._clear()
@@ -180,7 +180,7 @@ class RunLog:
 
     def note(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """A line of its own beside the steps: what was measured after `step`."""
-        _append(self._metrics, [json.dumps({"stage": stage, "step": step, **values})])
+        _append(self._metrics, [{"stage": stage, "step": step, **values}])
         self._trackers.log(stage, step, values)
         self._notes[stage].append(values)
         label = stage.removeprefix(f"{self.stage}_")

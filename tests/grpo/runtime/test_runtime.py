@@ -3,6 +3,7 @@ signals are remembered.
 """
 
 import json
+import math
 import os
 import resource
 import signal
@@ -15,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 from repository import ROOT
 
+from eval.run_folder import read_metrics
 from grpo import intruders
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
@@ -51,6 +53,25 @@ def test_means_are_sums_over_counts_and_peaks_are_peaks(tmp_path: Path) -> None:
         log.write(0)
     row = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert (row["kl_mean"], row["gap"]) == (0.5, 1.0)
+
+
+def test_what_is_no_number_is_null_in_the_files_and_nan_to_readers(tmp_path: Path) -> None:
+    sample = {"id": "a", "group": [{"reward": 0.5, "kiwi": math.nan}]}
+    with RunLog(tmp_path, "train", 0, 2, {}, quiet=True) as log:
+        log.add({"loss": (math.inf, 2.0)})
+        log.put({"kiwi_mean": math.nan, "reward_mean": 0.5})
+        log.write(0, [sample])
+        log.note("train_dev", 0, {"kiwi_mean": math.nan})
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["kiwi_mean"] for row in rows] == [None, None] and rows[0]["loss"] is None
+    assert rows[0]["reward_mean"] == 0.5
+    (shown,) = map(json.loads, (tmp_path / "rollouts.jsonl").read_text().splitlines())
+    assert shown["group"] == [{"reward": 0.5, "kiwi": None}]
+    for found in (
+        read_metrics(tmp_path / "metrics.jsonl")[0],
+        cut_back(tmp_path / "metrics.jsonl", "train", 1)[0],
+    ):
+        assert math.isnan(found["loss"]) and math.isnan(found["kiwi_mean"]) and found["reward_mean"] == 0.5
 
 
 @pytest.mark.parametrize(("system", "unit"), [("linux", 1024), ("freebsd14", 1024), ("darwin", 1)])
