@@ -31,6 +31,8 @@ FRONT_SHARE = 0.15  # of the evaluated snapshots are typically on the study's fr
 # imports, model, corpus, encoders and kernels of a process: six arms of 150 steps with their points took 190 s side by
 # side on an H200, of which their steps are 100 to 120 by this bill
 START_SECONDS = 30.0
+# the same on a CPU, where a run of a tiny model takes 7 s of one core
+CPU_START_SECONDS = 7.0
 # what a process takes beside its tensors: context, kernels, room between tensors. Of an H200 twelve arms of 8.4 to 9.3 GB
 # by their bill wanted more than 140 GB
 PROCESS_BYTES = 3e9
@@ -188,7 +190,7 @@ def make_bill(
         reference_points=sum(not path.exists() for path in references),
         peak_bytes=FP32_BYTES * sizes.parameters * models_on_disk(study, bills, len(seeds), base),
         on_accelerator=compute.device.type != "cpu",
-        start_seconds=start_seconds(study, bills, len(seeds), machine),
+        start_seconds=start_seconds(study, bills, len(seeds), is_warm, machine),
         side_by_side=study.side_by_side,
         spread=spread(base),
         card_memory=machine.memory,
@@ -235,7 +237,7 @@ def transfer_time(study: Study, count: Count, seeds: int, folder: Path | None, m
     runs = seeds * len(transfer.starts) * len(transfer.examples)
     sizes = model_sizes(config, folder)
     each = stage_seconds(config, sizes, machine)[0] + output_seconds(config, sizes, machine)
-    return Time(runs * each, spread(config))
+    return Time(runs * (each + process_seconds(machine)), spread(config))
 
 
 def sequence_time(study: Study, count: Count, seeds: int, folder: Path | None, machine: Machine) -> Time:
@@ -254,17 +256,23 @@ def sequence_time(study: Study, count: Count, seeds: int, folder: Path | None, m
     training = sum(sum(stage_seconds(*pair, machine)) for pair in pairs)
     outputs = sum(output_seconds(*pair, machine) for pair in pairs)
     widest = max(map(spread, configs), key=lambda own: own[1])
-    return Time(seeds * (training + len(sequence.configs) * outputs), widest)
+    starts = len(pairs) * process_seconds(machine)
+    return Time(seeds * (starts + training + len(sequence.configs) * outputs), widest)
 
 
-def start_seconds(study: Study, bills: Sequence[ArmBill], seeds: int, machine: Machine) -> float:
-    """Of an accelerator that waits for processes to begin: two for each arm, training and evaluation, and one for each
-    warm start. Side by side they begin together, and what the card computes adds up. A CPU is busy meanwhile.
+def start_seconds(
+    study: Study, bills: Sequence[ArmBill], seeds: int, is_warm: bool, machine: Machine
+) -> float:
+    """Of the processes of arms that begin: two for each arm, training and evaluation, and one for each warm start that is
+    not there. Side by side they begin together, and what the card computes adds up.
     """
-    if not machine.memory:
-        return 0.0
-    processes = seeds * (1 + 2 * sum(not bill.done for bill in bills))
-    return START_SECONDS * processes / study.side_by_side
+    processes = seeds * ((not is_warm) + 2 * sum(not bill.done for bill in bills))
+    return process_seconds(machine) * processes / study.side_by_side
+
+
+def process_seconds(machine: Machine) -> float:
+    """Of one process that begins."""
+    return START_SECONDS if machine.memory else CPU_START_SECONDS
 
 
 def models_on_disk(study: Study, bills: Sequence[ArmBill], seeds: int, base: Config) -> float:

@@ -17,6 +17,7 @@ from grpo.runtime import device
 from grpo.runtime.run_folder import study_lock
 from grpo.stages.context import Run
 from grpo.stages.evaluate import Measures
+from grpo.stages.machine import Machine
 from grpo.study import points, tasks
 from grpo.study.__main__ import Work, bill_of, main
 from grpo.study.arms import SAMPLES, share_samples, share_start
@@ -199,6 +200,25 @@ def test_the_bill_comes_first_and_leaves_nothing_behind(
     )
     assert f"+ {1 + 2 + 2 * 5 * 2} points" in printed
     assert not study.folder.exists()
+
+
+def test_a_cpu_takes_seconds_to_start_each_process(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past bug: a study of tiny models was said to take under a minute, and took nine."""
+    compute = device.choose("cpu", "auto")
+    monkeypatch.setattr(Machine, "of", lambda _: Machine(1e15, compute.format))
+    config = study.config
+    more = replace(
+        study,
+        transfer=TransferConfig(config, examples=(4, 8), starts=("untouched", "best_b")),
+        sequence=SequenceConfig((config, config), {"sft": ("train.method=sft",)}),
+    )
+    bill = make_bill(more, more.arms, (0, 1), None, compute)
+    assert bill.start_seconds == 7 * 2 * (1 + 2 * 5)
+    assert bill.transfer.seconds == pytest.approx(7 * 2 * 4, abs=0.5)
+    assert bill.sequence.seconds == pytest.approx(7 * 2 * 2, abs=0.5)
+    for seed in (0, 1):
+        (study.warm_start_folder(seed) / "warm_start").mkdir(parents=True)
+    assert make_bill(study, study.arms, (0, 1), None, compute).start_seconds == 7 * 2 * 2 * 5
 
 
 def test_what_is_done_is_not_billed_again(study: Study) -> None:
