@@ -5,7 +5,7 @@ Nothing is trained and nothing is downloaded. A corpus of the user's own is prep
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -35,6 +35,7 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import check_place, check_settings
 from grpo.stages.context import Run, check_unchanged, prompt_of, shots_and_others
 from grpo.stages.duration import counted_tokens
+from grpo.stages.earlier_tasks import EARLIER_TASKS, earlier_runs, pairs_of
 from grpo.stages.lengths import fits, needs
 from grpo.stages.plan import known_model
 from grpo.stages.prepare import check_inputs, check_names, check_pairs
@@ -73,7 +74,18 @@ def open_inputs(config: Config, compute: Compute) -> Inputs:
     if corpus:
         check_unchanged(run, corpus)
         check_pairs(config, corpus)
+    if config.trains_on_general_text and EARLIER_TASKS in config.anchor.sources:
+        check_earlier_tasks(run)
     return Inputs(model, corpus)
+
+
+def check_earlier_tasks(run: Run) -> None:
+    """Raises InputError where the pairs of an earlier run are not there, or have changed."""
+    for _, earlier in earlier_runs(run):
+        with pairs_of(earlier):
+            corpus = prepared_corpus(earlier.config, silent)
+            if corpus:
+                check_unchanged(earlier, corpus)
 
 
 def prompt_lines(config: Config, inputs: Inputs) -> list[str]:
@@ -108,7 +120,7 @@ def position_line(folder: Path, texts: list[Need]) -> str:
     return line and f"NOTE: {line}"
 
 
-def prepared_corpus(config: Config) -> Corpus | None:
+def prepared_corpus(config: Config, say: Callable[[str], None] = say) -> Corpus | None:
     """The corpus of the configuration from the cache; the user's own files are prepared where they are not yet. None
     where packages would have to be obtained.
     """

@@ -5,7 +5,8 @@ runs has a corpus, and prompt.json beside its policy says in which words it was 
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,14 +15,16 @@ from transformers import PreTrainedTokenizerBase
 from data.documents import read_object, user_path
 from data.errors import InputError
 from data.examples import Example
+from data.prompt_record import FILE as PROMPT
 from data.saved_prompt import load
 from data.settings import build
 from grpo.config import Config
 from grpo.old_names import current_table
-from grpo.runtime.run_folder import CONFIG, run_of
+from grpo.runtime.run_folder import CONFIG, INPUTS, run_of
 from grpo.stages.context import Run, corpus_of
 
 EARLIER_TASKS = "earlier_tasks"  # its name in anchor.sources
+OR_NOT = "or make an empty folder there, to leave out what came before"
 
 
 @dataclass(frozen=True)
@@ -33,24 +36,58 @@ class EarlierTask:
     pairs: Sequence[Example]
 
 
+def earlier_runs(run: Run) -> list[tuple[Path, Run]]:
+    """The policies that the model of a run comes from, the latest first, and the run of each; [] for a model of no run.
+
+    Raises InputError where a run began from the policy of one that is no longer there.
+    """
+    runs: list[tuple[Path, Run]] = []
+    policy = user_path(run.config.model.policy)
+    while policy.is_dir() and (folder := run_of(policy)):
+        if any(folder.samefile(one.folder) for _, one in runs):
+            raise InputError(
+                f"anchor.sources.{EARLIER_TASKS}: {folder} began from {policy}, where it is itself now; give the folder another "
+                f"name, and put the earlier run there, {OR_NOT}"
+            )
+        runs.append((policy, replace(run, config=config_of(folder), folder=folder, language="")))
+        policy = user_path(runs[-1][1].config.model.policy)
+    if runs and not policy.exists() and began_from_a_run(runs[-1][1].folder):
+        raise InputError(
+            f"anchor.sources.{EARLIER_TASKS}: {runs[-1][1].folder} began from {policy}, which is not there; put it back, start in the "
+            f"folder where that run was started, {OR_NOT}"
+        )
+    return runs
+
+
+def began_from_a_run(folder: Path) -> bool:
+    """Whether the model that a run began from was a policy: it had a prompt beside it."""
+    path = folder / INPUTS
+    files = read_object(path).get("model.policy") if path.exists() else None
+    return isinstance(files, dict) and any(Path(name).name == PROMPT for name in files)
+
+
 def earlier_tasks(run: Run) -> list[EarlierTask]:
-    """The tasks of the runs that the model of a run comes from, the latest first; [] for a model of no run.
+    """The tasks of `earlier_runs`.
 
     Raises InputError where the pairs of one cannot be had again, or are others than it was trained on.
     """
-    tasks: list[EarlierTask] = []
-    policy = user_path(run.config.model.policy)
-    while folder := run_of(policy):
-        config = config_of(folder)
-        try:
-            corpus = corpus_of(replace(run, config=config, folder=folder, language=""))
-        except InputError as error:
-            raise InputError(
-                f"anchor.sources.{EARLIER_TASKS}: the pairs of {folder} cannot be had again: {error}"
-            ) from error
-        tasks.append(EarlierTask(folder, policy, [*corpus.warm_start, *corpus.train]))
-        policy = user_path(config.model.policy)
+    tasks = []
+    for policy, earlier in earlier_runs(run):
+        with pairs_of(earlier):
+            corpus = corpus_of(earlier)
+        tasks.append(EarlierTask(earlier.folder, policy, [*corpus.warm_start, *corpus.train]))
     return tasks
+
+
+@contextmanager
+def pairs_of(earlier: Run) -> Iterator[None]:
+    """Raises InputError with the name of an earlier run where its pairs are refused."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            f"anchor.sources.{EARLIER_TASKS}: the pairs of {earlier.folder} cannot be had again: {error}"
+        ) from error
 
 
 def config_of(folder: Path) -> Config:

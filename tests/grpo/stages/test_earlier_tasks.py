@@ -16,7 +16,7 @@ from grpo.config_file import load_config
 from grpo.run import main
 from grpo.stages.anchor_setup import anchor_ids
 from grpo.stages.context import Run, corpus_of
-from grpo.stages.earlier_tasks import earlier_tasks, texts_of_tasks
+from grpo.stages.earlier_tasks import earlier_runs, earlier_tasks, texts_of_tasks
 
 SETTINGS = ["sft.optim.lr=1e-2", "sft.num_steps=10", "train.num_steps=1", "train.optim.lr=1e-4"]
 KEEP = ["anchor.sft=4.0", "anchor.batch_size=8", "anchor.sources={earlier_tasks=1}"]
@@ -119,3 +119,40 @@ def test_pairs_that_have_changed_are_refused(go: Go, tmp_path: Path, corpus: Pat
         InputError, match=r"earlier_tasks: the pairs of .*first/run cannot be had again: .*has changed"
     ):
         earlier_tasks(after(first, tmp_path))
+
+
+def test_a_chain_that_is_broken_is_refused(go: Go, tmp_path: Path) -> None:
+    """Past bug: the tasks before a run that was moved, or whose path counts from another folder, were left out without a
+    word; and a run in the place of its own model was followed for ever.
+    """
+    first = go("first")
+    second = go("second", f"model.policy={first}/policy", "data.reverse=true")
+    third = after(second, tmp_path)
+    assert [one.folder for _, one in earlier_runs(third)] == [second, first]
+    moved = first.rename(first.parent / "moved")
+    with pytest.raises(
+        InputError, match=r"second/run began from .*first/run/policy, which is not there; put it back"
+    ):
+        earlier_runs(third)
+    (first / "policy").mkdir(parents=True)  # as the sentence says
+    assert [one.folder for _, one in earlier_runs(third)] == [second]
+    (first / "policy").rmdir()
+    first.rmdir()
+    second.rename(first)
+    with pytest.raises(InputError, match=r"first/run began from .*first/run/policy, where it is itself now"):
+        earlier_runs(after(first, tmp_path))
+    assert earlier_runs(after(moved, tmp_path))[0][1].folder == moved  # its own model is no run's
+
+
+def test_check_opens_the_pairs_of_earlier_runs(
+    go: Go, tmp_path: Path, corpus: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.tsv"
+    own.write_bytes(corpus.read_bytes())
+    first = go("first", f"data.corpus={own}")
+    argv = [*command("next", *KEEP, f"model.policy={first}/policy", general_text(tmp_path, ["a"])), "--check"]
+    assert main(argv) == 0
+    own.unlink()
+    assert main(argv) == 2
+    assert "earlier_tasks: the pairs of" in capsys.readouterr().err
+    assert main([*argv, "anchor.sft=0"]) == 0
