@@ -16,9 +16,10 @@ from data.documents import read_object, user_path
 from data.errors import InputError
 from data.examples import Example
 from data.prompt_record import FILE as PROMPT
-from data.saved_prompt import load
+from data.saved_prompt import load, template_of
 from data.settings import build
 from grpo.config import Config
+from grpo.engine.model import load_tokenizer
 from grpo.old_names import current_table
 from grpo.runtime.run_folder import CONFIG, INPUTS, run_of
 from grpo.stages.context import Run, corpus_of
@@ -106,7 +107,8 @@ def texts_of_tasks(run: Run, tokenizer: PreTrainedTokenizerBase, count: int) -> 
     run.say(f"{EARLIER_TASKS}: {names}")
     texts = []
     for task in tasks:
-        prompt = load(task.policy, tokenizer)
+        with template_of(tokenizer, load_tokenizer(task.policy).chat_template):  # a later run writes its own
+            prompt = load(task.policy, tokenizer)
         pairs = [*task.pairs]
         random.Random(run.config.seed).shuffle(pairs)
         for pair in pairs[: max(1, round(count / len(tasks)))]:

@@ -1,6 +1,7 @@
 """An anchor on the tasks of earlier runs: which pairs it has, in which words, and that it keeps them."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from data.errors import InputError
 from data.saved_prompt import load
 from grpo.config_file import load_config
+from grpo.engine.model import load_tokenizer
 from grpo.run import main
 from grpo.stages.anchor_setup import anchor_ids
 from grpo.stages.context import Run, corpus_of
@@ -82,6 +84,29 @@ def test_tasks_are_those_of_the_chain_of_policies_with_no_item_of_a_test(
         possible = [asked[1:] + answer for asked, answer in map(prompt.encode_pair, task.pairs)]
         assert tiny_tokenizer.bos_token_id == prompt.encode_pair(task.pairs[0])[0][0]
         assert all(one in possible for one in own) and len(possible) > 100
+
+
+def test_a_chat_is_asked_in_its_own_template_whatever_the_next_run_writes(
+    go: Go, tmp_path: Path, tiny_folder: Path
+) -> None:
+    """Past bug: after a warm start in a plain prompt, whose policy has a template of its own, the anchor asked the earlier
+    chat without its system text.
+    """
+    model = tmp_path / "model"
+    shutil.copytree(tiny_folder, model)
+    tokenizer = load_tokenizer(model)
+    tokenizer.chat_template = (
+        "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[a]"
+    )
+    tokenizer.save_pretrained(model)
+    first = go("first", f"model.policy={model}", "prompt.template=chat", "prompt.system=Be brief.")
+    second = go("second", f"model.policy={first}/policy", "data.reverse=true")
+    own, later = load_tokenizer(first / "policy"), load_tokenizer(second / "warm_start")
+    assert own.chat_template != later.chat_template
+    texts = texts_of_tasks(after(first, tmp_path), own, 5)
+    assert all(own.decode(text).startswith("[system]Be brief.[user]") for text in texts) and len(texts) == 5
+    assert texts_of_tasks(after(first, tmp_path), later, 5) == texts
+    assert later.chat_template == load_tokenizer(second / "warm_start").chat_template
 
 
 def test_shares_are_those_of_the_mixture(
