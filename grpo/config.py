@@ -13,6 +13,7 @@ from data.prompt_config import PromptConfig
 from reward.combine import RewardConfig
 
 DEFAULT_POLICY = "gemma-3-270m"
+EARLIER_TASKS = "earlier_tasks"  # in anchor.sources: the pairs of earlier runs
 Method = Literal["grpo", "sft", "best_of_group", "recovery", "self_distillation"]
 WITHOUT_REWARD = ("sft", "recovery", "self_distillation")  # methods that no reward steers
 

@@ -9,10 +9,11 @@ from data.sources.general_texts import COLLECTIONS, NEWS, named_texts, read_gene
 from data.stream import PromptStream
 from eval.forgetting.probes import text_ids
 from grpo.anchor import Anchor, AnchorFunction, no_anchor
+from grpo.config import EARLIER_TASKS
 from grpo.engine.likelihood import first_ids
 from grpo.stages.context import Run, frozen_model, untouched_model
 from grpo.stages.duration import ANCHOR_TOKENS
-from grpo.stages.earlier_tasks import EARLIER_TASKS, texts_of_tasks
+from grpo.stages.earlier_tasks import texts_of_tasks
 
 
 def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_tokens: int) -> AnchorFunction:

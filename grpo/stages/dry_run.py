@@ -27,7 +27,7 @@ from data.sources.headlines import HEADLINES
 from data.sources.package_corpus import INTERFACES
 from data.template import Wording
 from data.tokens import token_report
-from grpo.config import Config, value_of, with_numbers
+from grpo.config import EARLIER_TASKS, Config, value_of, with_numbers
 from grpo.engine.model import load_policy, load_tokenizer
 from grpo.engine.self_check import Need, check_positions
 from grpo.runtime.device import Compute
@@ -35,7 +35,7 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import check_place, check_settings
 from grpo.stages.context import Run, check_unchanged, prompt_of, shots_and_others
 from grpo.stages.duration import counted_tokens
-from grpo.stages.earlier_tasks import EARLIER_TASKS, earlier_runs, pairs_of
+from grpo.stages.earlier_tasks import earlier_runs, pairs_of
 from grpo.stages.lengths import fits, needs
 from grpo.stages.plan import known_model
 from grpo.stages.prepare import check_inputs, check_names, check_pairs

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from data.documents import user_path
 from data.errors import InputError
 from data.model_folder import tensor_shapes
 from data.model_settings import model_settings
-from grpo.config import Config, with_numbers
-from grpo.runtime.run_folder import corpus_facts
+from grpo.config import EARLIER_TASKS, Config, with_numbers
+from grpo.runtime.run_folder import corpus_facts, run_of
 from grpo.stages.machine import Machine
 from grpo.stages.memory_bill import PROTECTION, ModelSizes, StepWork, metric_bytes
 from grpo.stages.pass_size import MOST
@@ -31,7 +32,7 @@ DEFAULT_SIZES = {
 }
 # of a length limit that a typical prompt or completion uses, before the corpus has been counted
 LENGTH_SHARE = 0.4
-ANCHOR_TOKENS = 64  # of a text that an anchor holds to (grpo/stages/anchor_setup.py)
+ANCHOR_TOKENS = 64  # the most of a general text that an anchor holds to (grpo/stages/anchor_setup.py)
 # of the bill, what runs take: other work on the machine, warm-up, padding; and before the corpus has been counted,
 # texts that are much shorter or longer than LENGTH_SHARE of their limits
 SPREAD = (0.5, 2.0)
@@ -95,7 +96,9 @@ def stage_flops(config: Config, sizes: ModelSizes) -> tuple[float, float]:
     sft = config.sft
     prompt, completion = typical_lengths(config)
     pair = pair_flops(config, "train", body, embedding)
-    anchor = 8 * total * ANCHOR_TOKENS * config.anchor.batch_size  # an update: both models forward, one back
+    anchor = (
+        8 * total * anchor_tokens(config) * config.anchor.batch_size
+    )  # an update: both models forward, one back
     anchored_flops = anchor if config.anchor.train else 0
     warm_pairs = sft.batch_size * pair_flops(config, "sft", body, embedding)
     warm_start = sft.num_steps * (warm_pairs + (anchor if config.anchor.sft else 0))
@@ -113,6 +116,15 @@ def stage_flops(config: Config, sizes: ModelSizes) -> tuple[float, float]:
     return warm_start, once + train.num_steps * (decode + update + config.updates_per_step * anchored_flops)
 
 
+def anchor_tokens(config: Config) -> float:
+    """Of a text of the anchor: pairs of earlier tasks are whole, and as long as those of the latest one."""
+    weights = config.anchor.sources
+    share = weights.get(EARLIER_TASKS, 0.0) / sum(weights.values()) if weights else 0.0
+    earlier = run_of(user_path(config.model.policy)) if share else None
+    pair = sum(typical_lengths(replace(config, run_dir=str(earlier)))) if earlier else ANCHOR_TOKENS
+    return share * pair + (1 - share) * ANCHOR_TOKENS
+
+
 def pair_flops(config: Config, stage: Literal["sft", "train"], body: int, embedding: int) -> float:
     """The operations of SFT on a pair, with its part of the general texts that are replayed and of the base of "asft"."""
     prompt, completion = typical_lengths(config)
@@ -126,7 +138,7 @@ def pair_flops(config: Config, stage: Literal["sft", "train"], body: int, embedd
 
 def protection_flops(config: Config, kind: str, body: int, embedding: int) -> float:
     """The operations of what a protection reads before the first step: forward for a shield, there and back for EWC."""
-    tokens = config.protection.texts * ANCHOR_TOKENS
+    tokens = config.protection.texts * anchor_tokens(config)
     return tokens * {"shield": 2 * body, "ewc": 6 * (body + embedding)}.get(kind, 0)
 
 

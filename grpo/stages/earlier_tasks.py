@@ -18,13 +18,12 @@ from data.examples import Example
 from data.prompt_record import FILE as PROMPT
 from data.saved_prompt import load, template_of
 from data.settings import build
-from grpo.config import Config
+from grpo.config import EARLIER_TASKS, Config
 from grpo.engine.model import load_tokenizer
 from grpo.old_names import current_table
 from grpo.runtime.run_folder import CONFIG, INPUTS, run_of
 from grpo.stages.context import Run, corpus_of
 
-EARLIER_TASKS = "earlier_tasks"  # its name in anchor.sources
 OR_NOT = "or make an empty folder there, to leave out what came before"
 
 

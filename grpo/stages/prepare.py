@@ -25,7 +25,7 @@ from data.tokens import check_writable, concerns, token_report
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel
 from eval.systems import check_documents
-from grpo.config import Config
+from grpo.config import EARLIER_TASKS, Config
 from grpo.eight_bit import optimiser_class
 from grpo.engine.padding import cause_of_padding
 from grpo.engine.pretrained import check_pieces, model_package
@@ -44,7 +44,7 @@ from grpo.stages.context import (
     untouched_model,
     write_corpus_facts,
 )
-from grpo.stages.earlier_tasks import EARLIER_TASKS, earlier_tasks
+from grpo.stages.earlier_tasks import earlier_tasks
 from grpo.stages.encoder_fit import check_encoder_fit
 from grpo.stages.language_fit import check_language_fit
 from grpo.stages.lengths import Fit, fits, needs

@@ -75,6 +75,19 @@ def test_imitation_costs_what_it_does_and_no_more(tmp_path: Path) -> None:
     assert tokens == {"grpo": (5 * 640, 5 * 800), "sft": (0, 5 * 240), "best_of_group": (5 * 640, 5 * 240)}
 
 
+def test_an_anchor_on_earlier_tasks_reads_their_pairs_whole(tmp_path: Path) -> None:
+    """By hand: a quarter of 64 tokens and three quarters of 200 + 50, of which 2 an update; 10 updates."""
+    earlier = tmp_path / "earlier"
+    (earlier / "policy").mkdir(parents=True)
+    (earlier / "config.json").write_text('{"run_dir": "earlier"}')
+    tokens = {"prompt_tokens": {"p50": 200}, "completion_tokens": {"p50": 50}}
+    (earlier / "corpus.json").write_text(json.dumps({"tokens": tokens}))
+    without = replace(CONFIG, run_dir=str(tmp_path), model=replace(CONFIG.model, policy=f"{earlier}/policy"))
+    anchor = AnchorConfig(sft=1.0, batch_size=2, sources={"news": 1.0, "earlier_tasks": 3.0})
+    more = flops_of(replace(without, anchor=anchor))[0] - flops_of(without)[0]
+    assert more == pytest.approx(10 * 2 * 8 * 131e6 * (16 + 187.5))
+
+
 def test_an_anchor_costs_a_pass_of_both_models_an_update(tmp_path: Path) -> None:
     """2 texts of 64 tokens, 8 x 131M operations each: 10 updates of the warm start, 5 steps of 2 updates; a
     second frozen model.
