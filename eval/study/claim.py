@@ -1,5 +1,5 @@
-"""Tests a study's claim: at the target score of the best SFT run the recommended arm pays at most half its tax, or it
-gains more at an equal tax.
+"""Tests a study's claim: at the score of the best SFT run the recommended arm has at most half its tax, or it gains more at
+an equal tax.
 
 SFT runs are the arms of the method "SFT" (`eval.study.methods`) whose way begins at the same model as the recommended
 arm's. The best is the one that reaches the highest target score, as a mean over seeds; its score and its tax are those

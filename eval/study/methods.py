@@ -25,8 +25,8 @@ OTHERS = {
 ORDER = (*OTHERS.values(), GRPO, VARIANT, GUIDED)  # behind SFT and its remedies
 # after the method of the arm that it begins from
 BEHIND = {
-    RECOVERY: " + recovery", SELF_DISTILLATION: " + self-distillation", OWN_SAMPLES: " + own samples", GUIDED: " + GRPO with reference texts",
-    GRPO: " + GRPO", VARIANT: " + GRPO",
+    RECOVERY: " + recovery", SELF_DISTILLATION: " + self-distillation", OWN_SAMPLES: " + own samples",
+    GUIDED: " + GRPO with reference texts", GRPO: " + GRPO", VARIANT: " + GRPO",
 }  # fmt: skip
 REMEDIES = {
     "anchor.train": "anchor",
