@@ -7,7 +7,8 @@ fill the model. Not here: reading the weights.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
+from transformers.utils import logging as transformers_logging
 
 from data.documents import read_object
 from data.errors import InputError
@@ -70,6 +72,23 @@ def input_errors(folder: object, what: str) -> Iterator[None]:
             raise
         remedy = OFFLINE if isinstance(error, OSError) and "connect" in str(error) else ""
         raise InputError(f"{folder}: {what} ({first_line(error)}){remedy}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no advice from transformers inside the block; its settings come back after it."""
+    # standard error too: the bar of the GGUF reader obeys no setting
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def first_line(error: BaseException) -> str:

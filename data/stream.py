@@ -8,7 +8,7 @@ workers, no tokens and no state.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,15 @@ from numpy.typing import NDArray
 from data.errors import InputError
 
 Item = TypeVar("Item")
+Given = TypeVar("Given", covariant=True)
 BLOCK = 256  # items of a mixture in which the shares of its corpora are kept
 APART = 64  # bits between the seeds of two corpora
+
+
+class Stream(Protocol[Given]):
+    def at(self, step: int) -> Sequence[Given]:
+        """The examples of a step: a function of (seed, step) alone."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from eval.report.compare import comparison_document
 from eval.report.html import html_page
 from eval.report.markdown import markdown
 from eval.run_folder import DAMAGE, Json, RunFolder, read_run, references_of
-from eval.systems import compare_systems, metrics, rank_systems
+from eval.systems import check_documents, compare_systems, metrics, rank_systems
 from grpo.runtime.old_folders import update_names
 
 
@@ -163,8 +163,14 @@ def work(options: argparse.Namespace) -> None:
         update_names(folder)
     runs = [read_run(folder) for folder in folders]
     names = short_names(runs)
+    by_document = options.by == "document"
+    if by_document:
+        own = (
+            system["items"] for run in runs for view in run.views.values() for system in view.systems.values()
+        )
+        check_documents(own, "--by document")
     tests = {
-        test: compare_on(runs, names, test, options.system, options.resamples, options.by == "document")
+        test: compare_on(runs, names, test, options.system, options.resamples, by_document)
         for test in common_tests(runs, options.system)
     }
     document = comparison_document(tests)

@@ -6,7 +6,7 @@ set changes no number.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from data.cache import atomic_write_text
 from data.errors import InputError
 from data.examples import Example
+from data.sources.user_file import ORIGIN as OWN_FILE
 from eval.forgetting.probe_changes import compare_probes
 from eval.metrics import overlap, rouge
 from eval.metrics.learned import LearnedScores
@@ -210,13 +211,25 @@ def score_of(name: str) -> Score:
 
 
 def document_of(item: dict[str, Any]) -> str:
-    """The document that an item is of: its id up to the last "#", as readers of packages write it; else itself.
+    """The document that an item is of: its id up to the last "#", as readers of packages write it. An item of the user's
+    own file is a document of its own, whatever stands in the file's path.
 
-    >>> document_of({"id": "mediawiki:page#3.1"}), document_of({"id": "pairs.tsv:7"})
-    ('mediawiki:page', 'pairs.tsv:7')
+    >>> document_of({"id": "mediawiki:page#3.1"}), document_of({"id": "part#2/pairs.tsv:7", "origin": "user"})
+    ('mediawiki:page', 'part#2/pairs.tsv:7')
     """
     name: str = item["id"]
-    return name.rpartition("#")[0] or name
+    return name if item.get("origin") == OWN_FILE else name.rpartition("#")[0] or name
+
+
+def check_documents(tests: Iterable[Items], setting: str) -> None:
+    """Raises InputError where `setting` asks for documents and no two items of any test set are of one."""
+    sets = [items for items in tests if items]
+    if sets and all(len(set(map(document_of, items))) == len(items) for items in sets):
+        first = sets[0][0]["id"]
+        raise InputError(
+            f"{setting}: each test item is a document of its own, as in a file of your own (the first is {first}); leave it "
+            "out, or score text files with their documents: python -m eval.score --documents FILE"
+        )
 
 
 def groups_of(items: Items, by_document: bool) -> NDArray[np.int64]:

@@ -31,11 +31,7 @@ AnchorFunction = Callable[[PreTrainedModel, int, Backward], Sums]
 Text = tuple[int, ...]
 
 
-def plain_backward(loss: Tensor, _is_last: bool) -> None:
-    loss.backward()
-
-
-def no_anchor(_policy: PreTrainedModel, _update: int, _backward: Backward = plain_backward) -> Sums:
+def no_anchor(_policy: PreTrainedModel, _update: int, _backward: Backward) -> Sums:
     """For training without an anchor: adds nothing."""
     return {}
 
@@ -132,7 +128,7 @@ class Anchor:
         self.base = base if self.states is None else None
         self.shares_a_pass = self.device.type != "cpu" and not world.is_sharded and self.states is not None
 
-    def __call__(self, policy: PreTrainedModel, update: int, backward: Backward = plain_backward) -> Sums:
+    def __call__(self, policy: PreTrainedModel, update: int, backward: Backward) -> Sums:
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         share, weight = self._share(update)
         lengths = [len(self.start) + len(ids) for ids in share]

@@ -1,7 +1,7 @@
 """What a configuration may hold: one table of bounds, and the rules between settings.
 
 The bounds are generous; beyond them a run could only fail later, in words that name no setting. Choices are
-checked by grpo/config_file.py, and that numbers are finite at all by data/documents.py.
+checked by data/settings.py, and that numbers are finite at all by data/documents.py.
 """
 
 from data.config import check as check_data
@@ -247,7 +247,7 @@ def dev_rules(config: Config) -> list[Rule]:
     return [
         (best_by not in known, f"eval.best_by = {best_by!r}: must be one of {', '.join(map(repr, known))}"),
         (
-            config.eval.every > 0 and config.train.method != "sft" and bool(paid),
+            config.eval.every > 0 and config.train.method not in WITHOUT_REWARD and bool(paid),
             f"eval.best_by = {best_by!r} would choose a checkpoint by what reward.weights pays for ({', '.join(paid)}); "
             "write a score that is not rewarded, such as rouge_l, or eval.best_by=reward",
         ),
@@ -269,11 +269,12 @@ def prompt_rules(config: Config) -> list[Rule]:
         return []
     terms = terms_with_references(config.reward)
     which = "data.prompts: prompts have no reference text, and"
+    need = "reward terms {} need one; leave them" if len(terms) > 1 else "reward term {} needs one; leave it"
     return [
         (
             bool(terms),
-            f"{which} the reward term {', '.join(terms)} needs one; leave it out of reward.weights, reward.gates and "
-            "reward.shown, or leave data.prompts out",
+            f"{which} the {need.format(', '.join(terms))} out of reward.weights, reward.gates and reward.shown, or leave "
+            "data.prompts out",
         ),
         (
             config.train.method in ("sft", "self_distillation"),

@@ -9,23 +9,20 @@ import functools
 import json
 import operator
 import tomllib
-import types
 import typing
 from pathlib import Path
 from typing import Any
 
-from data.arguments import nearest
 from data.documents import check_settings, read_toml, user_path
 from data.errors import InputError
 from data.normalise import default_steps
 from data.prompt_config import default_template
+from data.settings import build, names_below
 from data.template import Wording
 from grpo.config import Config
 from grpo.config_check import check
 from grpo.old_names import current_overrides, current_table
 
-# types whose name in TOML is another
-TOML_TYPES = {"tuple": 'list, e.g. ["a", "b"]', "dict": "table, e.g. { a = 1.0 }"}
 COMMAND_LINE = "command line"
 
 
@@ -82,10 +79,10 @@ def build_from(values: dict[str, Any], of_file: dict[str, Any], path: str) -> Co
     `of_file` alone is right.
     """
     try:
-        config: Config = build(Config, values, path, "")
+        config: Config = build(Config, values, path)
     except InputError as error:
         try:
-            build(Config, of_file, path, "")
+            build(Config, of_file, path)
         except InputError:
             raise error from None
         raise InputError(f"{COMMAND_LINE}: {str(error).removeprefix(f'{path}: ')}") from error
@@ -116,53 +113,6 @@ def override_value(text: str, key: str) -> Any:
     return document["value"] if len(document) == 1 else text
 
 
-def build(kind: Any, values: dict[str, Any], path: str, prefix: str, base: Any = None) -> Any:
-    """A dataclass from a dictionary: every key known, every value of the declared type. `base` supplies the
-    defaults.
-    """
-    base = kind() if base is None else base
-    hints = typing.get_type_hints(kind)
-    names = [f.name for f in dataclasses.fields(kind)]
-    changes: dict[str, Any] = {}
-    for name, value in values.items():
-        key = f"{prefix}{name}"
-        if name not in names:
-            raise InputError(
-                f"{path}: unknown key {key!r}; known keys here: {', '.join(names)}{right_name(key, names, prefix)}"
-            )
-        if dataclasses.is_dataclass(hints[name]):
-            if not isinstance(value, dict):
-                raise InputError(f"{path}: {key} is a section; write its settings under [{key}]")
-            changes[name] = build(hints[name], value, path, f"{key}.", getattr(base, name))
-        else:
-            changes[name] = setting_value(hints[name], value, path, key)
-    return dataclasses.replace(base, **changes)
-
-
-def right_name(key: str, names: typing.Sequence[str], prefix: str) -> str:
-    """The end of the sentence that refuses `key`: the setting that is meant, among `names` behind `prefix` or in another
-    section.
-
-    >>> right_name("train.num_step", ["method", "num_steps"], "train.")
-    "; did you mean 'train.num_steps'?"
-    >>> right_name("train.lr", ["method", "num_steps"], "train.")
-    "; did you mean 'train.optim.lr'?"
-    """
-    last = key.removeprefix(prefix)
-    elsewhere = [name for name in names_below(Config) if name.endswith(f".{last}")]
-    return nearest(key, elsewhere, 0.0) or nearest(key, [f"{prefix}{name}" for name in names])
-
-
-def names_below(kind: Any, prefix: str = "") -> typing.Iterator[str]:
-    """The full names of the settings of a section and of those in it."""
-    hints = typing.get_type_hints(kind)
-    for name in (field.name for field in dataclasses.fields(kind)):
-        if dataclasses.is_dataclass(hints[name]):
-            yield from names_below(hints[name], f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
-
-
 def changed_settings(config: Config) -> dict[str, Any]:
     """The settings that have another value than the default, by their full names."""
     values = dataclasses.asdict(config)
@@ -191,47 +141,3 @@ def toml_value(value: Any) -> str:
         return f"{{ {inside} }}" if value else "{}"
     text = json.dumps(value, ensure_ascii=False)
     return text.replace("e-0", "e-") if isinstance(value, float) else text
-
-
-def setting_value(hint: Any, value: Any, path: str, key: str) -> Any:
-    """`value` as the declared type: a whole number becomes a float where one is declared, a list becomes a
-    tuple, nothing else is converted. A Literal lists all values that there are. Raises InputError.
-    """
-    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    options = typing.get_args(hint) if is_union else (hint,)
-    for option in options:
-        kind = typing.get_origin(option)
-        inner = typing.get_args(option)
-        if option is Any or (kind is typing.Literal and value in inner):
-            return value
-        if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        if dataclasses.is_dataclass(option) and isinstance(value, dict):
-            return build(option, value, path, f"{key}.")
-        if kind is tuple and isinstance(value, list):
-            return tuple(setting_value(inner[0], item, path, f"{key}[{n}]") for n, item in enumerate(value))
-        if kind is dict and isinstance(value, dict):
-            return {
-                name: setting_value(inner[1], item, path, f"{key}.{name}") for name, item in value.items()
-            }
-        if option in (int, str, bool) and type(value) is option:
-            return value
-    raise InputError(f"{path}: {key} = {value!r}{remedy(options, value)}")
-
-
-def remedy(options: typing.Sequence[Any], value: Any) -> str:
-    """The end of the sentence that refuses `value`: what may be written instead."""
-    choices = [
-        choice
-        for option in options
-        if typing.get_origin(option) is typing.Literal
-        for choice in typing.get_args(option)
-    ]
-    numbers = ", or a number" if float in options else ", or true or false" if bool in options else ""
-    if choices:
-        return f": known values are {', '.join(choices)}{numbers}"
-    if bool in options:
-        return f" is of type {type(value).__name__}; write true or false"
-    names = [getattr(option, "__name__", str(option)) for option in options]
-    declared = " or ".join(TOML_TYPES.get(name, name) for name in names)
-    return f" is of type {type(value).__name__}; write a value of type {declared}"

@@ -12,12 +12,12 @@ Samples are drawn at `rollout.temperature`; both distributions of the KL are tho
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from data.stream import Stream
 from grpo.config import Config
 from grpo.engine.model_kl import kl_from_policy
 from grpo.engine.packing import by_budget, pack, row_tokens
@@ -31,14 +31,10 @@ SHOWN = {"loss": "KL", "length_mean": "length", "tokens_per_second": "tok/s"}  #
 Prompts = tuple[Sequence[int], Sequence[int]]
 
 
-class PromptsStream(Protocol):
-    def at(self, step: int) -> Sequence[Prompts]: ...
-
-
 def train_distillation(
     config: Config,
     training: Training,
-    prompts: PromptsStream,
+    prompts: Stream[Prompts],
     teacher: PreTrainedModel,
     sampling: Sampling,
     state: LoopState,

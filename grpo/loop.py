@@ -38,7 +38,9 @@ def train_grpo(config: Config, training: Training, task: Task, state: LoopState)
             experience = restore_experience(config, training, task, state)
         else:
             experience = collect(config, training, task, task.prompts.at(step), step)
-        batch = batch_at(task.prompts, step, experience.tries)  # P examples: a pure function of (seed, step)
+        batch = batch_at(
+            task.prompts, step, experience.tries
+        )  # P examples: a function of (seed, step, tries)
         guide = guide_of(config, task, batch, experience, step)  # advantages (P, G), and who counts what
         minibatches = minibatches_of(config, experience, guide.advantages, step, guide)
         for number, minibatch in enumerate(minibatches, start=1):
@@ -64,8 +66,8 @@ def train_grpo(config: Config, training: Training, task: Task, state: LoopState)
 def collect(
     config: Config, training: Training, task: Task, batch: Sequence[Example], step: int
 ) -> Experience:
-    """Sample a group for each prompt, score it under the reference policy, and reward it; no gradient. Each
-    process does its share, of about as many prompt tokens as every other, and all get the experience of all.
+    """Sample a group for each prompt, or for others in its place (grpo/redraw.py), score it under the reference policy, and
+    reward it; no gradient. Each process does its share, of about as many prompt tokens, and all get the experience of all.
     """
     log = training.log
     world = training.world

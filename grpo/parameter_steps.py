@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from grpo.config import OptimConfig
+from grpo.config import EngineConfig, OptimConfig
 from grpo.eight_bit import adamw_8bit, parts
 from grpo.engine.halves import join, split
 from grpo.engine.sharding import own_share
@@ -60,7 +60,7 @@ class ParameterStep:
         parameter: nn.Parameter,
         low: Tensor | None,
         config: OptimConfig,
-        moments: str,
+        engine: EngineConfig,
         protection: Protection,
         share: float,
     ):
@@ -70,7 +70,11 @@ class ParameterStep:
         self.share = share
         self.low = None if low is None else own_share(low)
         self.exact = nn.Parameter(self._between_steps())
-        self.optimiser = optimiser_of(self.exact, parameter, config, moments)
+        self.optimiser = optimiser_of(self.exact, parameter, config, engine.moments)
+        if engine.gradients == "bf16":
+            parameter.grad_dtype = torch.bfloat16
+        elif low is not None:
+            parameter.grad_dtype = torch.float32
 
     def _between_steps(self) -> Tensor:
         own = own_share(self.parameter.detach())

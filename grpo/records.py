@@ -9,6 +9,13 @@ import torch
 from torch import Tensor
 
 ROLLOUT_TENSORS = ("completion_ids", "lengths", "finished", "sampling_logps")
+EXPERIENCE_TENSORS = (
+    "rewards",
+    "ref_logps",
+    "old_logps",
+    "text_rewards",
+    "tries",
+)  # the last three may be None
 TERM = "term:"
 
 
@@ -98,17 +105,15 @@ class Experience:
     rewards: Tensor
     terms: Mapping[str, Tensor]
     ref_logps: Tensor
-    old_logps: Tensor | None
+    old_logps: Tensor | None = None
     text_rewards: Tensor | None = None
     tries: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything but the prompts, by name, for a checkpoint in the middle of a step."""
         named = {name: getattr(self.rollout, name) for name in ROLLOUT_TENSORS}
-        named |= {"rewards": self.rewards, "ref_logps": self.ref_logps}
-        named |= {} if self.old_logps is None else {"old_logps": self.old_logps}
-        named |= {} if self.text_rewards is None else {"text_rewards": self.text_rewards}
-        named |= {} if self.tries is None else {"tries": self.tries}
+        own = {name: getattr(self, name) for name in EXPERIENCE_TENSORS}
+        named |= {name: values for name, values in own.items() if values is not None}
         return named | {f"{TERM}{name}": values for name, values in self.terms.items()}
 
     @classmethod
@@ -124,15 +129,8 @@ class Experience:
         terms = {
             name.removeprefix(TERM): tensors[name] for name in sorted(tensors) if name.startswith(TERM)
         }  # files keep no order
-        return cls(
-            rollout,
-            tensors["rewards"],
-            terms,
-            tensors["ref_logps"],
-            tensors.get("old_logps"),
-            tensors.get("text_rewards"),
-            tensors.get("tries"),
-        )
+        own = {name: tensors[name] for name in EXPERIENCE_TENSORS if name in tensors}
+        return cls(rollout, terms=terms, **own)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ group of one.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import torch
 
+from data.stream import Stream
 from grpo.config import SFTConfig, TrainConfig
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
@@ -23,12 +23,8 @@ from grpo.training import Training
 SHOWN_SFT = {"loss": "loss", "tokens_per_second": "tok/s"}  # in lines and table
 
 
-class PairStream(Protocol):
-    def at(self, step: int) -> Sequence[Pair]: ...
-
-
 def train_sft(
-    config: SFTConfig | TrainConfig, training: Training, pairs: PairStream, state: LoopState
+    config: SFTConfig | TrainConfig, training: Training, pairs: Stream[Pair], state: LoopState
 ) -> LoopState:
     """Run SFT from `state.step` to `config.num_steps`, and return the state to go on from."""
     log = training.log

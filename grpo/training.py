@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from data.examples import Example
 from data.prompt import Prompt
+from data.stream import Stream
 from grpo.anchor import Anchor, AnchorFunction, TextsBeside, no_anchor
 from grpo.engine.sampler import Sampling
 from grpo.optim import Optimizer
@@ -32,11 +33,7 @@ def same_state(state: LoopState) -> LoopState:
     return state
 
 
-class PromptSource(Protocol):
-    def at(self, step: int) -> Sequence[Example]:
-        """The examples of a step: a function of (seed, step) alone."""
-        ...
-
+class PromptSource(Stream[Example], Protocol):
     def replacement(self, step: int, attempt: int, place: int) -> Example:
         """The example that stands in for another one: a function of (seed, step, attempt, place) alone."""
         ...

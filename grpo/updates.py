@@ -7,7 +7,7 @@ In the same formats all give the same bits; the first is the fastest, the others
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property, partial
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -29,6 +29,7 @@ class Updater(Protocol):
 
     def last_pass(self, rate: float) -> AbstractContextManager[None]:
         """Around the last backward pass before `step`."""
+        return nullcontext()
 
     def step(self, rate: float, max_norm: float) -> float:
         """Update by the gradients, cut to `max_norm` (0 = not cut), and let them go -> their norm. A gradient
@@ -54,11 +55,14 @@ def make_updater(
     behind the step of a parameter, whose learning rate is multiplied by its share.
     """
     low = low_halves(model)
-    if engine.step_in_backward:
-        return BackwardUpdater(low, parameters, config, engine, protection, shares)
-    if low or config.name != "adamw" or engine.gradients != "fp32" or engine.moments != "fp32":
-        return SeparateUpdater(low, parameters, config, engine, protection, shares)
-    return JointUpdater(parameters, config, protection, shares)
+    saves_memory = low or config.name != "adamw" or engine.gradients != "fp32" or engine.moments != "fp32"
+    if not (engine.step_in_backward or saves_memory):
+        return JointUpdater(parameters, config, protection, shares)
+    steps = {
+        name: ParameterStep(name, p, low.get(p), config, engine, protection, shares[name])
+        for name, p in parameters.items()
+    }
+    return BackwardUpdater(steps) if engine.step_in_backward else SeparateUpdater(steps)
 
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
@@ -71,7 +75,7 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
-class JointUpdater:
+class JointUpdater(Updater):
     """One AdamW over all parameters."""
 
     def __init__(self, parameters: Parameters, config: OptimConfig, protection: Protection, shares: Shares):
@@ -88,9 +92,6 @@ class JointUpdater:
         self.adamw = torch.optim.AdamW(
             named_groups, lr=config.lr, betas=betas, eps=config.epsilon, fused=True
         )
-
-    def last_pass(self, rate: float) -> AbstractContextManager[None]:
-        return nullcontext()
 
     def step(self, rate: float, max_norm: float) -> float:
         norm = total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
@@ -118,30 +119,11 @@ class JointUpdater:
                 }
 
 
-class SeparateUpdater:
+class SeparateUpdater(Updater):
     """Each parameter has an optimiser of its own, and they are updated one after the other."""
 
-    def __init__(
-        self,
-        low_halves: Mapping[nn.Parameter, Tensor],
-        parameters: Parameters,
-        config: OptimConfig,
-        engine: EngineConfig,
-        protection: Protection,
-        shares: Shares,
-    ):
-        self.steps = {
-            name: ParameterStep(name, p, low_halves.get(p), config, engine.moments, protection, shares[name])
-            for name, p in parameters.items()
-        }
-        for parameter in parameters.values():
-            if engine.gradients == "bf16":
-                parameter.grad_dtype = torch.bfloat16
-            elif parameter in low_halves:
-                parameter.grad_dtype = torch.float32
-
-    def last_pass(self, rate: float) -> AbstractContextManager[None]:
-        return nullcontext()
+    def __init__(self, steps: Mapping[str, ParameterStep]):
+        self.steps = steps
 
     def step(self, rate: float, max_norm: float) -> float:
         parameters = [step.parameter for step in self.steps.values()]
@@ -168,10 +150,9 @@ class BackwardUpdater(SeparateUpdater):
     One that is not finite leaves its own parameter as it is, and no other.
     """
 
-    @cached_property
-    def norms(self) -> dict[str, Tensor]:
-        """Of the gradients of this update so far."""
-        return {}
+    def __init__(self, steps: Mapping[str, ParameterStep]):
+        super().__init__(steps)
+        self.norms: dict[str, Tensor] = {}  # of the gradients of this update so far
 
     @contextmanager
     def last_pass(self, rate: float) -> Iterator[None]:

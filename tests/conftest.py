@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tiny import byte_tokenizer, tiny_gemma
-from tiny_run import Command, arguments, quick, write_corpus
+from tiny_run import Command, Write, arguments, quick, write_corpus
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
@@ -51,6 +51,18 @@ def command(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Command:
     """The arguments of a quick run of data, sft and train in tmp_path/NAME/run."""
     settings = quick(tiny_folder)
     return lambda name, *more: arguments(corpus, tiny_folder, tmp_path / name / "run", *settings, *more)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Write:
+    """Writes a file, a configuration where no name is given."""
+
+    def write(text: str, name: str = "c.toml") -> Path:
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
 
 
 @pytest.fixture

@@ -57,20 +57,24 @@ def _json(path: Path, key: str) -> list[Any]:
 
 
 def read_tables(paths: Sequence[Path], candidates: Sequence[Columns]) -> Content:
-    """The pairs of the files, one after the other. Raises InputError."""
+    """The pairs of the files, one after the other. Raises InputError; for missing columns when the first row is read."""
     first: Record = next((record for _, record in _records(paths[:1], None) if isinstance(record, dict)), {})
     columns = choose_columns(first, candidates)
     names = names_of(first)
     parts = [part for column in columns for part in (column, column.split(".")[0])]
     tops = sorted({key for part in parts if (key := key_in(first, part)) is not None})
-    if first and not tops:
-        raise InputError(
-            f"{paths[0]}: no columns {in_words(columns)}; data.source_column and data.reference_column take names "
-            f"of columns, which are {', '.join(names) or 'none with text'}"
-        )
-    rows = (Row(place, _shown(record), _pair(record, columns)) for place, record in _records(paths, tops))
+
+    def rows() -> Iterator[Row]:
+        if first and not tops:
+            raise InputError(
+                f"{paths[0]}: no columns {in_words(columns)}; data.source_column and data.reference_column take names "
+                f"of columns, which are {', '.join(names) or 'none with text'}"
+            )
+        for place, record in _records(paths, tops):
+            yield Row(place, _shown(record), _pair(record, columns))
+
     return Content(
-        rows,
+        rows(),
         columns,
         names,
         f"{in_words(columns)} are read; the first row has {', '.join(names) or 'no text'}",

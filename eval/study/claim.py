@@ -1,5 +1,5 @@
-"""Tests a study's claim: at the score of the best SFT run the recommended arm has at most half its tax, or it gains more at
-an equal tax.
+"""Tests a study's claim: at the target score of the best SFT run the recommended arm pays at most half its tax, or it
+gains more at an equal tax. Where the SFT run lowers the loss elsewhere, the arm must lower it as much.
 
 SFT runs are the arms of the method "SFT" (`eval.study.methods`) whose way begins at the same model as the recommended
 arm's. The best is the one that reaches the highest target score, as a mean over seeds; its score and its tax are those
@@ -63,9 +63,9 @@ def claim_figures(
 
 def halves(own: Curve, rival: Curve) -> dict[str, Array]:
     """(1 + resamples,) of one seed: the SFT run's score (its gain) and tax, the recommended arm's tax at that score and
-    its gain at that tax, and what the claim is about: `half`, own tax minus half the rival's, and `gain`, own gain minus
-    the rival's. A score that the arm does not reach has an infinite tax. Beside it, of the arm's own best checkpoint:
-    `best_tax`, and `best_gain`, its gain minus the SFT run's score.
+    its gain at that tax, and what the claim is about: `half`, own tax minus half the rival's (minus all of one below 0),
+    and `gain`, own gain minus the rival's. A score that the arm does not reach has an infinite tax. Beside it, of the
+    arm's own best checkpoint: `best_tax`, and `best_gain`, its gain minus the SFT run's score.
     """
     best = int(rival.gains[:, 0].argmax())
     score = rival.gains[best]
@@ -78,7 +78,7 @@ def halves(own: Curve, rival: Curve) -> dict[str, Array]:
         "sft_tax": tax,
         "own_tax": own_tax,
         "own_gain": own_gain,
-        "half": own_tax - SHARE * tax,
+        "half": own_tax - np.minimum(SHARE * tax, tax),
         "gain": own_gain - score,
         "best_tax": own.taxes[own_best],
         "best_gain": own.gains[own_best] - score,

@@ -12,14 +12,35 @@ def claim_sentence(figures: Json) -> list[str]:
     if claim is None:
         return []
     metric = METRIC[claim["metric"]]
-    half, gain = (claim["verdicts"][name] for name in ("half", "gain"))
+    half = half_words(claim)
+    gain = gain_words(claim, metric)
     return [
         f"The claim is {claim['verdict']}: at the {metric_name(metric)} of the best SFT run ({claim['sft']}) the arm "
-        f"{claim['recommended']} pays at most half its tax ({half}; tax minus half of SFT's {ends(TAX, claim['half'])}), or "
-        f"gains more at an equal tax ({gain}; gain minus SFT's {ends(metric, claim['gain'])}). Each at its best, it pays "
+        f"{claim['recommended']} pays at most half its tax ({half}), or gains more at an equal tax ({gain}). Each at its best, it pays "
         f"{value(TAX, claim['best_tax'])} nats per token and SFT {value(TAX, claim['sft_tax'])}, and its {metric_name(metric)} minus "
         f"SFT's is {ends(metric, claim['best_gain'])}."
     ]
+
+
+def half_words(claim: Json) -> str:
+    """'refuted; tax minus half of SFT's +0.0100 (0.0000 to +0.0200)'."""
+    if claim["half"]["value"] is None:
+        return f"{claim['verdicts']['half']}; {not_in_seeds(claim, 'half')} it does not reach that score"
+    return f"{claim['verdicts']['half']}; tax minus half of SFT's {ends(TAX, claim['half'])}"
+
+
+def gain_words(claim: Json, metric: Metric) -> str:
+    """'confirmed; gain minus SFT's +0.024 (+0.008 to +0.042)'."""
+    if claim["gain"]["value"] is None:
+        return f"{claim['verdicts']['gain']}; {not_in_seeds(claim, 'gain')} each of its taxes is higher"
+    return f"{claim['verdicts']['gain']}; gain minus SFT's {ends(metric, claim['gain'])}"
+
+
+def not_in_seeds(claim: Json, name: str) -> str:
+    """The seeds in which there is nothing to compare: 'in seeds 0 and 2'."""
+    pairs = zip(claim["seeds"], claim[name]["per_seed"], strict=True)
+    seeds = [str(seed) for seed, value in pairs if value is None]
+    return f"in seed {seeds[0]}" if len(seeds) == 1 else f"in seeds {', '.join(seeds[:-1])} and {seeds[-1]}"
 
 
 def claim_table(figures: Json) -> Table:

@@ -67,13 +67,15 @@ def method_of(
 ) -> str:
     """The name of one arm's method; `shared` are the remedies that all SFT arms have."""
     if point.kind == "sft":
-        own = dict(remedies_of(point).items() - shared)
-        names = [REMEDIES[key] or VALUES.get(own[key], own[key]) for key in REMEDIES if key in own]
+        remedies = dict(remedies_of(point).items() - shared)
+        names = [
+            REMEDIES[key] or VALUES.get(value, value) for key in REMEDIES if (value := remedies.get(key))
+        ]
         return " + ".join([SFT, *names])
-    own = own_method(point, main)
-    if point.start in arms and own in BEHIND:
-        return method_of(arms[point.start], arms, main, shared) + BEHIND[own]
-    return own
+    method = own_method(point, main)
+    if point.start in arms and method in BEHIND:
+        return method_of(arms[point.start], arms, main, shared) + BEHIND[method]
+    return method
 
 
 def own_method(point: Point, main: str) -> str:

@@ -178,7 +178,7 @@ def packed_attention(
     if attention_mask is None:
         raise ValueError("a packed row came without its mask")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    window = attention_mask.shape[-1] or None
+    window = window_of(attention_mask)
     return layout.attend(query[0], key[0], value[0], scale, window, format).transpose(0, 1)[None], None
 
 
@@ -188,6 +188,11 @@ def no_mask(window: int | None) -> Tensor:
     W is the window of these layers, 0 for none. It keeps transformers from making one; who reads it fails.
     """
     return torch.ones(1, 1, 0, window or 0, dtype=torch.bool)
+
+
+def window_of(mask: Tensor) -> int | None:
+    """The window that a mask of `no_mask` tells."""
+    return mask.shape[-1] or None
 
 
 def use_blocks(model: PreTrainedModel, name: str = NAME) -> None:

@@ -21,31 +21,37 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from data.model_folder import first_line
-from grpo.engine.attention import Layout, uses_blocks
+from grpo.engine.attention import Layout, no_mask, uses_blocks, window_of
 from grpo.engine.attention_choice import difference, trial
 from grpo.engine.capture import say_once
 from grpo.engine.padding import cause_of_padding
 from grpo.engine.private_apis import compiled_for_lengths, hooks_inside, layers_of
-from grpo.engine.products import FP32, ProductLinear, format_of, has_wide_results
+from grpo.engine.products import FP32, Format, ProductLinear, format_of, has_wide_results
 from grpo.engine.sharding import is_sharded
 
 BACKEND = "inductor"
 
 
-def attend_outside(layout: Layout, *inputs: Any) -> Tensor:
-    return layout.attend(*inputs)
-
-
 class Outside:
-    """A layout whose attention the compiler does not read."""
+    """A layout and a window that the compiler does not read, so that layers of all windows are one kind to it."""
 
-    attention: Callable[..., Tensor] = attend_outside
+    attention: Callable[..., Tensor]
 
-    def __init__(self, layout: Layout):
+    def __init__(self, layout: Layout, window: int | None):
         self.layout = layout
+        self.window = window
 
     def attend(self, *inputs: Any) -> Tensor:  # as of Layout
-        return Outside.attention(self.layout, *inputs)
+        return Outside.attention(self, *inputs)
+
+
+def attend_outside(
+    outside: Outside, query: Tensor, key: Tensor, value: Tensor, scale: float, _window: None, format: Format
+) -> Tensor:
+    return outside.layout.attend(query, key, value, scale, outside.window, format)
+
+
+Outside.attention = attend_outside
 
 
 class FusedForward:
@@ -74,7 +80,9 @@ class FusedForward:
         ):
             return self.plain(self.layer, *inputs, **settings)
         try:
-            return self.fused(self.layer, *inputs, **(settings | {"layout": Outside(layout)}))
+            outside = Outside(layout, window_of(settings["attention_mask"]))
+            unread = {"layout": outside, "attention_mask": no_mask(None)}
+            return self.fused(self.layer, *inputs, **(settings | unread))
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # each compiler has its own way to fail

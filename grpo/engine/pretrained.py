@@ -7,13 +7,11 @@ two minutes once, nothing afterwards. Not a downloader: nothing here opens a con
 the notices the Gemma terms ask for.
 """
 
-import contextlib
-import io
 import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from data.cache import atomic_folder
 from data.checksums import sha256_of
 from data.errors import InputError
 from data.extras import check_extra
+from data.model_folder import quiet
 from grpo.engine.licences import NOTICE, NOTICE_FILE, TERMS_FILE
 from grpo.engine.vocabulary import compare_pieces, kept_ids, trim_tokenizer
 
@@ -171,21 +170,3 @@ def _edit_json(path: Path, **changes: Any) -> None:
         json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}, indent=2) + "\n",
         encoding="utf-8",
     )
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars and no advice from transformers inside the block; its settings come back after it."""
-    # standard error too: the bar of the GGUF reader obeys no setting
-    logs = transformers.utils.logging
-    verbosity = logs.get_verbosity()
-    bars = logs.is_progress_bar_enabled()
-    logs.set_verbosity_error()
-    logs.disable_progress_bar()
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logs.set_verbosity(verbosity)
-        if bars:
-            logs.enable_progress_bar()

@@ -9,9 +9,10 @@ from typing import Any
 from data.documents import CONFIGS
 from data.language_names import language_name
 from data.script import script_of, unit_name
+from data.settings import build
 from data.system import total_memory_bytes
 from grpo.config import Config
-from grpo.config_file import build, toml_value
+from grpo.config_file import toml_value
 from grpo.init.corpus_facts import CorpusFacts
 from grpo.init.model_facts import ROOM, ModelFacts, round_up
 from grpo.runtime.device import Compute
@@ -219,7 +220,7 @@ def bill(rows: dict[str, list[Row]], compute: Compute) -> tuple[float, float]:
     for section, own in rows.items():
         target = values.setdefault(section, {}) if section else values
         target |= {key: value for key, value, _ in own}
-    config: Config = build(Config, values, "init", "")
+    config: Config = build(Config, values, "init")
     plan = make_plan(config, known_model(config), compute)
     if plan.card:
         return plan.card.memory.peak, plan.card.size

@@ -7,8 +7,9 @@ from data.console import silent
 from data.errors import InputError
 from data.manifest import size_lines
 from data.prepare import prepare
+from data.settings import build
 from grpo.config import Config
-from grpo.config_file import build, with_defaults
+from grpo.config_file import with_defaults
 from grpo.init.corpus_facts import CorpusFacts
 from grpo.init.model_facts import ModelFacts
 from grpo.init.text import Answers, config_text
@@ -40,7 +41,7 @@ def remarks(text: str) -> list[str]:
     smaller than the text wants. Raises InputError.
     """
     values = tomllib.loads(text)
-    config = with_defaults(build(Config, values, "init", ""), values)
+    config = with_defaults(build(Config, values, "init"), values)
     corpus = prepare(config.data, cache_dir(), say=silent)
     prompt_lines(config, Inputs(known_model(config), corpus))
     return size_lines(corpus.manifest)

@@ -16,15 +16,14 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from data.arguments import ArgumentParser
-from data.cache import atomic_folder
+from data.cache import atomic_folder, name_disk_errors, scratch_folder
 from data.console import say
 from data.ends import text_ids
 from data.errors import InputError, run_command
 from data.extras import check_extra
-from data.model_folder import PICKLES, input_errors
+from data.model_folder import PICKLES, input_errors, quiet
 from grpo.engine.licences import NOTICE_FILE
 from grpo.engine.model import load_tokenizer
-from grpo.engine.pretrained import quiet
 from grpo.engine.weight_files import FILE_BYTES
 from grpo.publish.source import model_folder
 from grpo.publish.trial import largest_gap, load, log_probabilities, trial_ids, trial_text
@@ -86,14 +85,12 @@ def export_gguf(source: Path, path: Path, form: str) -> Path:
         round_to(model, DTYPES[form])
     ids = trial_ids(source, tokenizer)
     target_scores = log_probabilities(model, ids)
-    config = model.config
-    with atomic_folder(path.with_name(f"{path.name}.folder")) as work:
+    with name_disk_errors(path), scratch_folder(path.parent) as work:
         write_gguf(model, tokenizer, source, work / path.name, form)
-        read = load(work, torch.float32, gguf_file=path.name, config=config)
+        read = load(work, torch.float32, gguf_file=path.name, config=model.config)
         check_like(read, ids, target_scores, path)
         check_pieces(work, path.name, tokenizer, source)
         (work / path.name).replace(path)
-    shutil.rmtree(path.with_name(f"{path.name}.folder"))
     return path
 
 

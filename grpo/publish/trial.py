@@ -7,9 +7,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from data.ends import text_ids
-from data.model_folder import input_errors
+from data.model_folder import input_errors, quiet
 from data.prompt_record import read_record
-from grpo.engine.pretrained import quiet
 
 TEXT = "1, 2, 3, 4, 5, 6, 7, 8, 9"  # the source text, in any language; the whole prompt of a folder without prompt.json
 

@@ -83,15 +83,15 @@ def fields_of(body: Mapping[str, Any], content: str, served: ServedPolicy) -> Fi
         raise RequestError(404, message, "model", "model_not_found")
     name = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
     wish = Wish(
-        whole(body, name, limits.default_new, 1, limits.new, "; the server's limit is --max-new-tokens"),
+        read_whole(body, name, limits.default_new, 1, limits.new, "; the server's limit is --max-new-tokens"),
         temperature_of(body),
-        whole(body, "seed", secrets.randbits(32), -SEEDS // 2, SEEDS - 1) % SEEDS,
+        read_whole(body, "seed", secrets.randbits(32), -SEEDS // 2, SEEDS - 1) % SEEDS,
         stops_of(body),
     )
-    is_stream = flag(body, "stream")
+    is_stream = read_flag(body, "stream")
     options = read_field(body, "stream_options", {}, lambda value: isinstance(value, dict), "an object")
-    count = whole(body, "n", 1, 1, limits.rows)
-    return Fields(count, wish, is_stream, is_stream and flag(options, "include_usage"))
+    count = read_whole(body, "n", 1, 1, limits.rows)
+    return Fields(count, wish, is_stream, is_stream and read_flag(options, "include_usage"))
 
 
 def check_known(body: Mapping[str, Any], content: str) -> None:
@@ -118,18 +118,13 @@ def read_field(
     return value
 
 
-def flag(body: Mapping[str, Any], name: str) -> bool:
+def read_flag(body: Mapping[str, Any], name: str) -> bool:
     return bool(read_field(body, name, False, lambda value: isinstance(value, bool), "true or false"))
 
 
-def number(body: Mapping[str, Any], name: str, default: float, least: float, most: float) -> float:
-    def is_right(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
-
-    return float(read_field(body, name, default, is_right, f"a number from {least:g} to {most:g}"))
-
-
-def whole(body: Mapping[str, Any], name: str, default: int, least: int, most: int, remark: str = "") -> int:
+def read_whole(
+    body: Mapping[str, Any], name: str, default: int, least: int, most: int, remark: str = ""
+) -> int:
     def is_right(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
@@ -138,8 +133,14 @@ def whole(body: Mapping[str, Any], name: str, default: int, least: int, most: in
 
 def temperature_of(body: Mapping[str, Any]) -> float:
     """1 where a request does not say, as OpenAI's is."""
-    value = number(body, "temperature", 1.0, 0.0, MOST_TEMPERATURE)
-    return value if value >= LEAST_TEMPERATURE else 0.0
+
+    def is_right(value: Any) -> bool:
+        return (
+            isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_TEMPERATURE
+        )
+
+    value = read_field(body, "temperature", 1.0, is_right, f"a number from 0 to {MOST_TEMPERATURE:g}")
+    return float(value) if value >= LEAST_TEMPERATURE else 0.0
 
 
 def stops_of(body: Mapping[str, Any]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ FOLDER = files("grpo.serve")
 HTML = Template(FOLDER.joinpath("page.html").read_text(encoding="utf-8"))
 MORE_CSS = FOLDER.joinpath("page.css").read_text(encoding="utf-8")
 SCRIPT = FOLDER.joinpath("page.js").read_text(encoding="utf-8")
-POLICY = (
+SECURITY = (  # the header Content-Security-Policy
     f"default-src 'none'; style-src 'unsafe-inline'; script-src {source_hash(SCRIPT)}; connect-src 'self'; "
     "frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
 )

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from grpo.serve.fields import SEEDS, read_field, temperature_of, whole
+from grpo.serve.fields import SEEDS, read_field, read_whole, temperature_of
 from grpo.serve.rows import Row, Wish
 from grpo.serve.served import ServedPolicy
 from grpo.serve.similarity import Similarity
@@ -27,9 +27,9 @@ def page_outputs(
         return str(read_field(body, name, "", lambda value: isinstance(value, str), "a text"))
 
     prompt = served.source_prompt(text("source"), "source")
-    count = whole(body, "samples", 0, 0, most_samples(served))
+    count = read_whole(body, "samples", 0, 0, most_samples(served))
     temperature = temperature_of(body)
-    seed = whole(body, "seed", secrets.randbits(32), 0, SEEDS - 1)
+    seed = read_whole(body, "seed", secrets.randbits(32), 0, SEEDS - 1)
     tokens = served.limits.default_new
     rows = [Row.of(prompt, Wish(tokens), 0)]
     rows += [Row.of(prompt, Wish(tokens, temperature, seed), number) for number in range(count)]

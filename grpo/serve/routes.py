@@ -6,7 +6,7 @@ from grpo.serve.answers import CHAT, TEXT, Json, Kind, pieces, whole_answer
 from grpo.serve.batch import end
 from grpo.serve.fields import Fields, fields_of, messages_of, prompts_of
 from grpo.serve.http_server import Handler, Route
-from grpo.serve.page import POLICY, page
+from grpo.serve.page import SECURITY, page
 from grpo.serve.page_outputs import most_samples, page_outputs
 from grpo.serve.refusal import RequestError
 from grpo.serve.worker import Job
@@ -15,7 +15,7 @@ from grpo.serve.worker import Job
 def show_page(handler: Handler) -> None:
     service = handler.server.service
     text = page(service.served, most_samples(service.served), service.similarity.problem)
-    handler.send(200, "text/html; charset=utf-8", text.encode(), {"Content-Security-Policy": POLICY})
+    handler.send(200, "text/html; charset=utf-8", text.encode(), {"Content-Security-Policy": SECURITY})
 
 
 def answer_page(handler: Handler) -> None:

@@ -37,7 +37,7 @@ from grpo.stages.context import Run, check_unchanged, prompt_of, shots_and_other
 from grpo.stages.duration import counted_tokens
 from grpo.stages.lengths import fits, needs
 from grpo.stages.plan import known_model
-from grpo.stages.prepare import check_inputs, check_names, check_sides
+from grpo.stages.prepare import check_inputs, check_names, check_pairs
 from grpo.stages.token_limits import FACT, LIMITS, limits_of
 
 LACKS_MODEL = "prompt       not shown: the model's folder is not there yet (the stage model makes it)"
@@ -72,7 +72,7 @@ def open_inputs(config: Config, compute: Compute) -> Inputs:
     corpus = prepared_corpus(config)
     if corpus:
         check_unchanged(run, corpus)
-        check_sides(corpus.train)
+        check_pairs(config, corpus)
     return Inputs(model, corpus)
 
 

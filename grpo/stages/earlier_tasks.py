@@ -15,8 +15,8 @@ from data.documents import read_object, user_path
 from data.errors import InputError
 from data.examples import Example
 from data.saved_prompt import load
+from data.settings import build
 from grpo.config import Config
-from grpo.config_file import build
 from grpo.old_names import current_table
 from grpo.runtime.run_folder import CONFIG, run_of
 from grpo.stages.context import Run, corpus_of
@@ -56,7 +56,7 @@ def earlier_tasks(run: Run) -> list[EarlierTask]:
 def config_of(folder: Path) -> Config:
     """The configuration in a run folder. Raises InputError."""
     path = folder / CONFIG
-    config: Config = build(Config, current_table(read_object(path), str(path)), str(path), "")
+    config: Config = build(Config, current_table(read_object(path), str(path)), str(path))
     return config
 
 

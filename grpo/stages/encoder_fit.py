@@ -14,6 +14,7 @@ from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.records import sample_of
+from grpo.config import WITHOUT_REWARD
 from grpo.stages.context import Run
 from grpo.stages.mixing import encoder_setting
 from grpo.stages.reward_setup import FILE as REWARD_FILE
@@ -35,11 +36,12 @@ def check_encoder_fit(run: Run, examples: Sequence[Example]) -> None:
         run.say(f"encoder {reward.encoder}: too few pairs to see whether it fits them")
         return
     reason = refusal(fit)
-    if reason and run.config.train.method != "sft" and reward_needs(reward, ("vectors", "bank")):
+    is_paid = run.config.train.method not in WITHOUT_REWARD and reward_needs(reward, ("vectors", "bank"))
+    if reason and is_paid:
         raise InputError(f"{setting} = {reward.encoder!r}: {reason}")
     run.say(f"encoder {reward.encoder}: {fit}")
     threshold = reward.threshold if isinstance(reward.threshold, float) else fit.references.unrelated
-    of_interest = warnings(fit, threshold) if reward_needs(reward, ("vectors", "bank")) else []
+    of_interest = warnings(fit, threshold) if is_paid else []
     for sentence in [reason] if reason else of_interest:
         run.say(f"WARNING: {setting} = {reward.encoder!r}: {sentence}")
     atomic_write_text(run.facts(FILE), json.dumps({"encoder": reward.encoder, **asdict(fit)}, indent=1))

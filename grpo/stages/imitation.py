@@ -20,10 +20,11 @@ from data.errors import InputError, Interrupted
 from data.examples import Example
 from data.prompt import Prompt
 from data.records import Mapped
+from data.stream import Stream
 from grpo.engine.model import parameter_hash
 from grpo.runtime.run_log import PLAIN_EVERY
 from grpo.samples import draw_samples, sampling_of
-from grpo.sft import SHOWN_SFT, Pair, PairStream, train_sft
+from grpo.sft import SHOWN_SFT, Pair, train_sft
 from grpo.stages.best_samples import FILE, Sample, SampledStep, append, best_of_groups, header_of, steps_in
 from grpo.stages.context import Run
 from grpo.stages.hooks import Scores, dev_score
@@ -96,7 +97,7 @@ def best_of_group_method(
 
 
 def imitation(
-    run: Run, pairs: PairStream, score: Callable[[], Scores] | None, samples: Sequence[SampledStep] = ()
+    run: Run, pairs: Stream[Pair], score: Callable[[], Scores] | None, samples: Sequence[SampledStep] = ()
 ) -> Method:
     """SFT on `pairs`, one update a step."""
     config = run.config.train

@@ -17,6 +17,7 @@ from data.language_names import language_name
 from data.prepare import Corpus
 from data.records import sample_of
 from data.script import primary
+from grpo.config import WITHOUT_REWARD
 from grpo.stages.context import Run
 from reward.combine import language_gate, reward_needs
 from reward.language import LanguageFit, LanguageGate, measure_fit, refusal, stand_in
@@ -38,7 +39,10 @@ def check_language_fit(run: Run, corpus: Corpus) -> None:
         raise InputError(
             f"{label}: too few reference texts of three units to measure a threshold; leave it out"
         )
-    if (reason := refusal(fit)) and reward_needs(run.config.reward, ("language_gate",)):
+    is_paid = run.config.train.method not in WITHOUT_REWARD and reward_needs(
+        run.config.reward, ("language_gate",)
+    )
+    if (reason := refusal(fit)) and is_paid:
         raise InputError(f"{label}: {reason}")
     run.say(f"{label}: {fit}")
     if note := stand_in(gate.identifier, gate.language):

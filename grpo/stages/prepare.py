@@ -17,12 +17,15 @@ from data.errors import InputError
 from data.examples import Example
 from data.model_folder import input_errors
 from data.obtain import UnobtainableError
+from data.prepare import Corpus
 from data.prompt import Prompt
 from data.records import Chain, places_where, sample_of
-from data.sources.general_texts import read_general_texts
+from data.sources.general_texts import COLLECTIONS, read_general_texts
 from data.tokens import check_writable, concerns, token_report
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel
+from eval.systems import check_documents
+from grpo.config import Config
 from grpo.eight_bit import optimiser_class
 from grpo.engine.padding import cause_of_padding
 from grpo.engine.pretrained import check_pieces, model_package
@@ -67,8 +70,16 @@ def preflight(run: Run, stages: Collection[str]) -> None:
     if "train" in stages and "sft" not in stages:
         require_warm_start(run)
     check_names(run)
-    if run.config.tax.text or run.config.anchor.text:
+    if own_general_texts(run.config):
         check_texts(run)
+
+
+def own_general_texts(config: Config) -> dict[str, str]:
+    """Setting -> the user's own file of general texts that it names."""
+    texts = {"tax.text": config.tax.text, "anchor.text": config.anchor.text}
+    no_files = (*COLLECTIONS, EARLIER_TASKS)
+    texts |= {f"anchor.sources.{name}": name for name in config.anchor.sources if name not in no_files}
+    return {setting: text for setting, text in texts.items() if text}
 
 
 def check_names(run: Run) -> None:
@@ -77,9 +88,8 @@ def check_names(run: Run) -> None:
     """
     name = run.config.model.policy
     check_world(run)
-    for setting, text in (("tax.text", run.config.tax.text), ("anchor.text", run.config.anchor.text)):
-        if text:
-            read_general_texts(text, run.config.tax.texts, run.cache, setting)
+    for setting, text in own_general_texts(run.config).items():
+        read_general_texts(text, run.config.tax.texts, run.cache, setting)
     if run.config.engine.moments == "8bit":
         optimiser_class()
     for language, own_run in runs_by_language(run).items():
@@ -108,9 +118,8 @@ def check_inputs(run: Run, is_run: bool = True) -> None:
     for setting, folder in folders.items():
         if folder.is_dir():
             check_files(run.folder, setting, {str(path): path for path in model_files(folder)}, is_run=is_run)
-    for setting, text in (("tax.text", config.tax.text), ("anchor.text", config.anchor.text)):
-        if text:
-            check_files(run.folder, setting, {text: user_path(text)}, is_run=is_run)
+    for setting, text in own_general_texts(config).items():
+        check_files(run.folder, setting, {text: user_path(text)}, is_run=is_run)
     for name in filter(is_own_term, config.reward.names):
         path = name.partition(":")[0]
         check_files(run.folder, name, {path: user_path(path)}, is_run=is_run, warn=run.say)
@@ -157,12 +166,23 @@ def check_world(run: Run) -> None:
 
 def data_stage(run: Run) -> None:
     corpus = corpus_of(run, run.say)
-    check_sides(corpus.train)
+    check_pairs(run.config, corpus)
     if corpus_facts(run.folder).get("manifest") != corpus.manifest:
         write_corpus_facts(run, {"manifest": corpus.manifest})
     if run.config.eval.probes:
         panel_of(run)  # obtained here, so that nothing after this stage needs a network
     check_texts(run)
+
+
+def check_pairs(config: Config, corpus: Corpus) -> None:
+    """Raises InputError for a corpus that teaches copying, or that has no documents to draw."""
+    check_sides(corpus.train)
+    if config.eval.by_document:
+        sets = (corpus.test, *corpus.tests.values())
+        check_documents(
+            ([{"id": one.id, "origin": one.origin} for one in examples] for examples in sets),
+            "eval.by_document",
+        )
 
 
 def check_sides(examples: Sequence[Example]) -> None:

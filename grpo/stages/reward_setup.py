@@ -20,7 +20,7 @@ from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.prompt import Prompt
-from data.records import Mapped, sample_of
+from data.records import Chain, Mapped, sample_of
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, within_limit
 from grpo.stages.language_fit import gate_of
@@ -63,16 +63,23 @@ def held_out_store(run: Run) -> EmbeddingStore:
     """The vectors of the encoder that is watched only; "static" is fitted to both sides of the corpus's train
     part, or of a sample of it.
 
-    With fewer of them than a fit needs it goes without.
+    Where that part has too few texts for a fit, those of the warm start count too; with too few of both it goes without.
     """
     name = run.config.reward.held_out
     if name != STATIC:
         encoder = load_encoder(name, run.cache, run.compute.device, "reward.held_out")
     else:
-        examples = sample_of(corpus_of(run).train)
-        texts = [*reference_texts(examples), *(example.source for example in examples)]
+        corpus = corpus_of(run)
+        texts = both_sides(sample_of(corpus.train))
+        if len(texts) < LEAST_TEXTS:
+            texts = both_sides(sample_of(Chain([corpus.train, corpus.warm_start])))
         encoder = load_static(untouched_model(run).files(), texts if len(texts) >= LEAST_TEXTS else None)
     return EmbeddingStore(NamedEncoder(name, encoder), run.cache / "embeddings", say=run.say)
+
+
+def both_sides(examples: Sequence[Example]) -> list[str]:
+    """The reference texts of the examples, then their sources."""
+    return [*reference_texts(examples), *(example.source for example in examples)]
 
 
 def metrics_of(run: Run) -> Metrics:

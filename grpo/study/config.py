@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from data.documents import check_settings, read_toml, user_path
 from data.errors import InputError
-from data.settings import Rule, check_rules
+from data.settings import Rule, build, check_rules, setting_value
 from eval.study import layout
 from eval.study.roles import STUDY_SETTINGS
 from grpo.config import Config, Method
-from grpo.config_file import apply_override, build, load_config, setting_value
+from grpo.config_file import apply_override, load_config
 from grpo.old_names import current_overrides
 from reward.combine import check as check_reward
 
@@ -179,7 +179,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     arms = values.pop("arms", {})
     transfer = values.pop("transfer", None)
     sequence = values.pop("sequence", None)
-    study: Study = build(Study, values, str(path), "")
+    study: Study = build(Study, values, str(path))
     study = replace(
         study,
         settings=tuple(current_overrides(study.settings, str(path))),

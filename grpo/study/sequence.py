@@ -73,10 +73,11 @@ def run_sequence(study: Study, seed: int, say: Say) -> None:
     """Every stage of one seed that is not finished. Raises InputError, after the other recipes, for one that failed."""
     if study.sequence is None:
         return
+    tasks = study.sequence.tasks
     untouched = Stage(study, study.sequence, UNTOUCHED, 0, seed)
 
-    def run_of(task: int) -> Run:
-        return task_run(untouched.config(task), untouched.folder, say)
+    def run_of(task: int) -> Run:  # what is measured of a corpus, as its limits, lies in the folder
+        return task_run(untouched.config(task), untouched.folder / tasks[task], say)
 
     measures = cache(lambda task: measures_of(run_of(task)))  # of each task, when it is first needed
     measure_stage(untouched, untouched_model(run_of(0)), measures)

@@ -24,7 +24,6 @@ from data.arguments import ArgumentParser
 from data.cache import atomic_folder, cache_dir
 from data.errors import InputError, run_command
 from data.examples import Example
-from data.obtain import Archive
 from data.prepare import prepare
 from data.sources import english, tibetan
 from reward.distil.config import DistilConfig, PairsConfig, read_config, read_data_section
@@ -32,6 +31,7 @@ from reward.distil.corpus import Item, hold_out, read_items, separate
 from reward.distil.figures import attack_cosines, figures
 from reward.distil.identity import CODE, Say, folder_of
 from reward.distil.own_pairs import describe, distil_own_pairs
+from reward.distil.retrieval import figure_lines
 from reward.distil.training import train_student
 from reward.encoder import load_encoder
 from reward.encoders.student import FACTS_FILE, Student, StudentEncoder, load_student, save_student
@@ -62,7 +62,10 @@ def distil(config: DistilConfig, cache: Path, say: Say = print) -> Path:
     if (folder / FACTS_FILE).exists():
         say(f"done before: {folder}")
     else:
-        _make_student(config, rl_data, archives, teacher, identity, folder, cache, say)
+        candidates = read_items(archives, cache, config.pairs.max_units)
+        student, facts = make_student(config, candidates, rl_data, teacher, say)
+        with atomic_folder(folder) as work:
+            save_student(student, teacher, identity | facts, work)
         say(f"made in {time.perf_counter() - start:.0f} s: {folder}")
     return folder
 
@@ -83,12 +86,14 @@ def read_rl_data(keep_out: Sequence[str], cache: Path, say: Say) -> RLData:
     return RLData(tuple(examples), tuple(evaluation), hashes)
 
 
-def _make_student(
-    config: DistilConfig, rl_data: RLData, archives: dict[str, Archive], teacher: UniversalSentenceEncoder, identity: dict[str, Any],
-    folder: Path, cache: Path, say: Say,
-) -> None:  # fmt: skip
-    """Select pairs, embed them by the teacher, train, measure, and write the folder."""
-    candidates = read_items(archives, cache, config.pairs.max_units)
+def make_student(
+    config: DistilConfig,
+    candidates: Sequence[Item],
+    rl_data: RLData,
+    teacher: UniversalSentenceEncoder,
+    say: Say,
+) -> tuple[Student, dict[str, Any]]:
+    """Select pairs, embed them by the teacher, train and measure: a pure function of the arguments."""
     separation = separate(candidates, rl_data.examples, config.pairs.near_duplicate)
     train, held_out = hold_out(separation.clusters, config.pairs.held_out, config.seed)
     num_held_out = sum(map(len, held_out))
@@ -116,11 +121,8 @@ def _make_student(
         "train": len(train),
         "held_out": num_held_out,
     }
-    facts = identity | {"pairs": counts | _origins(train)}
-    with atomic_folder(folder) as work:
-        save_student(
-            student, teacher, facts | measure_student(student, teacher, held_out, rl_data.evaluation), work
-        )
+    measured = measure_student(student, teacher, held_out, rl_data.evaluation)
+    return student, {"pairs": counts | _origins(train)} | measured
 
 
 def target_vectors(items: Sequence[Item], teacher: UniversalSentenceEncoder, say: Say) -> Tensor:
@@ -157,7 +159,7 @@ def measure_student(
     results: dict[str, Any] = {"figures": {}, "attacks": {}}
     for name, encode in (("student", student.rows), ("teacher", teacher.encode)):
         results["figures"][name] = {
-            task: score.as_dict()
+            task: asdict(score)
             for task, score in figures(encode, teacher.encode, clusters, rl_examples).items()
         }
         results["attacks"][name] = attack_cosines(encode, texts)
@@ -167,20 +169,12 @@ def measure_student(
 def report(encoder: StudentEncoder) -> list[str]:
     """The figures of a finished student, one line each."""
     pairs = encoder.facts["pairs"]
-    lines = []
-    lines.append(
-        f"student of {pairs['train']} texts ({pairs['dropped']} of {pairs['read']} kept out, {pairs['held_out']} held out)"
-    )
-    for name in ("student", "teacher"):
-        for task, score in encoder.facts["figures"][name].items():
-            interval = f"{score['auc_low']:.4f} to {score['auc_high']:.4f}"
-            lines.append(
-                f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = {score['n']}"
-            )
+    head = f"student of {pairs['train']} texts ({pairs['dropped']} of {pairs['read']} kept out, {pairs['held_out']} held out)"
     cosines = ", ".join(
         f"{attack} {cosine:.2f}" for attack, cosine in encoder.facts["attacks"]["student"].items()
     )
-    return [*lines, f"cosine of a text and itself changed: {cosines}"]
+    lines = figure_lines(encoder.facts["figures"])
+    return [head, *lines, f"cosine of a text and itself changed: {cosines}"]
 
 
 def _origins(items: Sequence[Item]) -> dict[str, Any]:

@@ -1,21 +1,14 @@
-"""The settings of `reward.distil` as frozen dataclasses, and their strict reading from TOML.
+"""The settings of `reward.distil` as frozen dataclasses, and their reading from TOML."""
 
-An unknown key is refused with the list of known ones, a value of the wrong type with the type that is needed.
-"""
-
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from data.config import DataConfig
 from data.config import check as check_data
 from data.documents import LARGEST, check_settings, read_toml
-from data.errors import InputError
-from data.settings import Bounds, check_bounds, check_rules
+from data.settings import Bounds, build, check_bounds, check_rules
 from reward.distil.training import TrainingConfig
-
-Section = TypeVar("Section")
 
 
 @dataclass(frozen=True)
@@ -40,6 +33,13 @@ class StudentConfig:
 
     width: int = 256  # width of a table row
     hidden: int = 512  # width of the dense head
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """The section of a run's configuration that is read."""
+
+    data: DataConfig = field(default_factory=DataConfig)
 
 
 @dataclass(frozen=True)
@@ -78,56 +78,21 @@ def check(config: DistilConfig) -> None:
 
 def read_config(path: Path) -> DistilConfig:
     """The configuration in a TOML file. Raises InputError, naming file and key."""
-    config = _build(DistilConfig, _toml(path), str(path))
+    config: DistilConfig = build(DistilConfig, read_values(path), str(path))
     check(config)
     return config
 
 
 def read_data_section(path: Path) -> DataConfig:
-    """Read section [data] of an RL configuration, which defines its prompts and reference texts. Raises InputError."""
-    config = _build(DataConfig, _toml(path).get("data", {}), f"{path}: data")
+    """Section [data] of a run's configuration, which defines its prompts and reference texts. Raises InputError."""
+    section = {"data": read_values(path).get("data", {})}
+    config: DataConfig = build(DataSection, section, str(path)).data
     check_data(config)
     return config
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def read_values(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file, none of which is checked but for numbers and texts that no setting can have."""
     values = read_toml(path)
     check_settings(values, str(path))
     return values
-
-
-def _build(kind: type[Section], values: Any, place: str) -> Section:
-    """Make the dataclass `kind` from a TOML table; tables inside it become the dataclasses of its defaults."""
-    if not isinstance(values, dict):
-        raise InputError(f"{place} = {values!r}: a table is needed")
-    defaults = kind()
-    names = [entry.name for entry in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    for key in values:
-        if key not in names:
-            raise InputError(f"{place}: unknown key {key!r}; known keys: {', '.join(names)}")
-    return kind(
-        **{key: _convert(getattr(defaults, key), value, f"{place}.{key}") for key, value in values.items()}
-    )
-
-
-def _convert(default: Any, value: Any, place: str) -> Any:
-    """Convert `value` to the type of its default. Raises InputError for another type."""
-    if dataclasses.is_dataclass(default):
-        return _build(type(default), value, place)
-    if (
-        isinstance(default, tuple)
-        and isinstance(value, list)
-        and all(isinstance(entry, str) for entry in value)
-    ):
-        return tuple(value)
-    if isinstance(default, float) and type(value) is int:
-        return float(value)
-    either = isinstance(default, str) and type(value) is int and place.endswith("_column")
-    if type(value) is not type(default) and not either:
-        raise InputError(f"{place} = {value!r}: {_kind(default)} is needed")
-    return value
-
-
-def _kind(default: Any) -> str:
-    kinds = {tuple: "a list of texts", bool: "true or false", int: "a whole number", float: "a number"}
-    return kinds.get(type(default), "a text")

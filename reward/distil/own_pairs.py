@@ -23,7 +23,7 @@ from data.script import known_script
 from reward.distil.config import DistilConfig, read_data_section
 from reward.distil.corpus import cluster_labels, texts_of
 from reward.distil.identity import CODE, Say, folder_of
-from reward.distil.retrieval import retrieval
+from reward.distil.retrieval import figure_lines, retrieval
 from reward.distil.training import train_student
 from reward.encoder import BY_NAME, Encoder, load_encoder
 from reward.encoders.student import FACTS_FILE, Student, StudentEncoder, save_student
@@ -79,6 +79,11 @@ def read_pairs(config: DistilConfig, cache: Path, say: Say) -> OwnPairs:
     out. Raises InputError.
     """
     data = read_data_section(Path(config.pairs.run))
+    if len(data.completion_languages) > 1:
+        raise InputError(
+            f"{config.pairs.run}: its corpora have the target languages {', '.join(data.completion_languages)}, and an "
+            "encoder is of one; name the configuration of a run into one of them"
+        )
     corpus = prepare(data, cache, say)
     evaluation = [*corpus.dev, *corpus.test]
     others = list[Example]()
@@ -174,18 +179,13 @@ def figures(
     texts = [example.reference for example in examples]
     rows = {"student": student.rows(texts), "teacher": teacher.encode(texts)}
     return {
-        name: {"dev and test, to their source": retrieval(vectors, answers).as_dict()}
+        name: {"dev and test, to their source": asdict(retrieval(vectors, answers))}
         for name, vectors in rows.items()
     }
 
 
 def describe(encoder: StudentEncoder) -> list[str]:
     """The figures of a finished student, one line each."""
-    lines = [f"student of {encoder.facts['pairs']['train']} texts in {encoder.facts['language']}"]
-    for name, scores in encoder.facts["figures"].items():
-        for task, score in scores.items():
-            interval = f"{score['auc_low']:.4f} to {score['auc_high']:.4f}"
-            lines.append(
-                f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = {score['n']}"
-            )
-    return lines
+    facts = encoder.facts
+    head = f"student of {facts['pairs']['train']} texts in {facts['language']}"
+    return [head, *figure_lines(facts["figures"])]

@@ -5,7 +5,8 @@ right answer scores above a distractor, averaged over queries (.5 = chance); unl
 with more distractors.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,9 +30,14 @@ class Retrieval:
     def __str__(self) -> str:
         return f"top-1 {self.top1:.3f}, AUC {self.auc:.4f} ({self.auc_low:.4f} to {self.auc_high:.4f}), n = {self.n}"
 
-    def as_dict(self) -> dict[str, float]:
-        """Plain numbers, ready for JSON."""
-        return asdict(self)
+
+def figure_lines(figures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """A line for each figure of a finished student: whose it is -> task -> the numbers of a Retrieval."""
+    return [
+        f"{name}, {task}: {Retrieval(**numbers)}"  # type: ignore[arg-type]
+        for name, scores in figures.items()
+        for task, numbers in scores.items()
+    ]
 
 
 def retrieval(queries: Tensor, answers: Tensor, seed: int = 0) -> Retrieval:

@@ -31,7 +31,6 @@ PROMPTS_FILE = "config_sentence_transformers.json"
 LONGEST_NAME = 255  # bytes
 FIRST = ("Transformer", "StaticEmbedding")
 HEADS = ("Dense", "Normalize")
-# rows of every product in a head: a fixed shape, so that a row's bits do not depend on the number of texts
 FLAGS = {  # of older folders, in the order in which their poolings are put side by side
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",

@@ -12,7 +12,6 @@ and a test).
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,9 @@ from tokenizers import normalizers
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.m2m_100.modeling_m2m_100 import M2M100Encoder
-from transformers.utils import logging as transformers_logging
 
 from data.errors import InputError
-from data.model_folder import check_model_folder, input_errors
+from data.model_folder import check_model_folder, input_errors, quiet
 from data.model_settings import model_settings
 from reward.encoders.folder import folder_hash, read_settings
 from reward.encoders.pooling import POOLINGS, blank_row, pool
@@ -219,9 +217,8 @@ def read_model(folder: Path, optional: Collection[str]) -> PreTrainedModel:
 
     transformers fills missing tensors with random numbers and goes on: a reward from them would be noise.
     """
-    transformers_logging.disable_progress_bar()
     with (
-        _errors_only(),
+        quiet(),
         input_errors(folder, "not a transformers encoder folder with safetensors weights"),
         torch.random.fork_rng(devices=[]),
     ):
@@ -267,17 +264,6 @@ def set_language(folder: Path, tokenizer: PreTrainedTokenizerBase, language: str
             f"{folder / SETTINGS_FILE}: language = {language!r}: the tokenizer has no such token"
         )
     tokenizer.src_lang = language
-
-
-@contextmanager
-def _errors_only() -> Iterator[None]:
-    """transformers says of a missing pooler that it must be trained; what counts is checked here."""
-    before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(before)
 
 
 def last_positions(model: nn.Module) -> int:

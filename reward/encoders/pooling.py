@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-BLOCK_ROWS = 64  # rows of every product in a head
+BLOCK_ROWS = (
+    64  # rows of every product in a head: fixed, so that a row's bits do not depend on the number of texts
+)
 Head = Callable[[Tensor], Tensor]  # (BLOCK_ROWS, D) -> (BLOCK_ROWS, ...)
 
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,11 @@ from data.model_folder import tensor_shapes
 from data.script import SCRIPT_NAMES, is_han, known_code, script_share, tibetan_syllables
 from reward.encoders.features import BAGS, BUCKETS, SETTINGS, bags, units_of
 from reward.encoders.folder import read_weights
+from reward.encoders.pooling import BLOCK_ROWS, in_blocks
 from reward.encoders.use import load_use
+
+if TYPE_CHECKING:
+    from reward.encoder import Encoder
 
 FORMAT = 1
 WEIGHTS_FILE = "student.safetensors"
@@ -39,21 +43,11 @@ TIBETAN = "Tibt"  # script and teacher of a student whose facts name none
 USE = "use"
 DIM = 512  # of USE
 MIN_SHARE = 0.3  # of a text's characters in the student's script; product names may be the rest
-BLOCK_ROWS = 64  # rows of every matrix product
 CHUNK_TEXTS = 1024  # worked on at once: bounds memory
 ARITHMETIC = f"student, blocks of {BLOCK_ROWS} rows"
 # load_student checks the teacher's vectors of them
 PROBE_TEXTS = ("保存文件", "Save the file", "窗口未打开。", "Three new messages")
 PROBE_TOLERANCE = 1e-3
-
-
-class Teacher(Protocol):
-    """The encoder that a student learns from (`reward.encoder.Encoder`)."""
-
-    dim: int
-    fingerprint: str
-
-    def encode(self, texts: Sequence[str]) -> Tensor: ...
 
 
 class Student(nn.Module):
@@ -102,11 +96,9 @@ class Student(nn.Module):
         """Unit rows (n, dim) of texts, bit-equal in every batch."""
         chunks = (texts[start : start + CHUNK_TEXTS] for start in range(0, len(texts), CHUNK_TEXTS))
         means = [self.pool_bags(*bags([self.units(text) for text in chunk]).tensors()) for chunk in chunks]
-        return F.normalize(self._in_blocks(torch.cat(means)), dim=1) if means else torch.empty(0, self.dim)
-
-    def _in_blocks(self, means: Tensor) -> Tensor:
-        padded_means = F.pad(means, (0, 0, 0, -len(means) % BLOCK_ROWS))
-        return torch.cat([self.head(block) for block in padded_means.split(BLOCK_ROWS)])[: len(means)]
+        return (
+            F.normalize(in_blocks(self.head, torch.cat(means)), dim=1) if means else torch.empty(0, self.dim)
+        )
 
 
 def is_for_student(text: str, script: str = TIBETAN) -> bool:
@@ -125,7 +117,7 @@ def is_for_student(text: str, script: str = TIBETAN) -> bool:
 class StudentEncoder:
     """Encodes texts of the student's script by the student and all others by its teacher; an `Encoder`."""
 
-    def __init__(self, student: Student, teacher: Teacher, facts: dict[str, Any]) -> None:
+    def __init__(self, student: Student, teacher: "Encoder", facts: dict[str, Any]) -> None:
         self.student = student.eval()
         self.teacher = teacher
         self.facts = facts
@@ -157,7 +149,7 @@ class StudentEncoder:
         return rows
 
 
-def save_student(student: Student, teacher: Teacher, facts: dict[str, Any], folder: Path) -> None:
+def save_student(student: Student, teacher: "Encoder", facts: dict[str, Any], folder: Path) -> None:
     """Write weights and facts into an existing folder; `facts` record how the student was made."""
     weights = {name: tensor.detach().contiguous() for name, tensor in student.state_dict().items()}
     save_file(weights | {"compass": teacher.encode(PROBE_TEXTS)}, folder / WEIGHTS_FILE)
@@ -190,7 +182,7 @@ def teacher_of(folder: Path) -> str:
     return name
 
 
-def load_student(folder: Path, teacher: Teacher | None = None) -> StudentEncoder:
+def load_student(folder: Path, teacher: "Encoder | None" = None) -> StudentEncoder:
     """Load a student from a folder of `save_student`, with its teacher (None: USE on the CPU). Raises
     InputError for files that cannot be used.
     """

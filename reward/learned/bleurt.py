@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reward.encoders.pooled import token_ids
-from reward.learned.network import Network
+from reward.learned.network import Network, Segment
 from reward.learned.passes import head_scores, passes
-from reward.learned.segment import Segment
 
 
 class Bleurt(Network):

@@ -12,9 +12,8 @@ from torch import Tensor
 from reward.encoders.pooled import last_positions, token_ids
 from reward.encoders.pooling import mean
 from reward.learned.heads import estimator, state_of
-from reward.learned.network import Network
+from reward.learned.network import Network, Segment
 from reward.learned.passes import head_scores, passes, with_states
-from reward.learned.segment import Segment
 
 FEATURES = 6  # vectors side by side before the estimator
 

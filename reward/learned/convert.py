@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, RemBertConfig
 
+from data.cache import atomic_folder
 from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import PICKLES, UNREADABLE, first_line, input_errors
@@ -256,19 +257,13 @@ def check_tensors(checkpoint: Path, parts: Parts) -> None:
 
 
 def write(parts: Parts, tokenizer: Path, out: Path) -> None:
-    """Write the folder beside its place, then move it there."""
-    part = out.with_name(f"{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    for file, tensors in (("model.safetensors", parts.body), (HEAD_FILE, parts.head)):
-        save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()},
-            part / file,
-            metadata={"format": "pt"},
-        )
-    parts.config.save_pretrained(part)
-    for name in TOKENIZER_FILES:
-        if (tokenizer / name).exists():
-            shutil.copyfile(tokenizer / name, part / name)
-    (part / METRIC_FILE).write_text(json.dumps(asdict(parts.facts), indent=1) + "\n", encoding="utf-8")
-    part.rename(out)
+    """Write the folder, whole or not at all."""
+    with atomic_folder(out) as work:
+        for file, tensors in (("model.safetensors", parts.body), (HEAD_FILE, parts.head)):
+            whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            save_file(whole, work / file, metadata={"format": "pt"})
+        parts.config.save_pretrained(work)
+        for name in TOKENIZER_FILES:
+            if (tokenizer / name).exists():
+                shutil.copyfile(tokenizer / name, work / name)
+        (work / METRIC_FILE).write_text(json.dumps(asdict(parts.facts), indent=1) + "\n", encoding="utf-8")

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from reward.encoders.pooled import token_ids
 from reward.learned.folder import LARGEST
-from reward.learned.network import Network
+from reward.learned.network import Network, Segment
 from reward.learned.passes import head_scores, passes
-from reward.learned.segment import Segment
 
 SCORE_TOKEN = 250089  # its row of the output matrix is the head
 MAX_LENGTH = 1536  # tokens of an input, the end of the text counted

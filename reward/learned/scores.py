@@ -20,7 +20,7 @@ from reward.learned.comet import FEATURES, Comet
 from reward.learned.folder import LARGEST, Facts, check_parts, metric_folder, read_facts, read_parts
 from reward.learned.heads import head_shapes
 from reward.learned.metricx import MetricX
-from reward.learned.segment import Segment
+from reward.learned.network import Segment
 from reward.learned.unified import ErrorSpan, Unified
 
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16}  # of weights and states below the head

@@ -11,6 +11,7 @@ Source: Rei et al., "CometKiwi" (WMT 2022); Wan et al., "UniTE" (ACL 2022); Guer
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +19,8 @@ from torch import Tensor
 
 from reward.encoders.pooled import last_positions, token_ids
 from reward.learned.heads import estimator, state_of
-from reward.learned.network import Network
+from reward.learned.network import Network, Segment
 from reward.learned.passes import head_scores, passes, with_states
-from reward.learned.segment import Segment
 
 LABELS = ("", "minor", "major", "critical")
 PENALTIES = (0.0, 1.0, 5.0, 10.0)
@@ -88,9 +88,8 @@ class Unified(Network):
             flat, [len(ids_of[one.output]) for one in segments for _ in self._parts(one)]
         )
         counts = [len(rows) for rows in inputs]
-        results = [
-            self._result(*parts) for parts in zip(values.split(counts), _split(labels, counts), strict=True)
-        ]
+        rest = iter(labels)
+        results = [self._result(part, [*islice(rest, len(part))]) for part in values.split(counts)]
         return torch.stack([score for score, _ in results]), [spans for _, spans in results]
 
     def _parts(self, segment: Segment) -> list[tuple[str, ...]]:
@@ -180,8 +179,3 @@ def in_characters(span: Span, output: str, offsets: Sequence[tuple[int, int]]) -
     start = offsets[span.start][0]
     end = offsets[span.end - 1][1]
     return ErrorSpan(output[start:end], start, end, span.label, span.confidence)
-
-
-def _split(rows: Sequence[Tensor], counts: Sequence[int]) -> list[Sequence[Tensor]]:
-    ends = torch.tensor(counts).cumsum(0).tolist()
-    return [rows[end - count : end] for end, count in zip(ends, counts, strict=True)]

@@ -10,9 +10,9 @@ from data.config import DataConfig, check, settings_of_old
 from data.errors import InputError
 from data.examples import Example
 from data.inputs import rule_of
+from data.settings import build
 from grpo.config import Config
 from grpo.config_check import check as check_all
-from grpo.config_file import build
 
 
 def test_a_warm_start_of_its_own_leaves_the_whole_corpus_to_training(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_limit_that_is_left_to_the_texts_is_that_of_each_file(tmp_path: Path) 
 
 def test_a_warm_start_of_its_own_needs_no_share(tmp_path: Path) -> None:
     data = {"train": "a.tsv", "warm_start": "b.tsv", "warm_start_share": 0.0}
-    check_all(build(Config, {"data": data}, "test", ""))
+    check_all(build(Config, {"data": data}, "test"))
     with pytest.raises(
         InputError, match=r"data\.warm_start=b\.tsv: data\.corpus=tibetan has its own warm_start"
     ):

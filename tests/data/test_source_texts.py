@@ -8,9 +8,9 @@ import pytest
 from invented_words import prepare_pairs, words, write_pairs, write_texts
 
 from data.errors import InputError
+from data.settings import build
 from grpo.config import Config
 from grpo.config_check import check
-from grpo.config_file import build
 from reward.script import script
 
 
@@ -76,7 +76,7 @@ def config_of(**more: Any) -> Config:
     reward = {"weights": {"script": 1.0}, "gates": [], "shown": [], "threshold": 0.1}
     data = {"train": "a.tsv", "prompts": "b.txt"}
     values = {"data": data, "reward": reward | more.pop("reward", {}), **more}
-    return build(Config, values, "test", "")  # type: ignore[no-any-return]
+    return build(Config, values, "test")  # type: ignore[no-any-return]
 
 
 def test_a_reward_that_needs_no_reference_text_is_taken() -> None:
@@ -89,7 +89,7 @@ def test_a_reward_that_needs_no_reference_text_is_taken() -> None:
     [
         (
             {"reward": {"gates": ["length_fit"], "shown": ["chrf"]}},
-            "the reward term length_fit, chrf needs one; leave it out of reward.weights, reward.gates and reward.shown",
+            "the reward terms length_fit, chrf need one; leave them out of reward.weights, reward.gates and reward.shown",
         ),
         ({"train": {"method": "sft"}}, "train.method = 'sft' learns from them; write another method"),
         (

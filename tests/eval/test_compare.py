@@ -95,6 +95,19 @@ def test_runs_have_ranks_and_documents_can_be_drawn(
     assert set(ranks["one"].split(" | ")) == set(ranks["two"].split(" | ")) == {"1"}
 
 
+def test_without_documents_there_are_none_to_draw(
+    runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Past bug: items of the user's own file were drawn, and called documents; a "#" in its path made all of them one."""
+    for run in runs:
+        for path in (run / "eval").glob("*.json"):
+            if items := read_object(path).get("items"):
+                own = [one | {"id": f"part#1/pairs.tsv:{one['id']}", "origin": "user"} for one in items]
+                change(path, "items", own)
+    assert main([*map(str, runs), "--by", "document"]) == 2
+    assert "--by document: each test item is a document of its own" in capsys.readouterr().err
+
+
 def test_scores_by_different_encoders_are_not_compared(
     runs: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

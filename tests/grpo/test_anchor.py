@@ -10,7 +10,7 @@ import pytest
 import torch
 from ragged import IDS
 from run_object import run_of
-from tiny import capped_gemma, tiny_gemma, tiny_gpt2, tiny_llama
+from tiny import capped_gemma, flat_gradient, tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_hooks import save_and_stop_at
 from tiny_run import Command, assert_same_run, general_text, metrics
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 import grpo.anchor
 from data.errors import InputError
 from data.stream import PromptStream
-from grpo.anchor import Anchor, no_anchor
+from grpo.anchor import Anchor
 from grpo.engine import chunked_head
 from grpo.engine.model_kl import kl_to_base
 from grpo.engine.packing import pack
@@ -52,8 +52,7 @@ def test_value_and_gradient_are_those_of_a_dense_softmax(
     assert value.item() == pytest.approx(expected.item(), rel=1e-6) and value.item() > 1
     (0.3 * value).backward()
     (0.3 * expected).backward()
-    for mine, other in zip(policy.parameters(), same.parameters(), strict=True):
-        assert torch.allclose(mine.grad, other.grad, rtol=1e-5, atol=1e-7)
+    assert torch.allclose(flat_gradient(policy), flat_gradient(same), rtol=1e-5, atol=1e-7)
     assert all(parameter.grad is None for parameter in base.parameters())
 
 
@@ -79,11 +78,15 @@ def small_anchor(world: World = SINGLE_PROCESS, max_tokens: int = 64, coef: floa
     )
 
 
+def backward(loss: torch.Tensor, _is_last: bool) -> None:
+    loss.backward()
+
+
 def gradient_of(*anchors: Anchor) -> tuple[torch.Tensor, list[tuple[float, float]]]:
     """Gradients added up over the calls, and what each call gave back."""
     policy = tiny_gpt2(0).double()
-    sums = [SINGLE_PROCESS.total(one(policy, 0))["anchor_kl"] for one in anchors]
-    return torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]), sums
+    sums = [SINGLE_PROCESS.total(one(policy, 0, backward))["anchor_kl"] for one in anchors]
+    return flat_gradient(policy), sums
 
 
 def test_an_update_gets_the_coefficient_times_the_mean_over_its_tokens() -> None:
@@ -93,12 +96,7 @@ def test_an_update_gets_the_coefficient_times_the_mean_over_its_tokens() -> None
     mean = torch.stack([dense_kl(policy, base, ids) for ids in IDS]).sum() / 15
     (0.5 * mean).backward()
     assert count == 15 and total / count == pytest.approx(mean.item(), rel=1e-6)
-    assert torch.allclose(
-        gradient,
-        torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]),
-        rtol=1e-5,
-        atol=1e-8,
-    )
+    assert torch.allclose(gradient, flat_gradient(policy), rtol=1e-5, atol=1e-8)
 
 
 def test_neither_passes_nor_processes_change_the_gradient() -> None:
@@ -124,10 +122,8 @@ def test_in_bf16_it_is_the_same_up_to_rounding() -> None:
             use_format(model, FORMATS[name])
         texts = PromptStream(IDS, num_prompts=3, seed=0)
         anchor = Anchor(base, texts, START, 1.0, 64, device.choose("cpu"), SINGLE_PROCESS)
-        total, count = SINGLE_PROCESS.total(anchor(policy, 0))["anchor_kl"]
-        results.append(
-            (total / count, torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
-        )
+        total, count = SINGLE_PROCESS.total(anchor(policy, 0, backward))["anchor_kl"]
+        results.append((total / count, flat_gradient(policy)))
     (value, gradient), (rounded, other) = results
     assert other.dtype == torch.float32 and rounded == pytest.approx(value, rel=0.05) and rounded != value
     assert float(torch.cosine_similarity(gradient, other, dim=0)) > 0.98
@@ -146,8 +142,8 @@ def gradients(anchor: Anchor, updates: range) -> list[torch.Tensor]:
     policy = tiny_gemma(0)
     results = []
     for update in updates:
-        anchor(policy, update)
-        results.append(torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
+        anchor(policy, update, backward)
+        results.append(flat_gradient(policy))
         policy.zero_grad()
     return results
 
@@ -180,14 +176,10 @@ def test_a_later_start_has_the_same_bits() -> None:
 def test_a_head_that_is_more_than_a_product_runs_every_time() -> None:
     anchor = pool_anchor(capped_gemma(1))
     policy = capped_gemma(0)
-    total, count = SINGLE_PROCESS.total(anchor(policy, 0))["anchor_kl"]
+    total, count = SINGLE_PROCESS.total(anchor(policy, 0, backward))["anchor_kl"]
     expected = sum(float(dense_kl(policy, capped_gemma(1), ids).detach()) for ids in anchor.texts.at(0))
     assert anchor.states is None and count == sum(map(len, anchor.texts.at(0)))
     assert total == pytest.approx(expected, rel=1e-4)
-
-
-def test_without_an_anchor_nothing_happens() -> None:
-    assert no_anchor(tiny_gpt2(), 3) == {}
 
 
 # Real runs. The first text is what a tax budget would be measured on (tax.texts=1); the anchor has the

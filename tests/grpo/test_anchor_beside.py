@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from ragged import IDS
-from tiny import tiny_gpt2
+from tiny import flat_gradient, tiny_gpt2
 from tiny_run import metrics
 from torch import Tensor
 
@@ -52,7 +52,7 @@ def sft_update(
     step = optimizer.step
 
     def watched_step() -> dict[str, float]:
-        gradients.append(torch.cat([p.grad.flatten() for p in optimizer.parameters if p.grad is not None]))
+        gradients.append(flat_gradient(policy))
         return step()
 
     monkeypatch.setattr(optimizer, "step", watched_step)

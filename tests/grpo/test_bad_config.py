@@ -12,6 +12,7 @@ from explore import damaged_bytes, explore, read_or_refuse, times
 from hypothesis import strategies as st
 from invented_settings import KEYS, toml_values
 from repository import CONFIGS
+from run_object import config_of
 
 from data.documents import LEVELS, TOML_BYTES
 from data.errors import InputError
@@ -108,8 +109,6 @@ def test_any_bytes_in_a_distillation(times: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rollout.num_prompts = 0\n", r"rollout\.num_prompts = 0: must be at least 1"),
-        ("train.prompts_per_update = -8\n", r"train\.prompts_per_update = -8: must be at least 0"),
         (
             "train.optim.lr = nan\n",
             r"c\.toml: train\.optim\.lr = nan: a finite number, at most 9,007,199,254,740,992, is needed",
@@ -127,9 +126,6 @@ def test_any_bytes_in_a_distillation(times: int, tmp_path: Path) -> None:
         ('run_dir = "a\\u0000b"\n', r"run_dir = 'a\\x00b': has a character that cannot be written"),
         ('run_dir = ""\n', r"run_dir is empty"),
         ("threads = 5000\n", r"threads = 5000: must be at most 1,024"),
-        ("train.optim.beta1 = 1.0\n", r"train\.optim\.beta1 = 1\.0: must be at most 0\.999999"),
-        ("train.optim.max_grad_norm = -1\n", r"train\.optim\.max_grad_norm = -1\.0: must be at least 0"),
-        ("checkpoint.every = -1\n", r"checkpoint\.every = -1: must be at least 0"),
         ("#" * (TOML_BYTES + 1), r"c\.toml: longer than 1,048,576 bytes"),
     ],
 )
@@ -149,8 +145,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
 
 def test_two_lines_are_not_one_value(tmp_path: Path) -> None:
     """Past bug: an override's value was cut at its first line, and the rest forgotten."""
-    (tmp_path / "c.toml").write_text("")
-    assert load_config(tmp_path / "c.toml", ['run_dir="a"\nb=1']).run_dir == '"a"\nb=1'
+    assert config_of(tmp_path, ['run_dir="a"\nb=1']).run_dir == '"a"\nb=1'
 
 
 def test_a_file_without_end_is_refused() -> None:

@@ -46,13 +46,19 @@ def command(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
     return arguments(corpus, model, run, *reward, *steps, *more)
 
 
+def write_pairs_of_two_lines(path: Path) -> list[dict[str, str]]:
+    """The made-up corpus as JSONL, a line end in the middle of each reference text."""
+    rows = [line.split("\t") for line in write_corpus(path).read_text("utf-8").splitlines()[1:]]
+    pairs = [{"source": source, "reference": f"{text[:2]}\n{text[2:]}"} for source, text in rows]
+    path.write_text("\n".join(map(json.dumps, pairs)) + "\n", encoding="utf-8")
+    return pairs
+
+
 def test_line_ends_of_a_corpus_stay_in_a_chat_from_the_file_to_the_report(
     chat_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [line.split("\t") for line in write_corpus(tmp_path / "a.tsv").read_text("utf-8").splitlines()[1:]]
-    pairs = [{"source": source, "reference": f"{text[:2]}\n{text[2:]}"} for source, text in rows]
     corpus = tmp_path / "pairs.jsonl"
-    corpus.write_text("\n".join(map(json.dumps, pairs)) + "\n", encoding="utf-8")
+    pairs = write_pairs_of_two_lines(corpus)
     completions = list[str]()
     encode = Prompt.encode_completion
 
@@ -86,13 +92,11 @@ def test_line_ends_of_a_corpus_stay_in_a_chat_from_the_file_to_the_report(
 
 
 def test_a_chat_of_an_earlier_version_goes_on_with_one_line_a_text(
-    chat_model: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    chat_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its texts became one line by default; a value that is given is bound as ever."""
     pairs = tmp_path / "pairs.jsonl"
-    rows = [line.split("\t") for line in corpus.read_text("utf-8").splitlines()[1:]]
-    texts = [{"source": source, "reference": f"{text[:2]}\n{text[2:]}"} for source, text in rows]
-    pairs.write_text("\n".join(map(json.dumps, texts)) + "\n", encoding="utf-8")
+    write_pairs_of_two_lines(pairs)
     run = tmp_path / "run"
     default = ["invisible", "tsheg", "nfc"]
     started = command(pairs, chat_model, run, *CHAT, f"data.normalise={json.dumps(default)}")

@@ -3,13 +3,11 @@
 """
 
 import ast
-import configparser
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -185,20 +183,6 @@ def test_a_child_of_a_study_does_not_look_into_the_working_folder(
         .read_text(encoding="utf-8")
         .startswith("error: nowhere.toml: cannot be read")
     )
-
-
-def test_the_wheel_has_every_package_and_the_script() -> None:
-    setup = configparser.ConfigParser()
-    setup.read(ROOT / "setup.cfg", encoding="utf-8")
-    tops = [name for name in setup["options.packages.find"]["include"].split() if not name.endswith(".*")]
-    folders = {path.parent for top in tops for path in (ROOT / top).rglob("*.py")}
-    assert len(folders) >= 14
-    assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
-    assert all(f"{top}.*" in setup["options.packages.find"]["include"].split() for top in tops)
-    name, _, target = setup["options.entry_points"]["console_scripts"].strip().partition(" = ")
-    module, _, function = target.partition(":")
-    assert name == "semantic-grpo" and callable(getattr(import_module(module), function))
-    assert setup["metadata"]["version"] in (grpo.__version__, "attr: grpo.__version__")
 
 
 def test_a_module_that_runs_has_all_its_definitions_before_it_runs() -> None:

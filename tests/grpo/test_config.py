@@ -16,17 +16,6 @@ from grpo.kl import KL_ESTIMATORS
 from grpo.loss import OBJECTIVES
 from grpo.optim import SCHEDULES
 
-
-@pytest.fixture
-def written(tmp_path: Path):
-    def write(text: str) -> Path:
-        path = tmp_path / "c.toml"
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
-
-
 OTHERS = ("encoder", "study")  # reward.distil's and grpo.study's
 RUNS = [path for path in sorted(CONFIGS.glob("*.toml")) if not path.name.startswith(OTHERS)]
 
@@ -107,6 +96,7 @@ def test_file_keeps_the_other_defaults_of_a_nested_section(written) -> None:
             r"train\.prompts_per_update = 3 does not divide rollout\.num_prompts = 8",
         ),
         ('[loss]\nkl_estimator = "k9"\n', r"c\.toml: loss\.kl_estimator = 'k9': known values are k1, k2, k3"),
+        ('[data]\ntask = "sumary"\n', r"data\.task = 'sumary': known values are \"\", translation, headline"),
         ("[loss]\nkl_estimator = 3\n", r"loss\.kl_estimator = 3: known values are k1, k2, k3"),
         (
             '[reward]\nthreshold = "median"\n',
@@ -116,10 +106,7 @@ def test_file_keeps_the_other_defaults_of_a_nested_section(written) -> None:
             '[reward]\ncontrol = "noise"\n',
             r"reward\.control = 'noise': known values are none, shuffled, random",
         ),
-        ("[reward]\nmin_share = 0.0\n", r"reward\.min_share = 0\.0: must be at least 1e-06"),
         ("[data]\nnear_duplicate = 1.5\n", r"data\.near_duplicate = 1\.5: must be at most 1$"),
-        ("[train]\nnum_steps = -1\n", r"train\.num_steps = -1: must be at least 0"),
-        ("[train.optim]\nlr = 0.0\n", r"train\.optim\.lr = 0\.0: must be at least 1e-12"),
         (
             '[parallel]\nmode = "fsdp"\n[engine]\nweights = "split"\n',
             r"engine\.weights = 'split' keeps halves of whole weights; write engine\.weights='fp32'",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_object import run_of
+from run_object import config_of, run_of
 from safetensors.torch import load_file
 from tiny import tiny_gemma, tiny_gpt2
 from tiny_hooks import save_and_stop_at
@@ -17,7 +17,6 @@ from tiny_team import start_team
 from torch import Tensor
 
 from data.errors import InputError
-from grpo.config_file import load_config
 from grpo.engine.packing import pack
 from grpo.run import main
 from grpo.shield import input_squares, linear_layers, make_shield
@@ -125,10 +124,9 @@ def test_two_processes_train_what_one_does(settings: list[str], command: Command
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: list[str], message: str, tmp_path: Path) -> None:
-    (tmp_path / "c.toml").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match=message.replace(".", r"\.")):
-        load_config(tmp_path / "c.toml", settings)
-    load_config(tmp_path / "c.toml", ["protection.train=shield", "protection.strength=0", "replay.sft=0.1"])
+        config_of(tmp_path, settings)
+    config_of(tmp_path, ["protection.train=shield", "protection.strength=0", "replay.sft=0.1"])
 
 
 def test_a_model_without_a_matrix_to_shield_is_refused(

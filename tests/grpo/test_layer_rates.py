@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_object import config_of
 from safetensors.torch import load_file
 from tiny import Make, tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_hooks import save_and_stop_at
@@ -17,7 +18,6 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from grpo.config import OptimConfig
-from grpo.config_file import load_config
 from grpo.engine.halves import ExactParameters
 from grpo.engine.logprob import completion_logps
 from grpo.engine.model import frozen_copy
@@ -156,7 +156,6 @@ def test_two_processes_train_what_one_does(command: Command, tmp_path: Path) -> 
 
 
 def test_shares_of_a_model_cannot_stay_still(tmp_path: Path) -> None:
-    (tmp_path / "c.toml").write_text("", encoding="utf-8")
-    load_config(tmp_path / "c.toml", ["parallel.mode=fsdp", "train.optim.lower_lr_share=0.1"])
+    config_of(tmp_path, ["parallel.mode=fsdp", "train.optim.lower_lr_share=0.1"])
     with pytest.raises(InputError, match=r"train\.optim\.lower_lr_share = 0 .* parallel\.mode='data'"):
-        load_config(tmp_path / "c.toml", ["parallel.mode=fsdp", "train.optim.lower_lr_share=0"])
+        config_of(tmp_path, ["parallel.mode=fsdp", "train.optim.lower_lr_share=0"])

@@ -162,9 +162,8 @@ def test_micro_batches_add_up_to_the_whole(objective: str, bounds: Bounds, parts
     split = logps.clone().requires_grad_()
     grpo_loss(whole, old, ref, advantages, MASK, weights, **settings)[0].backward()
     for part in parts:
-        grpo_loss(split[part], old[part], ref[part], advantages[part], MASK[part], weights[part], **settings)[
-            0
-        ].backward()
+        inputs = (values[part] for values in (split, old, ref, advantages, MASK, weights))
+        grpo_loss(*inputs, **settings)[0].backward()
     assert (whole.grad - split.grad).abs().max() < 1e-12
 
 
@@ -175,23 +174,16 @@ def test_padding_amount_changes_nothing(objective: str, bounds: Bounds) -> None:
     weights = token_weights(MASK, OBJECTIVES[objective].aggregation)
     results = []
     for columns in (0, 1, 17):
-        wide, *others = (pad(values, (0, columns)) for values in (logps, old, ref, MASK, weights))
+        wide, *logps_of, mask, new = (
+            pad(values, (0, columns)) for values in (logps, old, ref, MASK, weights)
+        )
         wide.requires_grad_()
-        loss = grpo_loss(
-            wide,
-            others[0],
-            others[1],
-            advantages,
-            others[2],
-            others[3],
-            objective=objective,
-            bounds=bounds,
-            kl_coef=0.04,
-        )[0]
+        settings = {"objective": objective, "bounds": bounds, "kl_coef": 0.04}
+        loss, _ = grpo_loss(wide, *logps_of, advantages, mask, new, **settings)
         loss.backward()
         results.append((loss.item(), wide.grad[:, :6]))
         if OBJECTIVES[objective].aggregation != "constant":
-            assert torch.equal(token_weights(others[2], OBJECTIVES[objective].aggregation)[:, :6], weights)
+            assert torch.equal(token_weights(mask, OBJECTIVES[objective].aggregation)[:, :6], weights)
     for value, gradient in results[1:]:
         assert abs(value - results[0][0]) < 1e-14
         assert (gradient - results[0][1]).abs().max() < 1e-14

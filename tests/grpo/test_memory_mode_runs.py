@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from run_object import run_in
+from run_object import config_of, run_in
 from tiny_faults import KILL, at_call
 from tiny_run import arguments, assert_same_run, metrics, quick, start, wait_for_exit, weights
 
 from data.errors import InputError
 from grpo.config import Config, EngineConfig
-from grpo.config_file import load_config
 from grpo.run import main
 from grpo.runtime.parallel import World
 from grpo.stages.prepare import check_world
@@ -112,17 +111,15 @@ def test_a_step_in_the_backward_pass_changes_no_bit_of_a_run(
 def test_modes_that_cannot_work_together_are_refused(
     settings: list[str], sentence: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "c.toml").write_text("")
     with pytest.raises(InputError) as refusal:
-        load_config(tmp_path / "c.toml", settings)
+        config_of(tmp_path, settings)
     assert str(refusal.value).startswith(sentence) and "\n" not in str(refusal.value)
 
 
 def test_modes_that_work_together_are_accepted(tmp_path: Path) -> None:
-    (tmp_path / "c.toml").write_text("")
     mixed = [EIGHT_BIT, "sft.optim.name=sgd"]
     for settings in (*MODES.values(), mixed, [*SGD, *IN_BACKWARD], [*SGD, "parallel.mode=fsdp"]):
-        load_config(tmp_path / "c.toml", settings)
+        config_of(tmp_path, settings)
 
 
 def test_a_step_in_the_backward_pass_is_for_one_process(tmp_path: Path) -> None:

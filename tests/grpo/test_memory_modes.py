@@ -36,7 +36,7 @@ from grpo.eight_bit import PIP_COMMAND
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.halves import low_halves
 from grpo.optim import Optimizer, with_last
-from grpo.parameter_steps import no_protection
+from grpo.parameter_steps import ParameterStep, no_protection
 from grpo.updates import BackwardUpdater, JointUpdater, SeparateUpdater, total_norm
 
 
@@ -334,9 +334,13 @@ def test_of_a_sharded_parameter_each_process_updates_its_share(
 ) -> None:
     model, plain = layers(), layers()
     fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
-    shares = dict.fromkeys(dict(plain.named_parameters()), 1.0)
     ways = [
-        SeparateUpdater({}, dict(each.named_parameters()), config, EngineConfig(), no_protection, shares)
+        SeparateUpdater(
+            {
+                name: ParameterStep(name, p, None, config, EngineConfig(), no_protection, 1.0)
+                for name, p in each.named_parameters()
+            }
+        )
         for each in (model, plain)
     ]
     for step in range(5):

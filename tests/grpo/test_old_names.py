@@ -3,12 +3,11 @@ that earlier versions have left.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from tiny_run import arguments, quick
+from tiny_run import Write, arguments, quick
 from tiny_study import PARTS, Children, points, write_study
 
 from data.errors import InputError
@@ -43,15 +42,6 @@ def nothing_said() -> None:
     old_names.say_once.cache_clear()
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Callable[[str], Path]:
-    def write(text: str) -> Path:
-        (tmp_path / "c.toml").write_text(text, encoding="utf-8")
-        return tmp_path / "c.toml"
-
-    return write
-
-
 def test_every_old_name_has_a_value_here_and_every_new_one_is_a_setting() -> None:
     assert VALUES.keys() == OLD_NAMES.keys()
     assert {*OLD_NAMES.values(), *ADDED} <= flat(asdict(Config())).keys()
@@ -60,45 +50,43 @@ def test_every_old_name_has_a_value_here_and_every_new_one_is_a_setting() -> Non
 
 @pytest.mark.parametrize("old", OLD_NAMES)
 def test_a_file_and_the_command_line_may_say_the_old_name(
-    old: str, file: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+    old: str, written: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     new = OLD_NAMES[old]
-    default = load_config(file(""))
-    config = load_config(file(""), [f"{new}={VALUES[old]}"])
+    default = load_config(written(""))
+    config = load_config(written(""), [f"{new}={VALUES[old]}"])
     assert config != default and capsys.readouterr().out == ""
-    path = file(f"{old} = {VALUES[old]}\n")
+    path = written(f"{old} = {VALUES[old]}\n")
     assert [load_config(path), load_config(path)] == [config, config]
     assert capsys.readouterr().out == f"{path}: {old} is now {new}\n"
-    assert load_config(file(""), [f" {old} = {VALUES[old]}"]) == config
+    assert load_config(written(""), [f" {old} = {VALUES[old]}"]) == config
     section, name = old.split(".")
-    assert load_config(file(""), [f"{section}={{{name}={VALUES[old]}}}"]) == config
+    assert load_config(written(""), [f"{section}={{{name}={VALUES[old]}}}"]) == config
     assert capsys.readouterr().out == f"command line: {old} is now {new}\n"
 
 
-def test_a_setting_under_both_names_is_refused(file: Callable[[str], Path]) -> None:
+def test_a_setting_under_both_names_is_refused(written: Write) -> None:
     sentence = (
         "train.share_prefix is the old name of engine.share_prefix, and both are given; write the new one"
     )
     both = ["train.share_prefix=true", "engine.share_prefix=false"]
     with pytest.raises(InputError, match=rf"c\.toml: {sentence}"):
-        load_config(file("\n".join(both)))
+        load_config(written("\n".join(both)))
     for overrides in (both, both[::-1]):
         with pytest.raises(InputError, match=f"command line: {sentence}"):
-            load_config(file(""), overrides)
+            load_config(written(""), overrides)
 
 
 @pytest.mark.parametrize("names", [("train.anchor", "anchor.train"), ("anchor.train", "train.anchor")])
-def test_the_command_line_wins_over_the_file_by_either_name(
-    names: tuple[str, str], file: Callable[[str], Path]
-) -> None:
-    assert load_config(file(f"{names[0]} = 0.1\n"), [f"{names[1]}=0.2"]).anchor.train == 0.2
+def test_the_command_line_wins_over_the_file_by_either_name(names: tuple[str, str], written: Write) -> None:
+    assert load_config(written(f"{names[0]} = 0.1\n"), [f"{names[1]}=0.2"]).anchor.train == 0.2
 
 
-def test_a_bad_value_is_refused_by_the_new_name(file: Callable[[str], Path]) -> None:
+def test_a_bad_value_is_refused_by_the_new_name(written: Write) -> None:
     with pytest.raises(InputError, match=r"c\.toml: engine\.share_prefix = 3 is of type int"):
-        load_config(file("[train]\nshare_prefix = 3\n"))
+        load_config(written("[train]\nshare_prefix = 3\n"))
     with pytest.raises(InputError, match=r"c\.toml: engine is a section"):
-        load_config(file("engine = 3\n[train]\nshare_prefix = true\n"))
+        load_config(written("engine = 3\n[train]\nshare_prefix = true\n"))
 
 
 def test_a_configuration_of_before_is_equal_and_a_changed_one_is_not() -> None:
@@ -210,6 +198,6 @@ def test_the_warm_start_s_anchor_is_not_an_arm_s_by_either_name(
             load_study(path, [f'arms.sft.settings=["{setting}"]'])
 
 
-def test_the_run_of_a_distillation_may_say_old_names(file: Callable[[str], Path]) -> None:
+def test_the_run_of_a_distillation_may_say_old_names(written: Write) -> None:
     text = "[data]\nseed = 3\n[sft]\nanchor = 1.0\n[train]\nshare_prefix = true\n"
-    assert read_data_section(file(text)).seed == 3
+    assert read_data_section(written(text)).seed == 3

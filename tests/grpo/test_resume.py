@@ -69,10 +69,7 @@ def test_grpo_resumes_bit_equal_after_every_update(
     first = Session(CONFIG, tmp_path, tiny_tokenizer, reward=variety)
     stopped = first.run(step, update)
     assert (stopped.step, stopped.update, bool(stopped.tensors)) == (step, update, update > 0)
-    # another model, to be overwritten
-    second = Session(CONFIG, tmp_path, tiny_tokenizer, reward=variety, seed=5)
-    second.reference = first.reference
-    second.resume()
+    second = first.resumed()
     assert second.state.kl_coef == stopped.kl_coef != CONFIG.loss.kl_coef or step == 0
     second.run()
     assert everything(second) == whole

@@ -10,15 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from plain_vectors import PlainEncoder
 from policy_run import KINDS, NEW, sources, write, write_policy_run
-from tiny import tiny_gemma
 from tiny_run import HAN, SYLLABLES
 from transformers import PreTrainedTokenizerFast
 
 from data.errors import InputError
-from data.prompt import Prompt
-from data.saved_prompt import example_of, save
-from data.template import Wording
+from data.saved_prompt import example_of
 from eval.metrics.significance import Array
 from grpo.engine.draw import Sampling
 from grpo.engine.greedy import DecodeSettings
@@ -92,15 +90,6 @@ def test_a_folder_alone_is_asked_by_the_default_settings(
     languages = ["--source-language", "en", "--target-language", "sw"]
     assert main([str(path), "--model", str(folder), *languages, "--max-new-tokens", "2"]) == 0
     assert "1 line, en to sw" in capsys.readouterr().err
-
-
-def test_a_folder_alone_keeps_the_lines_of_a_source_where_its_answers_may_have_them(
-    tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
-) -> None:
-    for lines, source in (("one", "a b c"), ("many", "a\nb c")):
-        tiny_gemma().save_pretrained(tmp_path / lines)
-        save(Prompt.of(tiny_tokenizer, Wording(lines=lines)), KINDS[:1], tmp_path / lines)
-        assert open_policy(tmp_path / lines).example("a\nb\u200b  c").source == source
 
 
 def test_best_policy_of_a_run_comes_first(run: Path, tmp_path: Path) -> None:
@@ -208,15 +197,10 @@ def test_logprob_is_the_mean_over_the_tokens_that_were_written(policy: Policy) -
         assert own.logps == pytest.approx(list(means), abs=1e-5)
 
 
-class ThreeFours:
-    """An encoder that knows three texts."""
-
-    dim = 2
-    fingerprint = "a" * 64
-
-    def encode(self, texts: Sequence[str]) -> torch.Tensor:
-        known = {HAN[:3]: [0.6, 0.8], HAN[0] * 4: [0.8, 0.6]}
-        return torch.tensor([known.get(text, [1.0, 0.0]) for text in texts])
+def known_vectors(texts: Sequence[str]) -> torch.Tensor:
+    """Vectors of two known texts, and of all others."""
+    known = {HAN[:3]: [0.6, 0.8], HAN[0] * 4: [0.8, 0.6]}
+    return torch.tensor([known.get(text, [1.0, 0.0]) for text in texts])
 
 
 def test_cosine_does_not_choose_a_copy_of_the_source(
@@ -224,7 +208,7 @@ def test_cosine_does_not_choose_a_copy_of_the_source(
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
-    monkeypatch.setattr("grpo.translate.choice.load_encoder", lambda *_: ThreeFours())
+    monkeypatch.setattr("grpo.translate.choice.load_encoder", lambda *_: PlainEncoder(known_vectors))
     fit = folder / "encoder_fit.json"
     fit.write_text('{"pair_auc": 0.85}', encoding="utf-8")
     with pytest.raises(InputError, match=r"use does not read both languages: .* AUC 0\.85, and"):

@@ -1,6 +1,5 @@
 """Whole runs with weights in halves and with frozen models on the host: the policy and the log of the plain run."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from tiny_run import arguments, assert_same_run, quick
 from grpo.run import main
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-needs_update = pytest.mark.skipif(not find_spec("grpo.updates"), reason="no optimiser for halves yet")
 ANCHOR = ["anchor.sft=0.5", "anchor.train=0.5"]  # so that the untouched model is there too
 
 
@@ -23,8 +21,8 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param(["engine.weights=split"], marks=needs_update),
-        pytest.param(["engine.weights=split", "engine.frozen=host"], marks=needs_update),
+        ["engine.weights=split"],
+        ["engine.weights=split", "engine.frozen=host"],
         ["engine.frozen=host"],
     ],
     ids=" ".join,

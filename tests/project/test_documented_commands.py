@@ -20,10 +20,11 @@ from invented_settings import KEYS
 from repository import ROOT, python_files
 
 from data.errors import InputError
+from data.settings import build
 from grpo.command import COMMANDS
 from grpo.config import Config
 from grpo.config_check import check
-from grpo.config_file import apply_override, build, load_config
+from grpo.config_file import apply_override, load_config
 from grpo.study.config import Study
 
 PAGES = sorted(
@@ -248,17 +249,17 @@ def check_settings(overrides: Sequence[str]) -> None:
     values: dict[str, Any] = {}
     for override in overrides:
         apply_override(values, override)
-    build(Config, values, "page", "")
+    build(Config, values, "page")
 
 
 def check_toml(text: str) -> None:
     """The names and types of a file's settings, and that they go together; a study's file by its own names."""
     values = tomllib.loads(text)
     if not any(key in values for key in STUDY_KEYS):
-        check(build(Config, values, "page", ""))
+        check(build(Config, values, "page"))
         return
     sections = ("arms", "transfer", "sequence")
-    build(Study, {key: value for key, value in values.items() if key not in sections}, "page", "")
+    build(Study, {key: value for key, value in values.items() if key not in sections}, "page")
     arms = values.get("arms", {})
     lists = [arm.get("settings", []) for arm in arms.values()]
     for settings in [*lists, *values.get("sequence", {}).get("recipes", {}).values()]:

@@ -16,6 +16,7 @@ from repository import CONFIGS, ROOT
 from tiny_run import arguments, quick
 from tiny_study import write_study
 
+import grpo
 from grpo.command import COMMANDS
 
 SOURCES = ("grpo", "data", "reward", "eval", "configs", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
@@ -52,13 +53,16 @@ def test_the_wheel_has_the_packages_their_files_and_nothing_else(files: tuple[Pa
     with zipfile.ZipFile(files[1]) as wheel:
         names = wheel.namelist()
         shipped = {name: wheel.read(name) for name in names if name.endswith(".toml")}
+        dist_info = f"{files[1].name.split('-py3')[0]}.dist-info"
+        script = wheel.read(f"{dist_info}/entry_points.txt").decode()
+    assert dist_info == f"semantic_grpo-{grpo.__version__}.dist-info"
+    assert script.split("\n")[:2] == ["[console_scripts]", "semantic-grpo = grpo.command:main"]
     packages = ("grpo", "data", "reward", "eval")
     code = {str(path.relative_to(ROOT)) for one in packages for path in (ROOT / one).rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == code and len(code) > 250
     assert shipped == {f"grpo/configs/{path.name}": path.read_bytes() for path in CONFIGS.glob("*.toml")}
     others = {name for name in names if not name.endswith((".py", ".toml"))}
     typed = {f"{name}/py.typed" for name in packages}
-    dist_info = f"{files[1].name.split('-py3')[0]}.dist-info"
     facts = {
         f"{dist_info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "top_level.txt")
     }

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_object import run_in
-from tiny_run import Command, arguments, metrics
+from run_object import config_of, run_in
+from tiny_run import Command, metrics
 from tiny_session import EXAMPLES
 
 from data.errors import InputError
 from grpo.config import Config
-from grpo.config_file import load_config
 from grpo.run import main
 from grpo.stages.context import Run
 from grpo.stages.reward_setup import training_reward
@@ -135,14 +134,5 @@ def test_a_run_under_a_control(
 
 
 def test_controls_that_mean_nothing_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "c.toml").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match=r"reward\.control = 'random' changes nothing"):
-        load_config(tmp_path / "c.toml", ["train.method=sft", "reward.control=random"])
-
-
-@pytest.mark.usefixtures("own_cache")
-def test_an_unknown_control_is_refused(
-    corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(arguments(corpus, tiny_folder, tmp_path / "run", "reward.control=noise")) == 2
-    assert "reward.control = 'noise': known values are none, shuffled, random" in capsys.readouterr().err
+        config_of(tmp_path, ["train.method=sft", "reward.control=random"])

@@ -15,10 +15,11 @@ from tiny_run import arguments
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from data.errors import InputError
 from data.sources import udhr
 from grpo.config_file import load_config
 from grpo.run import main
-from grpo.stages.encoder_fit import check_measured_threshold
+from grpo.stages.encoder_fit import check_encoder_fit, check_measured_threshold
 from reward.combine import RewardConfig, reward_needs
 from reward.encoders.use import load_use
 from reward.fit import EncoderFit, Side, auc_among_equals, measure_fit, refusal, warnings, without_a_part
@@ -138,6 +139,25 @@ def test_a_measured_threshold_is_judged_like_a_given_one(
     (tmp_path / "reward.json").write_text(json.dumps({"threshold": 0.5, "noise": 0.0, "std_floor": 1e-3}))
     check_measured_threshold(run)
     assert len(lines) == 1
+
+
+def test_an_encoder_that_gives_no_reward_is_not_refused(
+    tmp_path: Path, corpus: Path, tiny_folder: Path
+) -> None:
+    """Past bug: recovery and self-distillation were refused an encoder and a score of dev, as if they had a reward."""
+    path = arguments(corpus, tiny_folder, tmp_path / "run")[1]
+    blind = EncoderFit(60, Side(0.95, 0.01, 0.5), Side(0.95, 0.01, 0.5), 0.5)
+    (tmp_path / "encoder_fit.json").write_text(json.dumps({"encoder": "use", **asdict(blind)}))
+    by_cosine = ["eval.every=2", "eval.best_by=cosine"]
+    for method in ("sft", "recovery", "self_distillation"):
+        lines: list[str] = []
+        config = load_config(path, [f"train.method={method}", *by_cosine])
+        check_encoder_fit(run_in(tmp_path, config, lines.append), [])
+        assert "WARNING: reward.encoder = 'use': it cannot tell the reference texts apart" in lines[1]
+    with pytest.raises(InputError, match="would choose a checkpoint by what reward"):
+        load_config(path, by_cosine)
+    with pytest.raises(InputError, match="it cannot tell the reference texts apart"):
+        check_encoder_fit(run_in(tmp_path, load_config(path), lines.append), [])
 
 
 def test_a_quarter_is_cut_out() -> None:

@@ -2,11 +2,10 @@
 can be wrong with it.
 """
 
-from pathlib import Path
-
 import pytest
 import torch
 from plain_vectors import PlainVectors, counts
+from tiny_run import Write
 
 from data.errors import InputError
 from reward.combine import RewardConfig, check, make_reward
@@ -20,18 +19,8 @@ def ends_well(sources, completions, references, *, end="。", target_script=None
 """
 
 
-@pytest.fixture
-def file(tmp_path: Path):
-    def write(text: str) -> Path:
-        path = tmp_path / "terms.py"
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
-
-
-def test_one_line_of_configuration_is_enough(file) -> None:
-    name = f"{file(GOOD)}:ends_well"
+def test_one_line_of_configuration_is_enough(written: Write) -> None:
+    name = f"{written(GOOD, 'terms.py')}:ends_well"
     config = RewardConfig(weights={name: 2.0}, gates=(), shown=("cosine_raw",))
     check(config, "zh")
     reward = make_reward(config, {"vectors": lambda: PlainVectors(counts), "target_script": lambda: "Hani"})
@@ -39,8 +28,8 @@ def test_one_line_of_configuration_is_enough(file) -> None:
     assert rewards.tolist() == [[2.0, 0.0]] and torch.equal(terms[name], torch.tensor([[1.0, 0.0]]))
 
 
-def test_its_settings_come_from_the_configuration(file) -> None:
-    name = f"{file(GOOD)}:ends_well"
+def test_its_settings_come_from_the_configuration(written: Write) -> None:
+    name = f"{written(GOOD, 'terms.py')}:ends_well"
     config = RewardConfig(weights={name: 1.0}, gates=(), shown=(), settings={name: {"end": "乙"}})
     check(config, "zh")
     assert make_reward(config, {})(["s"], ["甲乙"], [["甲"]], 1)[0].item() == 1.0
@@ -70,12 +59,12 @@ def test_its_settings_come_from_the_configuration(file) -> None:
         ("raise RecursionError", "cannot be run: RecursionError"),
     ],
 )
-def test_what_is_wrong_with_the_file_is_said(file, text: str, message: str) -> None:
+def test_what_is_wrong_with_the_file_is_said(written: Write, text: str, message: str) -> None:
     """Past bug: sys.exit() in the file ended the run with exit code 0 and no word; a function of Python's own
     in a ValueError.
     """
     with pytest.raises(InputError, match=message):
-        load_own_term(f"{file(text)}:ends_well")
+        load_own_term(f"{written(text, 'terms.py')}:ends_well")
 
 
 def test_a_missing_file_is_named() -> None:

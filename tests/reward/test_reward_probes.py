@@ -55,18 +55,6 @@ def test_the_reference_itself_earns_everything(probe, row: int) -> None:
     assert probe(REFERENCES[row], row)[0] == probe.full
 
 
-@pytest.mark.parametrize("nothing", ["", " ", "\n", "。", "，，，", "...", "！？"])
-def test_nothing_earns_nothing(probe, nothing: str) -> None:
-    assert probe(nothing, 0)[0] == 0.0
-
-
-@pytest.mark.parametrize("row", range(3))
-def test_copied_source_and_half_source_are_inconsistent(probe, row: int) -> None:
-    assert probe(SOURCES[row], row)[1]["script"] == 0
-    half = SOURCES[row][: len(SOURCES[row]) // 2] + REFERENCES[row][len(REFERENCES[row]) // 2 :]
-    assert probe(half, row)[1]["script"] == 0
-
-
 def test_unrelated_fluent_sentence_earns_the_language_only_in_the_sum_and_next_to_nothing_in_the_product(
     store: EmbeddingStore,
 ) -> None:

@@ -1,12 +1,10 @@
 """SemanticReward is the reward of a run with the same settings; what it lacks it says in one sentence."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
-from plain_vectors import PlainVectors, counts, resources
-from torch import Tensor
+from plain_vectors import PlainEncoder, PlainVectors, counts, resources
 
 from data.errors import InputError
 from reward import RewardConfig, SemanticReward, as_term, make_reward
@@ -14,20 +12,12 @@ from reward import RewardConfig, SemanticReward, as_term, make_reward
 ROWS = (["s"] * 4, ["甲", "甲乙", "乙", "甲 abc"], ["甲"] * 4)
 
 
-class Counts:
-    """An encoder of the simplest vectors."""
-
-    dim = 2
-    fingerprint = "0" * 64
-
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """(n, dim) unit rows."""
-        return PlainVectors(counts).embed(texts)
+COUNTS = PlainEncoder(PlainVectors(counts).embed)
 
 
 def test_it_is_the_reward_of_a_run() -> None:
     settings: dict[str, Any] = {"weights": {"cosine": 1.5, "script": 1.0}, "gates": ("length_fit",)}
-    ours = SemanticReward("zh", Counts(), threshold=0.5, **settings)
+    ours = SemanticReward("zh", COUNTS, threshold=0.5, **settings)
     of_texts = resources(target_script="Hani", target_language="zh", threshold=0.5, min_share=0.95)
     vectors = resources(vectors=PlainVectors(counts))
     of_run = make_reward(RewardConfig(shown=(), **settings), of_texts | vectors)
@@ -42,7 +32,7 @@ def test_it_is_the_reward_of_a_run() -> None:
 
 
 def test_several_references_are_alternatives_and_groups_are_standardised() -> None:
-    reward = SemanticReward("zh", Counts(), gates=[], normalise=True)
+    reward = SemanticReward("zh", COUNTS, gates=[], normalise=True)
     rewards = reward(*ROWS[:2], [["甲", "乙"]] * 4, group_size=2)
     first, second = rewards.view(2, 2).tolist()
     assert first == pytest.approx([2**-0.5, -(2**-0.5)]) and second == pytest.approx([0.0, 0.0], abs=1e-6)
@@ -50,7 +40,7 @@ def test_several_references_are_alternatives_and_groups_are_standardised() -> No
 
 def test_a_term_of_ones_own_is_a_gate_and_may_have_nothing_to_say() -> None:
     term = as_term(lambda completions, **columns: [None, 0.5, 1.0, 1.0])
-    rewards = SemanticReward("zh", Counts(), terms={"mine": term}, gates=["mine"], threshold=-1.0)(*ROWS)
+    rewards = SemanticReward("zh", COUNTS, terms={"mine": term}, gates=["mine"], threshold=-1.0)(*ROWS)
     assert rewards[0].isnan() and rewards[2].item() == pytest.approx(0.5)
     assert rewards[1].item() == pytest.approx(0.5 * (0.5**0.5 + 1) / 2)
 
@@ -58,9 +48,9 @@ def test_a_term_of_ones_own_is_a_gate_and_may_have_nothing_to_say() -> None:
 def test_a_bank_and_a_second_encoder() -> None:
     reward = SemanticReward(
         "zh",
-        Counts(),
+        COUNTS,
         texts=["甲", "乙丙"],
-        held_out=Counts(),
+        held_out=COUNTS,
         weights={"rank": 1.0},
         shown=["cosine_held_out"],
     )
@@ -85,13 +75,13 @@ def test_a_bank_and_a_second_encoder() -> None:
 )
 def test_what_cannot_work_is_one_sentence(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        SemanticReward(**{"language": "zh", "encoder": Counts(), **settings})
+        SemanticReward(**{"language": "zh", "encoder": COUNTS, **settings})
 
 
 def test_normalise_without_groups_is_refused() -> None:
     with pytest.raises(InputError, match="give group_size"):
-        SemanticReward("zh", Counts(), normalise=True)(*ROWS)
+        SemanticReward("zh", COUNTS, normalise=True)(*ROWS)
 
 
 def test_no_completion_gives_no_number() -> None:
-    assert SemanticReward("zh", Counts())([], [], []).shape == torch.Size([0])
+    assert SemanticReward("zh", COUNTS)([], [], []).shape == torch.Size([0])

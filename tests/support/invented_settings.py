@@ -4,8 +4,8 @@ import json
 
 from hypothesis import strategies as st
 
+from data.settings import names_below
 from grpo.config import Config
-from grpo.config_file import names_below
 
 KEYS = [*names_below(Config)]
 numbers = (

@@ -20,5 +20,10 @@ def run_in(
 
 def run_of(folder: Path, settings: Sequence[str]) -> Run:
     """The same by settings as on a command line."""
+    return run_in(folder, config_of(folder, settings))
+
+
+def config_of(folder: Path, settings: Sequence[str]) -> Config:
+    """The configuration of settings on a command line, checked."""
     (folder / "c.toml").write_text("", encoding="utf-8")
-    return run_in(folder, load_config(folder / "c.toml", settings))
+    return load_config(folder / "c.toml", settings)

@@ -3,6 +3,8 @@ out.
 """
 
 import json
+import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +154,17 @@ def static_folder(folder: Path, name: str = "embedding.weight", **more: torch.Te
     save_file({name: matrix, **more}, folder / "model.safetensors")
     tokenizer("bert").backend_tokenizer.save(str(folder / "tokenizer.json"))
     return folder
+
+
+def check_bits_in_every_batch(
+    encode: Callable[[Sequence[str]], torch.Tensor], texts: Sequence[str], alone: int = 10
+) -> None:
+    """A text has one vector, bit for bit, in another order, behind others and alone: encoder noise between equal
+    completions of a group would be blown up into advantages.
+    """
+    rows = encode(texts)
+    order = random.Random(2).sample(range(len(texts)), len(texts))
+    assert torch.equal(encode([texts[i] for i in order]), rows[order])
+    assert torch.equal(encode([*texts, *texts])[len(texts) :], rows)
+    for i in order[:alone]:
+        assert torch.equal(encode([texts[i]])[0], rows[i])

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 Command = Callable[..., list[str]]  # the name of a run, settings -> arguments
+Write = Callable[..., Path]  # a text, such as a configuration, and a name where that matters -> its file
 HAN = "天地人山水火木金土日月星风雨云石"
 SYLLABLES = ["ཀ", "ཁ", "ག", "ང", "ཅ", "ཆ", "ཇ", "ཉ", "ཏ", "ཐ", "ད", "ན", "པ", "ཕ", "བ", "མ"]
 # a process that has imported everything and done nothing forks in milliseconds

@@ -4,7 +4,7 @@ import argparse
 import http.client
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,9 @@ def options(model: Path, *more: str) -> argparse.Namespace:
 
 
 @contextmanager
-def running(service: Service, decodes: bool = True) -> Iterator[Server]:
-    """The service at a port; without `decodes` every request waits."""
-    with Server("127.0.0.1", 0, ROUTES) as server:
+def running(service: Service, decodes: bool = True, names: Collection[str] = ()) -> Iterator[Server]:
+    """The service at a port, under further `names`; without `decodes` every request waits."""
+    with Server("127.0.0.1", 0, ROUTES, names) as server:
         server.service = service
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

@@ -87,6 +87,17 @@ class Session:
         )
         self.state = LoopState()
 
+    def parts(
+        self, log: RunLog, after: Callable[[LoopState], bool] = lambda _: False
+    ) -> tuple[Training, Task]:
+        """What a loop is given."""
+        training = Training(
+            self.policy, self.optimizer, log, device.choose("cpu"), world=self.world, after_update=after
+        )
+        prompts = PromptStream(self.examples, self.config.rollout.num_prompts, self.config.seed)
+        prompt = Prompt.of(self.tokenizer)
+        return training, Task(prompts, prompt, self.reward, self.reference, sampling_of(self.config, prompt))
+
     def run(self, stop_at: int | None = None, update: int = 0) -> LoopState:
         """Until the end, or until step `stop_at`, after `update` of its updates, where a checkpoint is
         written.
@@ -102,20 +113,22 @@ class Session:
         with RunLog(
             self.folder, "train", self.state.step, self.config.train.num_steps, {"reward_mean": "reward"}
         ) as log:
-            prompts = PromptStream(self.examples, self.config.rollout.num_prompts, self.config.seed)
-            compute = device.choose("cpu")
-            training = Training(
-                self.policy, self.optimizer, log, compute, world=self.world, after_update=after
-            )
-            prompt = Prompt.of(self.tokenizer)
-            task = Task(prompts, prompt, self.reward, self.reference, sampling_of(self.config, prompt))
-            self.state = train_grpo(self.config, training, task, self.state)
+            self.state = train_grpo(self.config, *self.parts(log, after), self.state)
         return self.state
 
     def resume(self) -> None:
         self.state = checkpoint.restore(
             checkpoint.checkpoints(self.folder / "checkpoints")[-1], self.policy, self.optimizer
         )
+
+    def resumed(self) -> "Session":
+        """A process that goes on from the last checkpoint, which overwrites its own model."""
+        again = Session(
+            self.config, self.folder, self.tokenizer, seed=5, reward=self.reward, examples=self.examples
+        )
+        again.reference = self.reference
+        again.resume()
+        return again
 
     def metrics(self) -> list[dict[str, Any]]:
         rows = [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]

@@ -36,6 +36,12 @@ def test_a_score_out_of_reach_costs_without_end_and_a_tax_below_all_buys_nothing
     assert gain_at(np.array([0.1]), np.array([0.5]), 0.4) == -math.inf
 
 
+def test_where_sft_lowers_the_loss_elsewhere_half_of_it_is_not_enough() -> None:
+    """Past bug: against a tax of -0.10 one of -0.06 counted as less than half, and the claim was confirmed."""
+    parts = halves(line((0.0, -0.01), (0.2, -0.06)), line((0.0, -0.01), (0.2, -0.10)))
+    assert parts["half"] == pytest.approx([0.04, 0.04])
+
+
 def test_the_interval_is_over_seeds_and_items() -> None:
     """Two seeds, three resamples: the first draws both, the second seed 0 twice, the third seed 1 twice."""
     part = np.array([[1.0, 1.0, 2.0, 9.0], [3.0, 5.0, 9.0, 4.0]])
@@ -86,6 +92,24 @@ def test_the_report_gives_the_verdict(
     claim = summary["claim"]
     assert (claim["sft"], claim["sft_arms"], claim["verdict"]) == ("sft_a", ["sft_a", "sft_b"], expected)
     assert f"The claim is {expected}: at the held-out cosine of the best SFT run (sft" in plain
+
+
+def test_what_cannot_be_compared_is_said_in_words(tmp_path: Path) -> None:
+    """Past bug: the sentence had three dashes in place of its numbers."""
+    (tmp_path / "study.json").write_text('{"recommended": "own"}', encoding="utf-8")
+    own = "(refuted; in seeds 0, 1 and 2 it does not reach that score)"
+    assert own in study_report(tmp_path, study((0.4, 0.02), (0.5, 0.10)))[1]
+    points = [one | {"seed": 4} if one["seed"] else one for one in study((0.5, 0.2), (0.4, 0.005))]
+    lower = [one for one in points if one["seed"] == 0 or one["arm"] not in ("own", "sft_a", "sft_b")]
+    plain = study_report(tmp_path, lower)[1]
+    assert "gains more at an equal tax (refuted; in seed 0 each of its taxes is higher)" in plain
+
+
+def test_of_several_seeds_the_first_screen_says_whose_score_is_the_best(tmp_path: Path) -> None:
+    """Past bug: "it has the best score" stood before the mean of all seeds, which another row may surpass."""
+    plain = study_report(tmp_path, study((0.5, 0.04), (0.45, 0.04)))[1]
+    best = "Ship elsewhere, step 20 (seed 0): 0.900 is the highest held-out cosine of a single run with a tax whose interval ends"
+    assert best in plain and "Arm elsewhere at step 20, over 3 seeds, gains +0.600 (" in plain
 
 
 def test_without_a_recommended_arm_there_is_no_claim(tmp_path: Path) -> None:

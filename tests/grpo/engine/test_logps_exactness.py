@@ -17,6 +17,7 @@ from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import pack
 from grpo.engine.products import FORMATS, use_format
 from grpo.engine.sampler import Sampling, generate
+from grpo.loop import micro_batch_loss
 from grpo.loss import Bounds, grpo_loss, token_weights
 from grpo.minibatch import minibatches_of, score
 from grpo.records import Experience
@@ -85,17 +86,9 @@ def test_sampled_end_token_is_trained_and_nothing_behind_it() -> None:
     logps = completion_logps(model, pack(PROMPTS, rollout.completions(), 8, 12)).logps
     logps.retain_grad()
     advantages = torch.randn(24, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    weights = token_weights(rollout.completion_mask, "sequence")
-    grpo_loss(
-        logps,
-        None,
-        logps.detach(),
-        advantages,
-        rollout.completion_mask,
-        weights,
-        bounds=Bounds(0.2, 0.2),
-        kl_coef=0.0,
-    )[0].backward()
+    inputs = (rollout.completion_mask, token_weights(rollout.completion_mask, "sequence"))
+    settings = {"bounds": Bounds(0.2, 0.2), "kl_coef": 0.0}
+    grpo_loss(logps, None, logps.detach(), advantages, *inputs, **settings)[0].backward()
     ended = rollout.finished.nonzero()[:, 0]
     last = rollout.lengths[ended] - 1
     assert len(ended) > 5 and (last < 11).any()
@@ -264,16 +257,7 @@ def test_shared_prefix_update_equals_the_unshared_one(make: Callable, max_tokens
         (update,) = minibatches_of(Config(), experience, rewards - 0.5, 0)
         for micro in update.split(max_tokens, share_prefix):
             logps = completion_logps(model, micro.packed).logps
-            value, _ = grpo_loss(
-                logps,
-                micro.old_logps,
-                micro.ref_logps,
-                micro.advantages,
-                micro.mask,
-                micro.weights,
-                bounds=Bounds(0.2, 0.2),
-                kl_coef=0.04,
-            )
+            value, _ = micro_batch_loss(Config(), micro, logps, None, kl_coef=0.04)
             value.backward()
             total += value.item()
         results.append((total, [parameter.grad.clone() for parameter in model.parameters()]))

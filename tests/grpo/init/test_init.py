@@ -3,7 +3,7 @@
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -306,91 +306,70 @@ def test_parts_that_are_smaller_than_wanted_are_said(place: Path, capsys: pytest
     assert "data: dev 0 of the 3 wanted (data.dev_size): no near-duplicate group fits into the rest" in said
 
 
-def nothing(place: Path) -> None:
-    """All files stay as they are."""
-
-
-def latin(place: Path) -> None:
-    (place / "pairs.tsv").write_text("habari yako\tyour news\n")
-
-
-def three_columns(place: Path) -> None:
-    (place / "pairs.jsonl").write_text(jsonl({"a": "x", "b": "y", "c": "z"}))
-
-
-def commas(place: Path) -> None:
-    (place / "pairs.tsv").write_text("habari ya asubuhi,good morning\n" * 40)
-
-
-def deseret(place: Path) -> None:
-    (place / "pairs.tsv").write_text("\U00010414\U00010415\tgood morning\n" * 40, encoding="utf-8")
-
-
-def digits(place: Path) -> None:
-    (place / "pairs.tsv").write_text("12 13\tgood morning\n" * 40)
-
-
-def arabic_codes(place: Path) -> None:
-    (place / "pairs.tsv").write_bytes(
-        "دايكم نان دەبينيت\tmy mother sees bread\n".replace("ە", "ه").encode("cp1256") * 40
-    )
+LATIN = {"pairs.tsv": b"habari yako\tyour news\n"}
+THREE = {"pairs.jsonl": jsonl({"a": "x", "b": "y", "c": "z"}).encode()}
+COMMAS = {"pairs.tsv": b"habari ya asubuhi,good morning\n" * 40}
+DESERET = {"pairs.tsv": "\U00010414\U00010415\tgood morning\n".encode() * 40}
+DIGITS = {"pairs.tsv": b"12 13\tgood morning\n" * 40}
+CP1256 = {"pairs.tsv": "دايكم نان دەبينيت\tmy mother sees bread\n".replace("ە", "ه").encode("cp1256") * 40}
 
 
 @pytest.mark.parametrize(
-    ("change", "arguments", "said"),
+    ("files", "arguments", "said"),
     [
-        (nothing, ["pairs.tsv", "--model", "nowhere"], "nowhere: no model there"),
+        ({}, ["pairs.tsv", "--model", "nowhere"], "nowhere: no model there"),
         (
-            nothing,
+            {},
             ["pairs.tsv", "--model", "a/b"],
             'init: --model a/b: no model there; of a model hub it is "hub:a/b"',
         ),
-        (nothing, ["model"], "init: model is not a file but a folder; name a file in it"),
-        (nothing, ["."], "init: . is not a file but a folder; name a file in it, such as pairs.tsv"),
-        (nothing, ["nowhere.tsv"], "init: nowhere.tsv is not a file; give a .jsonl, .tsv, .csv"),
-        (nothing, ["tibetan"], "'tibetan' is a corpus of this project; write data.corpus=tibetan, as in"),
+        ({}, ["model"], "init: model is not a file but a folder; name a file in it"),
+        ({}, ["."], "init: . is not a file but a folder; name a file in it, such as pairs.tsv"),
+        ({}, ["nowhere.tsv"], "init: nowhere.tsv is not a file; give a .jsonl, .tsv, .csv"),
+        ({}, ["tibetan"], "'tibetan' is a corpus of this project; write data.corpus=tibetan, as in"),
         (
-            nothing,
+            {},
             ["https://a/b.tsv"],
             "init: https://a/b.tsv is not a file; download it and name the file here",
         ),
-        (nothing, ["pairs.tsv", "--out", "no/a.toml"], "no/a.toml: there is no folder no; make it"),
-        (nothing, ["pairs.tsv", "--columns", "a", "b"], "no columns 'a' and 'b'"),
-        (nothing, [], "init: no parallel file"),
+        ({}, ["pairs.tsv", "--out", "no/a.toml"], "no/a.toml: there is no folder no; make it"),
+        ({}, ["pairs.tsv", "--columns", "a", "b"], "no columns 'a' and 'b'"),
+        ({}, [], "init: no parallel file"),
         (
-            latin,
+            LATIN,
             ["pairs.tsv"],
             "the source texts are in Latin script, which many languages have; say their language by --from CODE",
         ),
         (
-            deseret,
+            DESERET,
             ["pairs.tsv", "--to", "en"],
             "are in Deseret script, and nobody says of which language that is; say their language by --from CODE",
         ),
         (
-            digits,
+            DIGITS,
             ["pairs.tsv", "--to", "en"],
             "the source texts have no letters; say their language by --from CODE",
         ),
-        (latin, ["pairs.tsv", "--from", "sw"], "the reference texts are in Latin script"),
-        (nothing, ["pairs.tsv", "--from", "swahili"], 'init: --from swahili: a code is needed; write "sw"'),
-        (nothing, ["pairs.tsv", "--to", "?"], "init: --to ?: a code is needed; write one of ISO 639"),
+        (LATIN, ["pairs.tsv", "--from", "sw"], "the reference texts are in Latin script"),
+        ({}, ["pairs.tsv", "--from", "swahili"], 'init: --from swahili: a code is needed; write "sw"'),
+        ({}, ["pairs.tsv", "--to", "?"], "init: --to ?: a code is needed; write one of ISO 639"),
         (
-            commas,
+            COMMAS,
             ["pairs.tsv", "--from", "sw", "--to", "en"],
             "2 are needed); is the file divided by commas? name it .csv",
         ),
         (
-            arabic_codes,
+            CP1256,
             ["pairs.tsv", "--from", "ckb", "--to", "en"],
             "(not UTF-8); save the file as UTF-8: iconv -f CP1256 -t UTF-8 pairs.tsv > pairs.utf8.tsv (CP1256 is likely)",
         ),
-        (three_columns, ["pairs.jsonl"], "has the columns a, b, c; name two by --columns SOURCE REFERENCE"),
+        (THREE, ["pairs.jsonl"], "has the columns a, b, c; name two by --columns SOURCE REFERENCE"),
     ],
 )
-def test_refusals(change: Callable[[Path], None], arguments: list[str], said: str, place: Path) -> None:
+def test_refusals(files: dict[str, bytes], arguments: list[str], said: str, place: Path) -> None:
     write_corpus(place / "pairs.tsv")
-    change(place)
+    for name, content in files.items():
+        (place / name).write_bytes(content)
     code, sentence = outcome(main, arguments)
     assert code == 2 and said in sentence and sentence.count("\n") == 1
     assert not list(place.glob("*.toml"))

@@ -11,8 +11,9 @@ from command_line import outcome
 from tiny_run import Command, assert_same_run
 
 from data.errors import InputError
+from data.settings import build
 from grpo.config import Config
-from grpo.config_file import apply_override, build
+from grpo.config_file import apply_override
 from grpo.run import main
 from grpo.runtime.bindings import SHAPES, progress_of, refused_changes, stages_of
 from grpo.runtime.run_folder import claim_folder, differences, flat, plain, write_config

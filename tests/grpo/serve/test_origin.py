@@ -7,31 +7,22 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from tiny_server import request
+from tiny_server import request, running
 
 from data.errors import InputError
 from grpo.serve.http_server import Handler, Server
 from grpo.serve.origin import check_host, host_name, names_of
 from grpo.serve.refusal import RequestError
-from grpo.serve.routes import ROUTES
 from grpo.serve.service import Service
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """A server without a model: what is asked here needs none."""
-    import threading
-
-    with Server("127.0.0.1", 0, ROUTES, ["box.example"]) as one:
-        worker = SimpleNamespace(is_alive=lambda: True)
-        one.service = cast(
-            Service, SimpleNamespace(worker=worker, served=SimpleNamespace(name="tiny"), started=0)
-        )
-        thread = threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    worker = SimpleNamespace(is_alive=lambda: True, close=lambda: None)
+    service = SimpleNamespace(worker=worker, served=SimpleNamespace(name="tiny"), started=0)
+    with running(cast(Service, service), decodes=False, names=["box.example"]) as one:
         yield one
-        one.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from browser import SIZES, found_at, harness_of
+from plain_vectors import PlainEncoder
 from tiny_server import Json, serving, write_run
 
 from data.template import Wording
@@ -17,14 +18,9 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 SCRIPT = Path(__file__).with_name("measure_page.js").read_text(encoding="utf-8").partition("\n")[2]
 
 
-class NearlyAlike:
-    """An encoder by whose vectors all texts but one are alike."""
-
-    dim = 2
-    fingerprint = "a" * 64
-
-    def encode(self, texts: Sequence[str]) -> torch.Tensor:
-        return torch.tensor([[0.6, 0.8] if text == "nearly" else [1.0, 0.0] for text in texts])
+def all_but_one_alike(texts: Sequence[str]) -> torch.Tensor:
+    """Vectors by which all texts but one are alike."""
+    return torch.tensor([[0.6, 0.8] if text == "nearly" else [1.0, 0.0] for text in texts])
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +37,7 @@ def harness_page(handler: Handler) -> None:
 @pytest.fixture(scope="module")
 def server(run: Path) -> Iterator[Server]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("grpo.serve.similarity.load_encoder", lambda *_: NearlyAlike())
+        patch.setattr("grpo.serve.similarity.load_encoder", lambda *_: PlainEncoder(all_but_one_alike))
         patch.setitem(ROUTES, ("GET", "/harness"), harness_page)
         with serving(run) as one:
             yield one

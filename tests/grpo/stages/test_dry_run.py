@@ -65,6 +65,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "bad lines": (bad_lines, [], "pairs are bad"),
     "no such column": (nothing, ["data.source_column=bo"], "bo"),
     "both columns one": (nothing, ["data.source_column=reference", "data.source_language=zh"], "equal their source"),
+    "no documents": (nothing, ["eval.by_document=true"], "eval.by_document: each test item is a document of its own"),
+    "no general text": (
+        nothing, ["anchor.sft=1.0", 'anchor.sources={"nowhere.txt"=1.0}'], "anchor.sources.nowhere.txt = nowhere.txt: cannot be read",
+    ),
     "prompts too long": (nothing, ["model.max_prompt_tokens=3"], "over model.max_prompt_tokens = 3); model.max_prompt_tokens = "),
     "completions too long": (nothing, ["sft.max_completion_tokens=3"], "sft.max_completion_tokens = 13 would keep all"),
     "no tokenizer": (no_tokenizer, [], "no tokenizer beside the model"),
@@ -86,6 +90,26 @@ def test_check_says_what_the_run_says(
     code, sentence = outcome(main, [*start, "--check"])
     assert code == 2 and said in sentence and sentence.count("\n") == 1
     assert outcome(main, [*start, "--stages", "data,model"]) == (2, sentence)
+
+
+def test_a_changed_file_of_the_anchor_is_refused(
+    corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past bug: files of anchor.sources were not among the inputs of a run, so one that went on read other texts."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "general.txt").write_text("One text.\nAnother text.\n", encoding="utf-8")
+    settings = ["anchor.sft=1.0", 'anchor.sources={"general.txt"=1.0}', "eval.probes=false"]
+    start = arguments(corpus, tiny_folder, tmp_path / "run", *settings)
+    assert outcome(main, [*start, "--stages", "data"]) == (0, "")
+    (tmp_path / "run" / "warm_start").mkdir()
+    (tmp_path / "general.txt").write_text("A third text.\nAnother text.\n", encoding="utf-8")
+    for more in (["--check"], ["--stages", "data"]):
+        code, sentence = outcome(main, [*start, *more])
+        assert (
+            code == 2
+            and "anchor.sources.general.txt" in sentence
+            and "has changed since this run" in sentence
+        )
 
 
 @pytest.mark.parametrize(
@@ -188,6 +212,8 @@ def test_check_of_what_is_right_prints_a_prompt_and_a_range(
         r"^time +under a minute for warm start, GRPO and evaluation on this machine", printed, re.M
     )
     assert "<bos>藏文：" in printed and "token ids: 2 " in printed
+    assert "train.num_steps=4" in printed and "4 steps x 2 prompts x 3 completions, 4 updates" in printed
+    assert len(printed.splitlines()) < 40
     assert not (tmp_path / "run").exists()
 
 

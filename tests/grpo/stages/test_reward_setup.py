@@ -8,15 +8,25 @@ from typing import cast
 import pytest
 import torch
 from run_object import run_in
+from tiny_run import arguments
 
 from data.errors import InputError
 from data.examples import Example
 from grpo.config import Config, ModelConfig
+from grpo.config_file import load_config
 from grpo.runtime.run_log import RunLog
-from grpo.stages.context import untouched_model
-from grpo.stages.reward_setup import check_scales, flat_terms, log_reward, reference_texts, threshold_from
+from grpo.stages.context import corpus_of, untouched_model
+from grpo.stages.reward_setup import (
+    check_scales,
+    flat_terms,
+    held_out_store,
+    log_reward,
+    reference_texts,
+    threshold_from,
+)
 from reward.combine import RewardConfig
 from reward.embedding import EmbeddingStore
+from reward.encoders.static import load_static
 from reward.rows import References, Texts
 
 COSINES = torch.tensor([0.1, 0.2, 0.3, 0.4, 1.0], dtype=torch.float64)
@@ -93,3 +103,21 @@ def test_every_reference_text_once_in_order() -> None:
     rows = [("甲", ("乙",)), ("乙", ("丙", "甲"))]
     examples = [Example("x", "s", first, "o", "l", "bo", "zh", others=more) for first, more in rows]
     assert reference_texts(examples) == ["甲", "乙", "丙"]
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_small_training_part_leaves_the_held_out_encoder_fitted(
+    tmp_path: Path, corpus: Path, tiny_folder: Path
+) -> None:
+    """Past bug: with fewer than 50 pairs behind the warm start, as in a study's transfer, the held-out cosines were those
+    of the embeddings as they are.
+    """
+    path = arguments(corpus, tiny_folder, tmp_path / "run", "")[1]
+    run = run_in(tmp_path, load_config(path, ["data.warm_start_share=0.9"]))
+    parts = corpus_of(run)
+    assert len(parts.train) < 50 < len(parts.warm_start)
+    pairs = [*parts.train, *parts.warm_start]
+    texts = [*reference_texts(pairs), *(one.source for one in pairs)]
+    folder = untouched_model(run).files()
+    assert held_out_store(run).fingerprint == load_static(folder, texts).fingerprint
+    assert held_out_store(run).fingerprint != load_static(folder).fingerprint

@@ -60,6 +60,33 @@ def test_each_stage_goes_on_from_the_last_and_is_measured_on_all_tasks(
     assert children.names == [] and (folder / "sft-2-back-seed0.json").exists()
 
 
+def test_each_task_is_measured_within_the_limits_of_its_own_corpus(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past bug: all tasks had the limits of the first one, so longer test items of the others were left out."""
+    assert study.sequence is not None
+    monkeypatch.setattr(sequence, "train_stage", lambda *_: 1)
+    short_first = replace(
+        study.sequence,
+        configs=study.sequence.configs[::-1],
+        settings=(*study.sequence.settings, "model.max_prompt_tokens=0", "eval.max_new_tokens=0"),
+    )
+    with pytest.raises(InputError, match="failed"):
+        run_sequence(replace(study, sequence=short_first), 0, print)
+    folder = study.folder / "sequence"
+    for task in ("there", "back"):
+        result = json.loads((folder / f"untouched-0-{task}-seed0.json").read_text(encoding="utf-8"))
+        assert len(result["target"]["items"]) == 12
+    limits = [
+        json.loads((folder / "untouched" / "seed0" / "untouched" / task / "corpus.json").read_text())[
+            "limits"
+        ]
+        for task in ("back", "there")
+    ]
+    assert limits[0]["model.max_prompt_tokens"] < limits[1]["model.max_prompt_tokens"]
+    assert limits[0]["eval.max_new_tokens"] > limits[1]["eval.max_new_tokens"]
+
+
 def test_a_recipe_that_fails_is_named(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sequence, "run_child", lambda *_: 1)
     monkeypatch.setattr(sequence, "measure_stage", lambda *_: None)

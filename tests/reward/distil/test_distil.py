@@ -16,7 +16,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.neighbours import ngrams
 from reward.distil import __main__ as distil
-from reward.distil.config import DistilConfig, PairsConfig, StudentConfig, read_config, read_data_section
+from reward.distil.config import read_config, read_data_section
 from reward.distil.corpus import Item, cluster_labels, hold_out, items, separate, texts_of
 from reward.distil.figures import attack_cosines, figures, nearest_pairs, two_renderings
 from reward.distil.training import TrainingConfig, distillation_loss, drop_features, train_student
@@ -341,18 +341,24 @@ def test_the_shipped_configuration_keeps_every_shipped_task_out() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sed = 1", r"c\.toml: unknown key 'sed'; known keys: seed, pairs, student, training, teacher"),
-        ("[training]\nepoch = 1", r"c\.toml\.training: unknown key 'epoch'; known keys: epochs, batch_size"),
-        ("[training]\nepochs = 1.5", r"c\.toml\.training\.epochs = 1\.5: a whole number is needed"),
-        ("[training]\nepochs = true", r"training\.epochs = True: a whole number is needed"),
+        ("sed = 1", r"c\.toml: unknown key 'sed'; known keys here: seed, pairs, student, training, teacher"),
+        (
+            "[training]\nepoch = 1",
+            r"c\.toml: unknown key 'training\.epoch'; .*; did you mean 'training\.epochs'\?",
+        ),
+        ("[training]\nepochs = 1.5", r"training\.epochs = 1\.5 is of type float; write a value of type int"),
+        ("[training]\nepochs = true", r"training\.epochs = True is of type bool"),
         ("[training]\nepochs = 0", r"training\.epochs = 0: must be at least 1"),
         ("[training]\nvariant_weight = -1", r"training\.variant_weight = -1\.0: must be at least 0"),
         ("[training]\nfeature_dropout = 1", r"training\.feature_dropout = 1\.0: must be at most 0\.999999"),
-        ("[pairs]\nkeep_out = [1]", r"pairs\.keep_out = \[1\]: a list of texts is needed"),
+        (
+            "[pairs]\nkeep_out = [1]",
+            r"c\.toml: pairs\.keep_out\[0\] = 1 is of type int; write a value of type str",
+        ),
         ("[pairs]\nnear_duplicate = 0", r"pairs\.near_duplicate = 0\.0: must be at least 1e-06"),
         ("[pairs]\nheld_out = 0", r"pairs\.held_out = 0: must be at least 1"),
         ("[student]\nwidth = 0", r"student\.width = 0: must be at least 1"),
-        ("student = 3", r"c\.toml\.student = 3: a table is needed"),
+        ("student = 3", r"c\.toml: student is a section; write its settings under \[student\]"),
         (
             'teacher = "elsewhere"',
             r"teacher = 'elsewhere': the texts of packages are taught by 'use'; name a run's pairs",
@@ -381,9 +387,5 @@ def test_a_missing_keep_out_file_is_one_sentence(workplace: Path, capsys: pytest
 def test_an_unknown_key_of_an_rl_configuration_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rl.toml"
     path.write_text("[data]\ncorpse = 1\n")
-    with pytest.raises(InputError, match=r"rl\.toml: data: unknown key 'corpse'; known keys: corpus, "):
+    with pytest.raises(InputError, match=r"rl\.toml: unknown key 'data\.corpse'; known keys here: corpus, "):
         read_data_section(path)
-
-
-def test_defaults_are_the_shipped_settings() -> None:
-    assert DistilConfig() == DistilConfig(0, PairsConfig(), StudentConfig(), TrainingConfig())

@@ -109,6 +109,25 @@ def test_dev_and_test_and_what_lies_near_them_are_not_learnt(run: str, tmp_path:
     assert len(fewer.train) < len(pairs.train) - 50 and fewer.evaluation == pairs.evaluation
 
 
+def test_several_corpora_are_learnt_from_where_they_have_one_target_language(
+    run: str, tmp_path: Path
+) -> None:
+    """Past bug: an AttributeError, as the tables of data.corpora were not read."""
+    path = tmp_path / "both.toml"
+    table = f'train = "{tmp_path / "pairs.tsv"}"\nsource_language = "en"\ntarget_language = '
+    head = "[data]\ntest_size = 20\ntest_min_per_language = 0\ndev_size = 20\n"
+
+    def corpora(**languages: str) -> DistilConfig:
+        tables = (f'[data.corpora.{name}]\n{table}"{one}"\n' for name, one in languages.items())
+        path.write_text(head + "".join(tables), encoding="utf-8")
+        return settings(str(path))
+
+    pairs = read_pairs(corpora(a="am", b="am"), tmp_path / "cache", quiet)
+    assert {one.origin for one in pairs.train} == {"a", "b"} and pairs.language == "am"
+    with pytest.raises(InputError, match="have the target languages am, ti, and an encoder is of one; name"):
+        read_pairs(corpora(a="am", b="ti"), tmp_path / "cache", quiet)
+
+
 def test_several_sources_of_one_text_are_one_lesson() -> None:
     examples = [
         Example(str(n), source, "ሀለ", "o", "l", "en", "am", others=("መ",) if n == 2 else ())

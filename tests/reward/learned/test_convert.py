@@ -96,6 +96,8 @@ def test_the_command_says_what_it_wrote(
 ) -> None:
     arguments = [str(checkpoint), "--base", str(tmp_path / "bases" / "xlmr"), "--out", str(tmp_path / "out")]
     assert main(arguments) == 0
+    rights = {path.stat().st_mode for path in (tmp_path / "out").iterdir()}
+    assert len(rights) == 1  # past bug: only the owner could read the weights
     printed = capsys.readouterr().out
     assert "a comet metric, checked against its architecture" in printed
     assert "head.safetensors" in printed
