@@ -29,7 +29,7 @@ class DataConfig:
 
     corpus: str = BUILT_IN  # a built-in corpus, or a path (docs/corpus.md)
     train: str = ""  # another name of `corpus` for a file of one's own
-    warm_start: str = ""  # a file of pairs for the warm start; all of the corpus then trains
+    warm_start: str = ""  # file of pairs for the warm start; the later stage then has the whole corpus
     dev: str = ""  # a file like the corpus; empty = cut out of the corpus
     test: str = ""  # a file like the corpus for the test set; empty = cut out
     tests: dict[str, str | tuple[str, ...]] = field(default_factory=dict)  # further test sets, by name
@@ -42,8 +42,8 @@ class DataConfig:
         False  # sources and reference texts change sides; the limits below are those of the new sides
     )
     languages: tuple[str, ...] = ()  # languages of the built-in corpus: "bo", "dz"; empty = both
-    source_language: str = "bo"  # of the source texts of a file, a code of BCP 47
-    target_language: str = "zh"  # of the reference texts
+    source_language: str = "bo"  # language of the source texts of a file, a code of BCP 47
+    target_language: str = "zh"  # language of the reference texts
     target_script: str = (
         ""  # script of the completions, an ISO 15924 code, or "Cyrl+Latn"; empty = as the language says
     )
@@ -51,23 +51,23 @@ class DataConfig:
         "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV and CSV
     )
     reference_column: str | int = "reference"  # the same for the reference text
-    max_bad_share: float = 0.05  # a file with more unusable lines is refused
+    max_bad_share: float = 0.05  # share of unusable lines above which a file is refused
     min_source_units: int = 2  # shorter source texts are left out
     max_source_units: int = 0  # longer source texts are left out; 0 = keeps 99 % of the corpus
     min_target_units: int = 2  # shorter reference texts are left out
     max_target_units: int = 0  # the same for reference texts
-    near_duplicate: float = 0.7  # Jaccard similarity from which two texts never part
+    near_duplicate: float = 0.7  # Jaccard similarity from which texts are near-duplicates
     test_size: int = 500  # items of the test set where it is cut out
     test_min_per_language: int = 100  # items of each language in it, at least
     dev_size: int = 200  # items of the dev set where it is cut out
     warm_start_share: float = 0.35  # share of the rest that the warm start learns from
     max_examples: int = 0  # pairs to use; 0 = all
-    seed: int = 0  # of the split
+    seed: int = 0  # seed of the split
     normalise: tuple[str, ...] = (
-        DEFAULT  # steps; "line_ends" too where a completion has many lines (docs/languages.md)
+        DEFAULT  # steps of normalisation; "line_ends" too where a completion has many lines (docs/languages.md)
     )
     corpora: dict[str, CorpusConfig] = field(default_factory=dict)  # several corpora in place of one, by name
-    temperature: float = 1.0  # of the shares of several corpora: in proportion to size ** (1 / temperature)
+    temperature: float = 1.0  # shares of several corpora are as size ** (1 / temperature)
 
     @property
     def example_task(self) -> str:

@@ -1,5 +1,5 @@
-"""Reads JSON files of a model's folder for what this project itself asks of them: each value that it asks for has the
-type that it must have. All other settings are for transformers to judge.
+"""Reads the JSON files of a model's folder and checks the types of the values that this project reads. All other settings
+are for transformers to judge.
 """
 
 import json

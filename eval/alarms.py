@@ -206,7 +206,7 @@ def far(rows: Rows) -> str:
 
 
 def certain(rows: Rows) -> str:
-    """The policy has stopped to choose, and the reward is not better for it."""
+    """The policy has stopped choosing, and the reward is not better for it."""
     first = rows[:ALARM_WINDOW]
     last = recent(rows)
     entropy = average(recent(rows), "entropy_mean")

@@ -23,8 +23,8 @@ port=$((20000 + SLURM_JOB_ID % 20000))
 config=$1
 shift
 
-# 300 seconds before the time is over slurm sends SIGTERM to every process: all save and end. torchrun would kill
-# what has not ended within 30 seconds; here it waits 240.
+# 300 seconds before the time is over slurm sends SIGTERM to every process, and all save and end. torchrun kills
+# processes that have not ended after a while: by default 30 seconds, here 240.
 exec srun --kill-on-bad-exit=1 \
     python -m torch.distributed.run \
     --nnodes "$SLURM_JOB_NUM_NODES" \

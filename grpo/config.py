@@ -34,12 +34,12 @@ class OptimConfig:
     )
     warmup_steps: int = 0  # updates in which the learning rate rises to `lr`
     final_lr_share: float = 0.0  # share of `lr` right after the last update
-    lower_lr_share: float = 1.0  # of `lr`, in embeddings and the lower third of the layers; 0 = none
+    lower_lr_share: float = 1.0  # share of `lr` for embeddings and the lower third of the layers; 0 = frozen
     weight_decay: float = 0.0  # decoupled from the gradient; 0 = none
     beta1: float = 0.9  # decay of AdamW's mean of gradients
     beta2: float = 0.99  # decay of AdamW's mean of their squares
     epsilon: float = 1e-8  # added to AdamW's denominator, sqrt(v)
-    max_grad_norm: float = 1.0  # norm to which a gradient is cut; 0 = never
+    max_grad_norm: float = 1.0  # norm to which gradients are clipped; 0 = never
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class ModelConfig:
     """
 
     policy: str = DEFAULT_POLICY  # the built-in model, a transformers folder, or hub:owner/name
-    vocabulary: Literal["trimmed", "full"] = "trimmed"  # "trimmed": without tokens that no text needs
-    add_pieces: int = 0  # at most so many new pieces for the vocabulary; 0 = none
+    vocabulary: Literal["trimmed", "full"] = "trimmed"  # "trimmed" has Tibetan, Chinese and common Latin only
+    add_pieces: int = 0  # new pieces for the vocabulary, at most; 0 = none
     max_prompt_tokens: int = 0  # longest prompt; 0 = as the corpus needs
 
 
@@ -60,8 +60,8 @@ class SFTConfig:
 
     num_steps: int = 60  # updates of the warm start; 0 = no warm start
     batch_size: int = 32  # pairs an update
-    pairs: Literal["own", "all"] = "own"  # those of its part of the corpus, or also those of the later stage
-    max_pairs: int = 0  # the first so many pairs; 0 = all
+    pairs: Literal["own", "all"] = "own"  # "own": of its part of the corpus; "all": of the later stage too
+    max_pairs: int = 0  # use only the first pairs, at most so many; 0 = all
     max_completion_tokens: int = 0  # longest reference text; 0 = as the corpus needs
     max_tokens_per_pass: int = 2048  # packed tokens of a forward pass; 0 = by the free memory
     optim: OptimConfig = field(
@@ -141,11 +141,11 @@ class GuideConfig:
 
     mode: Literal["none", "member", "term", "failed", "interleaved"] = "none"
     shaping: float = 0.1  # importance weight of the text in "member"
-    weight: float = 1.0  # of the likelihood in "term", at the first step
+    weight: float = 1.0  # weight of the likelihood in "term", at the first step
     final_weight: float = 0.1  # the same at the last step
-    uncertain_tokens: bool = False  # "term" counts most what is neither sure nor impossible
+    uncertain_tokens: bool = False  # weighs tokens by p (1 - p), in all modes but "member"
     threshold: float = 0.3  # "failed" replaces groups of which no reward reaches it
-    every: int = 4  # "interleaved" replaces one of so many steps
+    every: int = 4  # "interleaved" replaces one step of so many
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class TrainConfig:
 
     method: Method = "grpo"  # what the stage train does (docs/training.md)
     refresh_every: int = 0  # "best_of_group" samples again every so many steps; 0 = once
-    nearest_pairs: int = 0  # pairs that demonstrate in "self_distillation"; 0 = the reference text
+    nearest_pairs: int = 0  # pairs of a demonstration in "self_distillation"; 0 = the reference text
     num_steps: int = 60  # steps after the warm start
     passes: int = 1  # passes over each rollout (mu)
     prompts_per_update: int = 0  # groups of an update; 0 = all
@@ -225,9 +225,9 @@ class AnchorConfig:
     sft: float = 0.0  # weight of the KL in the warm start; 0 = no anchor
     train: float = 0.0  # weight of the KL after it; 0 = no anchor
     batch_size: int = 2  # general texts an update
-    texts: int = 256  # general texts at most; more of them, where an update has many
+    texts: int = 256  # general texts in all, at most; take more where an update has many
     text: str = ""  # file of general texts; "" = that of `tax.text`
-    sources: dict[str, float] = field(default_factory=dict)  # a mixture by weight (docs/training.md)
+    sources: dict[str, float] = field(default_factory=dict)  # collections and weights (docs/training.md)
 
 
 @dataclass(frozen=True)
@@ -236,8 +236,8 @@ class TokenLossConfig:
     (`train`). `kl_coef` is the weight of the KL term of "asft", to the model at the start of the stage.
     """
 
-    sft: Literal["nll", "dft", "asft"] = "nll"  # in the warm start
-    train: Literal["nll", "dft", "asft"] = "nll"  # after it
+    sft: Literal["nll", "dft", "asft"] = "nll"  # the loss of a token in the warm start
+    train: Literal["nll", "dft", "asft"] = "nll"  # the loss of a token after it
     kl_coef: float = 0.05
 
 
@@ -262,8 +262,8 @@ class ProtectionConfig:
 
     sft: Literal["none", "shield", "l2", "ewc"] = "none"  # what protects parameters in the warm start
     train: Literal["none", "shield", "l2", "ewc"] = "none"  # what protects parameters after it
-    strength: float = 1000.0  # of the pull of "l2" and "ewc"
-    texts: int = 500  # general texts on which "shield" and "ewc" see what matters
+    strength: float = 1000.0  # how strongly "l2" and "ewc" pull
+    texts: int = 500  # general texts on which "shield" and "ewc" measure what matters
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,7 @@ class TaxConfig:
     every: int = 5
     against: Literal["warm_start", "untouched"] = "warm_start"
     text: str = ""
-    texts: int = 32  # so many texts count
+    texts: int = 32  # texts on which the tax is measured, the first ones
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ class CheckpointConfig:
     """
 
     every: int = 25  # steps from one saved state to the next; 0 = only when interrupted
-    keep: int = 2  # saved states that stay
+    keep: int = 2  # saved states to keep
     snapshots: int = 0  # steps from one model for evaluation to the next; 0 = none
 
 
@@ -310,12 +310,10 @@ class EvalConfig:
     dev_items: int = 128  # items of the dev set that are scored
     batch_size: int = 64  # prompts decoded at a time
     max_new_tokens: int = 0  # longest output; 0 = as the corpus needs
-    bootstrap_samples: int = 2000  # of the intervals
-    by_document: bool = (
-        False  # draws whole documents, an item's id up to "#", whose items are not independent
-    )
+    bootstrap_samples: int = 2000  # resamples for the intervals
+    by_document: bool = False  # intervals draw whole documents (an item's id up to the last "#")
     probes: bool = True  # measures general competence too
-    extended_probes: bool = False
+    extended_probes: bool = False  # adds five question sets of BIG-bench (a package of 358 MB)
 
 
 @dataclass(frozen=True)
@@ -331,10 +329,10 @@ class LogConfig:
 class Config:
     """A whole run and its sections."""
 
-    seed: int = 0  # of everything that is random
+    seed: int = 0  # the number that all random draws follow from
     run_dir: str = "runs/mt"  # the folder of the run
     device: str = "auto"  # "auto": an accelerator where there is one, else the CPU
-    threads: int = 0  # of a CPU; 0 = torch's choice
+    threads: int = 0  # threads of a CPU; 0 = torch's choice
     data: DataConfig = field(default_factory=DataConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

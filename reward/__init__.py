@@ -2,7 +2,11 @@
 what there is. The names below are imported when they are first used (docs/library.md).
 """
 
+import logging
 from typing import TYPE_CHECKING, Any
+
+for _name in ("torchao", "torch.utils._pytree"):  # as in grpo/__init__.py, for who imports the reward alone
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 if TYPE_CHECKING:
     from reward.combine import RewardConfig as RewardConfig

@@ -59,9 +59,9 @@ class RewardConfig:
     standardised in their group, "rank" = their ranks in the group, "dev" = by their mean and standard deviation on the
     warm start's outputs for dev.
     `settings.NAME` has the keyword settings of term NAME.
-    `held_out` is the encoder that is watched and never rewarded; "static" is made of the untouched model's
-    token embeddings. `control` other than "none" puts a reward without sense in its place, to see what that
-    alone does (reward/control.py). `identifier`: what the term `language` and the evaluation ask for the language of
+    `held_out` is a second encoder, which only judges; "static" is made of the untouched model's
+    token embeddings. `control` other than "none" puts a reward without meaning in its place
+    (reward/control.py). `identifier`: what the term `language` and the evaluation ask for the language of
     a text, a row of `reward.identify` or a fastText file; "" is pycld2 for the term and nothing for the evaluation.
     `metrics` (reward/learned/) are for the evaluation, and for `weights`, `gates` and `shown` by their names.
     """
@@ -80,10 +80,10 @@ class RewardConfig:
     metrics: dict[str, str] = field(default_factory=dict)  # name -> folder of a learned metric
     one_metric_at_a_time: bool = False  # keep at most one of their models in memory
     metric_format: Literal["fp32", "bf16"] = (
-        "fp32"  # in which the learned metrics compute; bf16 is for a card
+        "fp32"  # number format of the learned metrics; bf16 is for a card
     )
     metric_share: float = (
-        1.0  # share of the groups of a step that learned metrics score; the other terms pay in all
+        1.0  # share of the groups of a step that learned metrics score; other terms score all
     )
     shown: tuple[str, ...] = (
         "cosine_raw", "cosine_held_out", "cosine_empty", "chrf", "script", "length_ratio", "length_fit", "unrepeated", "uncopied"

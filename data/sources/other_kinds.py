@@ -1,4 +1,4 @@
-"""Which kind of file begins with some bytes, where it is none of texts: its name alone says that it is."""
+"""Tells by the first bytes of a file that it is not the text file that its name promises, and what it is."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which collections of texts training and the tax share: a model is kinder to what its anchor has seen the like of.
+"""Which collections of texts both an anchor and the tax use: on these the tax is lower than on other text.
 
 The tax is measured on news of two collections (`eval.forgetting.probe_items`). No text of theirs is ever trained on, but
 an anchor may read other texts of the same collections.

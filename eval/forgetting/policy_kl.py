@@ -1,4 +1,5 @@
-"""How far a policy has moved on the task's own prompts: KL(policy || untouched), on what the policy itself would say.
+"""How far a policy has moved on the task's own prompts: KL(policy || untouched), on samples of the
+policy.
 
 "RL's Razor" (arXiv 2509.04259) predicts forgetting from the divergence between a fine-tuned model and its start on
 prompts of the new task. Here completions are sampled from the policy at temperature 1, and at each of their tokens

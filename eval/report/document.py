@@ -1,4 +1,4 @@
-"""A run's report as a document: the answer first, then results, translations, curves, and behind folds the rest."""
+"""A run's report as a document: the answer first, then results, translations, curves, and the rest in closed sections."""
 
 from collections.abc import Sequence
 

@@ -1,5 +1,5 @@
-"""The picture of a run's first screen: held-out cosine against what general text came to cost, from the untouched
-model over the warm start to the trained one.
+"""The picture of a run's first screen: held-out cosine against tax, from the untouched model over the warm start to the
+trained one.
 """
 
 from eval.report.blocks import Figure

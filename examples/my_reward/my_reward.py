@@ -1,4 +1,4 @@
-"""An example of a reward term of one's own: the numbers of a completion must be those of the reference text.
+"""An example of a reward term: the numbers of a completion must be those of the reference text.
 
 A term is a function (sources, completions, references, *, settings) -> one number per completion. Row i
 belongs to one completion; references[i] holds one or more texts. Copy this file, change the function, name it

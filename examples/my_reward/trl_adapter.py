@@ -1,4 +1,4 @@
-"""A reward function as one writes it for TRL, and the same as a term of a run."""
+"""A reward function written for TRL, and a term of a run made of it."""
 
 from collections.abc import Sequence
 from typing import Any

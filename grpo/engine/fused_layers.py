@@ -1,7 +1,6 @@
-"""Layers of packed rows as a compiler fuses them: a part before the attention and a part behind it, forward and
-backward, in place of some 330 kernels a layer that Python starts one by one.
+"""Compiles the layers of packed rows: a part before the attention and a part behind it, forward and backward.
 
-A small model leaves an accelerator idle while Python starts kernels, so their number is the time of a pass. One
+Without it Python starts some 330 kernels a layer, one by one, and a small model leaves an accelerator idle meanwhile. One
 compilation serves rows of any length and all layers of a kind.
 
 The trainer's numbers stay those of the sampler: an operand of a product of 16 bits is written to memory, so it is
@@ -9,7 +8,7 @@ rounded as without the compiler. A rounding whose result is read in fp32 is left
 switch `emulate_precision_casts`. So formats of two pieces (bf16x2), and 16 bits on a device that multiplies them in
 fp32 (a CPU), are not fused.
 
-Some passes run kernel by kernel all the same: those without a layout of grpo/engine/attention.py (decoding, dense
+Some passes are not compiled: those without a layout of grpo/engine/attention.py (decoding, dense
 masks, padded rows), those in another number format than that of training, and those in which a hook reads inside of
 a layer.
 """

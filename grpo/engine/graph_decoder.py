@@ -1,8 +1,9 @@
-"""Decodes on an accelerator: one captured graph makes a token for every row, and the host looks on now and then.
+"""Decodes on an accelerator: one captured graph makes a token for every row, and the host reads every few tokens which
+rows go on.
 
-A prompt takes a slot (grpo/engine/slots.py). Every LOOK tokens the host reads which rows go on. Slots whose rows
-have all ended hand over their outputs and take waiting prompts. Where none wait, a step of half as many slots
-takes over as soon as they suffice. On a CPU the same code runs uncaptured; that is how it is tested.
+A prompt takes a slot (grpo/engine/slots.py). Every LOOK tokens, slots whose rows have all ended hand over their outputs
+and take waiting prompts. If none wait, a step of half as many slots goes on as soon as they suffice. On a CPU the same
+code runs uncaptured; that is how it is tested.
 """
 
 from collections import deque

@@ -1,5 +1,4 @@
-"""Greedy outputs of a test set: fixed settings of its own, no randomness, so evaluating never disturbs
-training.
+"""Decodes a test set greedily, with settings of its own and without randomness, so it never changes training.
 
 Prompts start in the order of their lengths, the longest first; the outputs come back in the order of the
 examples.

@@ -1,4 +1,4 @@
-"""Decodes through the model's own forward pass, whatever model it is: right for all that can pack, and slower than
+"""Decodes through the model's own forward pass, for every model that can pack; slower than
 grpo/engine/decode_step.py.
 """
 

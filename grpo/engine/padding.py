@@ -1,7 +1,7 @@
-"""Completions as rows of their own, for models that cannot compute packed rows: those with a recurrent or a
-convolution layer, and those that take a token's place in the row for its position.
+"""Gives each completion a row of its own, for models that cannot compute packed rows.
 
-Each row is a copy of the prompt and the completion behind it, padded at its end. No causal model sees what comes
+These have a recurrent or a convolution layer, or take a token's place in the row for its position. Each row is a copy of
+the prompt and the completion behind it, padded at its end. No causal model sees what comes
 after a token, whatever it does with a mask.
 """
 

@@ -1,4 +1,4 @@
-"""Before training: does a model compute the same on packed rows as on plain ones? Has it positions enough?
+"""Tests a model before training: does it compute the same on packed rows as on plain ones, and has it enough positions?
 
 Packing needs attention that takes any mask, and positions that are given; other models compute padded rows
 (grpo/engine/padding.py). Whatever a model computes, it is compared once with plain rows, on a few random tokens.

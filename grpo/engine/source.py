@@ -1,4 +1,4 @@
-"""Where a model comes from. Nothing is loaded here."""
+"""Where a model comes from: its kind and its place. Loads nothing."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Cut a byte-fallback BPE vocabulary down to some scripts, on the plain dictionary of a `tokenizer.json`.
+"""Cuts a byte-fallback BPE vocabulary down to some scripts, on the plain dictionary of a `tokenizer.json`.
 
 Not a tokenizer and not tied to a model: dictionaries and lists go in and out; grpo/engine/pretrained.py reads and
 writes the files.

@@ -1,5 +1,5 @@
 """Remembers Ctrl-C, SIGTERM and SIGHUP until the loops ask between two updates, so that a run stops where it can
-go on.
+resume.
 
 SIGHUP comes when a terminal is closed or a connection is lost; under `nohup`, which ignores it, a run goes
 on.

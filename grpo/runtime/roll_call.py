@@ -1,4 +1,4 @@
-"""What each process says of itself every second, and which of them has failed by what all of them say.
+"""The sign of life that each process gives every second, and the rules by which one of them has failed.
 
 Nothing here talks to another process or reads a clock (that is grpo/runtime/alive.py), so every rule can be
 tested by itself. Seconds are counted by this process's own looks: where it was suspended itself, nobody else

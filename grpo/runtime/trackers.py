@@ -1,4 +1,4 @@
-"""Where the numbers of `metrics.jsonl` go besides: TensorBoard, Weights & Biases, MLflow, trackio (log.to).
+"""Sends the numbers of `metrics.jsonl` to other tools too: TensorBoard, Weights & Biases, MLflow, trackio (log.to).
 
 A tracker gets each number as "stage/name" with its step, and the name of the run folder; it is told nothing else.
 Its own environment variables say where it keeps or sends them, and who the user is. The run folder only

@@ -1,4 +1,4 @@
-"""Work that a card has no memory for is done once more with smaller passes."""
+"""Does work once more with smaller passes if a card has no memory for it."""
 
 import traceback
 from collections.abc import Callable

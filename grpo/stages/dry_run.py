@@ -1,7 +1,7 @@
-"""What `--check` opens: everything that a configuration names, so that what would stop the run is said now, in the
-words of the run.
+"""Opens everything that a configuration names, for `--check`: what would stop the run stops the check, with the same
+sentence.
 
-Nothing is trained and nothing is downloaded. A corpus of the user's own is prepared whole, and the run finds it so.
+Nothing is trained and nothing is downloaded. A corpus of the user's own is prepared, and the run finds it prepared.
 """
 
 import json

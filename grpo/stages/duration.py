@@ -1,4 +1,4 @@
-"""How long the stages of a run take: their operations are counted, the rates of the machine are measured
+"""Estimates how long the stages of a run take: counts their operations, and divides by measured rates of the machine
 (grpo/stages/machine.py).
 """
 

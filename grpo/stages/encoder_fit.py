@@ -1,8 +1,8 @@
-"""Before training: does the reward's encoder fit the run's own pairs (reward/fit.py)? Said once a run;
-refused where it is blind.
+"""Measures before training whether the reward's encoder fits the run's own pairs (reward/fit.py), and refuses one that
+cannot tell their texts apart.
 
-The figures lie in `encoder_fit.json` of the run folder, with the encoder's name. A later start says them
-again without measuring.
+The figures are in `encoder_fit.json` of the run folder, with the encoder's name. A later start prints them without
+measuring.
 """
 
 import json

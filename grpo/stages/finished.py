@@ -1,5 +1,5 @@
-"""Whether a model folder that a run has finished still is whole, by its settings and the headers of its weights: no tensor
-is read.
+"""Tells whether the model folder of a finished stage is complete, by its settings and the headers of its weights; reads no
+tensor.
 """
 
 from collections.abc import Sequence

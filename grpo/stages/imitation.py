@@ -1,5 +1,5 @@
-"""SFT as a method of the stage `train`, what GRPO is compared with: the same warm start, the same prompts in
-the same order, as many updates.
+"""SFT as a method of the stage `train`, to compare GRPO with: the same warm start, the same prompts in the same
+order, as many updates.
 
 sft            on the reference texts
 best_of_group  on the best of G samples of the warm start by the run's own reward (RAFT, arXiv 2304.06767); with

@@ -1,7 +1,7 @@
-"""Before training: how well does `reward.identifier` know the run's target language? Measured on the reference texts
-of the dev part, said, and refused where it would punish the language itself.
+"""Measures before training how well `reward.identifier` knows the target language, on the reference texts of dev, and
+refuses one that would punish the language itself.
 
-The threshold and its errors lie in `language_fit.json` of the run folder, so a resumed run has the same gate.
+The threshold and its errors are in `language_fit.json` of the run folder, so a resumed run has the same gate.
 """
 
 import json

@@ -1,6 +1,6 @@
 """How fast this machine is: rates that are measured, and the seconds of counted work by them.
 
-Shares and seconds below are those of one H200 on 26 November 2026 (docs/performance.md, "On an accelerator");
+Shares and seconds below are those of one H200 on 26 November 2026 (docs/performance.md, "Measuring on an accelerator");
 `make bench-gpu` measures them anew and prints the seconds beside each measurement.
 """
 

@@ -65,11 +65,11 @@ class ModelSizes:
 
     def with_rows(self, rows: int) -> "ModelSizes":
         """With so many more rows in embedding and head."""
-        added_bytes = rows * (self.embedding // max(1, self.vocabulary))
+        added = rows * (self.embedding // max(1, self.vocabulary))
         return replace(
             self,
-            parameters=self.parameters + added_bytes * (1 if self.tied else 2),
-            embedding=self.embedding + added_bytes,
+            parameters=self.parameters + added * (1 if self.tied else 2),
+            embedding=self.embedding + added,
             vocabulary=self.vocabulary + rows,
         )
 

@@ -1,5 +1,5 @@
-"""From a run's configuration to its reward: encoders, vectors of the reference texts, tau, and the floor
-under a group's spread.
+"""Makes the reward of a run from its configuration: encoders, vectors of the reference texts, tau, and the least
+deviation of a group.
 
 The measurements (tau, noise) are in `reward.json` of the run folder, so that a resumed run has exactly the same
 reward.

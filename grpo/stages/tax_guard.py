@@ -1,5 +1,5 @@
-"""Keeps training within its tax budget: measures the tax on general text, moves the KL coefficient, goes back
-where it must.
+"""Keeps training within its tax budget: measures the tax on general text, moves the KL coefficient, and goes
+back to the last state within the budget.
 
 The tax is the mean negative log-likelihood per token of the texts under the policy, less that under a
 baseline: the untouched model or the warm start. The last state within the budget is on disk as a checkpoint,

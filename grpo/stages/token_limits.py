@@ -1,5 +1,5 @@
-"""The limits on tokens that are left to the corpus (a setting of 0): what 99 % of the texts to learn from need, and
-every prompt of dev and test.
+"""Finds the limits on tokens that are 0 in the configuration: what 99 % of the texts to learn from need, and every prompt
+of dev and test.
 
 Measured once a run, on a sample of a large corpus, and kept in corpus.json: a resumed run has the same limits.
 """

@@ -37,7 +37,7 @@ class ArmConfig:
     """
 
     name: str
-    settings: tuple[str, ...] = ()  # section.key=value, by which the arm differs
+    settings: tuple[str, ...] = ()  # the arm's own settings, each section.key=value
     start: str = "warm_start"
     snapshots: int = 0
     kind: Method = "grpo"
@@ -52,7 +52,7 @@ class TransferConfig:
     config: str = "configs/headline.toml"  # the configuration of the other task
     examples: tuple[int, ...] = (50, 200, 1000)
     starts: tuple[str, ...] = ("untouched",)
-    settings: tuple[str, ...] = ()  # section.key=value of the other task
+    settings: tuple[str, ...] = ()  # settings of the other task, each section.key=value
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ class SequenceConfig:
     """
 
     configs: tuple[str, ...] = ()  # a configuration for each task
-    recipes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # settings by name
+    recipes: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # the settings of each recipe, by its name
     settings: tuple[str, ...] = ()
 
     @property
@@ -85,7 +87,7 @@ class Study:
 
     study_dir: str = "runs/study"  # the folder of the study
     config: str = "configs/mt.toml"  # the configuration of a run that all arms begin from
-    seeds: tuple[int, ...] = (0,)  # a warm start for each
+    seeds: tuple[int, ...] = (0,)  # each has a warm start of its own
     settings: tuple[str, ...] = ()
     snapshots: int = 10
     target: Literal["cosine", "cosine_held_out", "chrf", "bleu", "rouge_l"] = "cosine_held_out"

@@ -16,8 +16,8 @@ class PairsConfig:
     """Section [pairs]: the pairs to learn from, and those to keep out.
 
     `run`: a run's configuration, whose own pairs are learnt from; "" = the Tibetan texts of packages, to
-    which the last two settings belong. `keep_out` lists other runs' configurations; `held_out` texts are for
-    the figures; `max_units` limits a text's length in units of its script.
+    which the last two settings belong. `keep_out` lists configurations of runs whose texts are left out; `held_out` texts
+    only measure the student; `max_units` limits a text's length in units of its script.
     """
 
     run: str = ""
@@ -31,7 +31,7 @@ class PairsConfig:
 class StudentConfig:
     """Section [student]: width of a table row, and of the dense head."""
 
-    width: int = 256  # of a table row
+    width: int = 256  # width of a table row
     hidden: int = 512  # width of the dense head
 
 
@@ -46,7 +46,7 @@ class DataSection:
 class DistilConfig:
     """All settings of a student."""
 
-    seed: int = 0  # of everything that is random
+    seed: int = 0  # the number that all random draws follow from
     pairs: PairsConfig = field(default_factory=PairsConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)

@@ -36,10 +36,10 @@ class TrainingConfig:
     batch_size: int = 256  # pairs an update
     table_lr: float = 3e-3  # learning rate of the table
     head_lr: float = 1e-3  # learning rate of the head
-    temperature: float = 0.05  # of the contrast
-    contrast_weight: float = 0.5  # of the contrast between texts of a batch
-    variant_weight: float = 1.0  # of the part for wrong variants
-    variant_margin: float = 0.15  # by which a wrong variant must lie behind
+    temperature: float = 0.05  # temperature of the contrastive loss
+    contrast_weight: float = 0.5  # weight of the contrastive loss between texts of a batch
+    variant_weight: float = 1.0  # weight of the loss on wrong variants of a text
+    variant_margin: float = 0.15  # cosine by which a wrong variant must be farther away
     feature_dropout: float = 0.1  # share of n-grams that an update leaves out
 
 

@@ -119,6 +119,15 @@ def test_importing_a_package_is_cheap() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+@pytest.mark.parametrize("use", ["grpo.load_policy", "reward.SemanticReward"])
+def test_a_first_use_prints_nothing(use: str) -> None:
+    """Past bug: with torchao installed the reward alone printed its warnings of kernels that are not used."""
+    pytest.importorskip("torchao")
+    code = f"import {use.split('.')[0]}; {use}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 @pytest.mark.parametrize("package", ["grpo", "reward"])
 def test_the_names_of_a_package_are_those_that_editors_see(package: str) -> None:
     module = importlib.import_module(package)

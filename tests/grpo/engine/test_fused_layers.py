@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from packed_rows import LAYOUTS, dense_kernel, logps_and_gradients, packed_of
 from ragged import PROMPTS
 from tiny import EOS, tiny_gemma, tiny_gpt2, tiny_llama
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from grpo.engine import fused_layers, groups
 from grpo.engine.attention import GROUPS, use_blocks
@@ -230,3 +231,21 @@ def test_what_inductor_makes_has_the_same_gradients_in_fp32() -> None:
     expected = [*logps_and_gradients(model, PACKED)]
     assert "are fused" in fuse_layers(model)
     assert worst([*logps_and_gradients(model, PACKED)], expected) < 1e-5 and FusedForward.is_on
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of the compiler itself
+def test_layers_with_and_without_a_window_share_their_compilations() -> None:
+    """Three graphs with gradients and three without serve all layers and rows of any length. Past bug: ten, as the part
+    before the attention was compiled for each window.
+    """
+    compiler = CompileCounterWithBackend("aot_eager")
+    model = blocks(tiny_gemma())
+    assert len(set(model.config.layer_types)) == 2
+    assert "are fused" in fuse_layers(model, cast(str, compiler))
+    for name in ("groups of one", "one prompt", "long completions"):
+        row = packed_of(*LAYOUTS[name])
+        assert all(gradient.isfinite().all() for gradient in logps_and_gradients(model, row))
+        with torch.no_grad():
+            completion_logps(model, row)
+    assert compiler.frame_count == 6 and FusedForward.is_on
