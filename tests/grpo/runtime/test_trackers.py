@@ -84,9 +84,9 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Modules:
 
 
 def numbers(run: Path) -> Counter[tuple[int, str, Any]]:
-    """(step, "stage/name", number) of each row of metrics.jsonl."""
+    """(step, "stage/name", number) of each row of metrics.jsonl, where null stands for NaN."""
     return Counter(
-        (row["step"], f"{row['stage']}/{name}", repr(value))
+        (row["step"], f"{row['stage']}/{name}", repr(math.nan if value is None else value))
         for row in metrics(run, everything=True)
         for name, value in row.items()
         if name not in ("stage", "step", "seconds")
