@@ -72,7 +72,7 @@ def test_line_ends_of_a_corpus_stay_in_a_chat_from_the_file_to_the_report(
     assert main([*chat, "--check"]) == 0
     checked = capsys.readouterr().out
     assert "pairs.jsonl: 160 texts with several lines, which stay (" in checked
-    assert "data.normalise" not in checked  # it follows from the chat
+    assert "data.normalise=" not in checked  # it follows from the chat
     assert main([*chat, *stages]) == 0
     assert completions and all(re.fullmatch(r"\w\w\n\w\w", text) for text in completions)
     items = json.loads((tmp_path / "run" / "eval" / "warm_start.json").read_text(encoding="utf-8"))["items"]
