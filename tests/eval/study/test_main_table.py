@@ -130,7 +130,7 @@ def test_a_remedy_that_all_sft_arms_have_names_no_method(tmp_path: Path) -> None
 
 def test_a_method_that_begins_from_an_arm_has_its_method_in_front(tmp_path: Path) -> None:
     """In the order of the table: methods by themselves, then what stands behind others, controls last."""
-    anchored = [invented_point(name, "sft", even(0.5), even(0.1), step=20, settings=own) | {"start": "untouched"} for name, own in (
+    of_sft = [invented_point(name, "sft", even(0.5), even(0.1), step=20, settings=own) | {"start": "untouched"} for name, own in (
         ("plain", []), ("anchored", ["anchor.train=1.0"]))]  # fmt: skip
     arms = {
         "control": ("grpo", "anchored", ["reward.control=random"]),
@@ -145,9 +145,7 @@ def test_a_method_that_begins_from_an_arm_has_its_method_in_front(tmp_path: Path
         invented_point(name, kind, even(0.5), even(0.1), step=20, settings=settings) | {"start": start}
         for name, (kind, start, settings) in arms.items()
     ]
-    write_points(
-        tmp_path, [invented_point("untouched", "untouched", even(0.1), even(0.0)), *anchored, *points]
-    )
+    write_points(tmp_path, [invented_point("untouched", "untouched", even(0.1), even(0.0)), *of_sft, *points])
     assert list(method_names(read_study(tmp_path).points, "grpo").items()) == [
         ("plain", "SFT"), ("anchored", "SFT + anchor"), ("more", "SFT + anchor"), ("own", "SFT on own samples"),
         ("back", "SFT + recovery"), ("samples", "SFT + anchor + own samples"),
