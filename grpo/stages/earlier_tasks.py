@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -99,7 +100,8 @@ def config_of(folder: Path) -> Config:
 
 def texts_of_tasks(run: Run, tokenizer: PreTrainedTokenizerBase, count: int) -> list[list[int]]:
     """Token ids of about `count` pairs, as many of each earlier task: the prompt as its policy was asked, and the first
-    reference text. A fixed choice by the seed. The start token is left out: it stands before every text of an anchor.
+    reference text. A fixed choice by the seed; a task that has fewer has them several times. The start token is left out:
+    it stands before every text of an anchor.
     """
     tasks = earlier_tasks(run)
     names = ", ".join(str(task.run) for task in tasks) or "none, as model.policy is the policy of no run"
@@ -110,7 +112,7 @@ def texts_of_tasks(run: Run, tokenizer: PreTrainedTokenizerBase, count: int) -> 
             prompt = load(task.policy, tokenizer)
         pairs = [*task.pairs]
         random.Random(run.config.seed).shuffle(pairs)
-        for pair in pairs[: max(1, round(count / len(tasks)))]:
+        for pair in islice(cycle(pairs), max(1, round(count / len(tasks)))):
             asked, answer = prompt.encode_pair(pair)
             is_start = asked[:1] == [tokenizer.bos_token_id]
             texts.append([*asked[is_start:], *answer])

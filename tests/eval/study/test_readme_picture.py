@@ -82,7 +82,7 @@ def test_it_is_one_file_for_light_and_dark_and_a_phone(drawing: Drawing) -> None
         assert re.search(rf"\.{name}\b[^{{}}]*{{", style), name
     assert not re.search(r"url\(|href|<script|@import", ElementTree.tostring(svg, encoding="unicode"))
     left, top, width, height = map(float, svg.attrib["viewBox"].split())
-    assert (left, top, width) == (0, 0, 390) and height < 540
+    assert (left, top, width) == (0, 0, 390) and height < 500
     texts = [one for one in svg.iter(f"{SPACE}text") if one.attrib.get("x") == "34"]
     assert len(texts) == 13
     assert all(34 + 6.2 * len(one.text or "") < width for one in texts)  # at 12 px a letter has 6 on average

@@ -118,6 +118,8 @@ def test_shares_are_those_of_the_mixture(
     ids = anchor_ids(after(first, tmp_path, mixture, "anchor.texts=40"), tiny_tokenizer)
     texts = texts_of_tasks(after(first, tmp_path), tiny_tokenizer, 30)
     assert len(ids) == 40 and ids[10:] == texts
+    many = texts_of_tasks(after(first, tmp_path), tiny_tokenizer, 300)  # of 144 pairs
+    assert many[:144] == many[144:288] and len(many) == 300 and many[:30] == texts
 
 
 def test_a_model_of_no_run_has_no_earlier_tasks(
