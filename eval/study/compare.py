@@ -50,16 +50,6 @@ class Curve:
         return np.asarray([*map(gain_at, self.gains.T, self.taxes.T, taxes)])
 
 
-def column(estimate: Estimate) -> Array:
-    """A figure and its values in the resamples as one row (1 + resamples,)."""
-    return np.concatenate([[estimate.value], estimate.draws])
-
-
-def estimate(row: Array) -> Estimate:
-    """The inverse of `column`."""
-    return Estimate(float(row[0]), row[1:])
-
-
 def warm_starts(checkpoints: Iterable[EvaluatedCheckpoint]) -> dict[int, EvaluatedCheckpoint]:
     """The warm start of each seed."""
     return {
@@ -109,8 +99,8 @@ def training_start(
 
 def curve(steps: Sequence[EvaluatedCheckpoint], warm: EvaluatedCheckpoint, metric: str) -> Curve:
     """The curve through checkpoints; gains are counted from `warm`."""
-    gains = [column(step.metrics[metric] - warm.metrics[metric]) for step in steps]
-    return Curve(np.stack(gains), np.stack([column(step.tax) for step in steps]))
+    gains = [step.metrics[metric] - warm.metrics[metric] for step in steps]
+    return Curve(np.stack(gains), np.stack([step.tax for step in steps]))
 
 
 def merge_curves(several: Sequence[Curve]) -> Curve:
@@ -162,7 +152,7 @@ def covered_area(by_arm: dict[str, dict[int, Curve]], arms: Sequence[str], cap: 
         seed: merge_curves([by_arm[arm][seed] for arm in arms if seed in by_arm.get(arm, {})])
         for seed in seeds
     }
-    return {seed: estimate(hypervolume(one.gains, one.taxes, cap)) for seed, one in sets.items()}
+    return {seed: hypervolume(one.gains, one.taxes, cap) for seed, one in sets.items()}
 
 
 def equal_target(
@@ -199,10 +189,10 @@ def equal_target(
     if rows:
         result |= {
             "others": [row[1] for row in rows],
-            "gain": interval([estimate(row[2]) for row in rows]),
-            "main_tax": interval([estimate(row[3]) for row in rows]),
-            "other_tax": interval([estimate(row[4]) for row in rows]),
-            "main_minus_other": interval([estimate(row[3] - row[4]) for row in rows]),
+            "gain": interval([row[2] for row in rows]),
+            "main_tax": interval([row[3] for row in rows]),
+            "other_tax": interval([row[4] for row in rows]),
+            "main_minus_other": interval([row[3] - row[4] for row in rows]),
         }
     return result
 
@@ -217,7 +207,7 @@ def ship(checkpoints: Sequence[EvaluatedCheckpoint], metric: str, budget: float,
     within = [(checkpoint, tax) for checkpoint, tax in taxes if tax["high"] <= budget]
     if not within:
         return None
-    best, tax = max(within, key=lambda pair: (pair[0].metrics[metric].value, -pair[1]["value"]))
+    best, tax = max(within, key=lambda pair: (pair[0].metrics[metric][0], -pair[1]["value"]))
     point = best.point
     warm = warm_starts(checkpoints).get(best.point.seed)
     place = weights_folder(best)
@@ -229,7 +219,7 @@ def ship(checkpoints: Sequence[EvaluatedCheckpoint], metric: str, budget: float,
         "sha256": point.sha256,
         "candidates": len(checkpoints),
         "within": len(within),
-        "value": best.metrics[metric].value,
+        "value": float(best.metrics[metric][0]),
         "gain": interval([best.metrics[metric] - warm.metrics[metric]]) if warm else None,
         "tax": tax,
         "path": place,

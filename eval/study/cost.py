@@ -12,7 +12,7 @@ import numpy as np
 
 from eval.metrics.significance import Array
 from eval.run_folder import Json
-from eval.study.compare import Curve, curve, estimate, starts_and_steps, training_start, warm_starts
+from eval.study.compare import Curve, curve, starts_and_steps, training_start, warm_starts
 from eval.study.estimates import EvaluatedCheckpoint, interval
 from eval.study.pareto import front
 from eval.study.points import UNTOUCHED, Point
@@ -86,9 +86,9 @@ def equal_cost(
     }  # fmt: skip
     for name, part in (("gain", 0), ("tax", 1)):
         result |= {
-            f"main_{name}": interval([estimate(row[3][part]) for row in rows]),
-            f"other_{name}": interval([estimate(row[4][part]) for row in rows]),
-            f"{name}_difference": interval([estimate(row[3][part] - row[4][part]) for row in rows]),
+            f"main_{name}": interval([row[3][part] for row in rows]),
+            f"other_{name}": interval([row[4][part] for row in rows]),
+            f"{name}_difference": interval([row[3][part] - row[4][part] for row in rows]),
         }
     return result
 

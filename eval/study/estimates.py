@@ -1,10 +1,11 @@
-"""Estimates the figures of a study: each has a value and its values in resamples of the items behind it.
+"""Estimates the figures of a study: an estimate is a row, the figure and then its values in resamples of the items
+behind it.
 
 All checkpoints share the resamples: the same test items for all arms, the same texts for all taxes. So the
-difference of two figures is the difference of their values in each resample, and likewise anything computed
-from many figures: a front, an area, a tax at an equal score. Over seeds: the figures of up to two seeds are
-averaged, and the interval covers the choice of items only; from three seeds on it is Student's t interval
-over the seeds' values, which covers repeated training and takes the test items as given.
+difference of two figures is that of their rows, and likewise anything computed from many figures: a front, an
+area, a tax at an equal score. Over seeds: the figures of up to two seeds are averaged, and the interval covers the
+choice of items only; from three seeds on it is Student's t interval over the seeds' values, which covers repeated
+training and takes the test items as given.
 """
 
 import functools
@@ -16,27 +17,14 @@ from statistics import fmean
 import numpy as np
 
 from eval.macro import corpus_counts
-from eval.metrics.significance import Z_95, Array, percentile_interval, ratio_of_sums, resample_counts
-from eval.run_folder import Json, results_by_corpus, shared_keys
+from eval.metrics.significance import Z_95, Array, Score, percentile_interval, ratio_of_sums, resample_counts
+from eval.run_folder import Json, named_damage, results_by_corpus, shared_keys
 from eval.study.points import Point
 from eval.systems import score_of, statistics
 
 SEEDS_FOR_T = 3
 T_975 = {2: 4.30265, 3: 3.18245, 4: 2.77645, 5: 2.57058, 6: 2.44691, 7: 2.36462, 8: 2.30600, 9: 2.26216}
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure and its values in the resamples, `draws` (resamples,)."""
-
-    value: float
-    draws: Array
-
-    def __sub__(self, other: "Estimate") -> "Estimate":
-        """The paired difference: both sides were computed from the same resamples."""
-        return Estimate(self.value - other.value, self.draws - other.draws)
-
-
+Estimate = Array  # (1 + resamples,): the figure, then its values in the resamples
 Scores = dict[str, Estimate]
 Counts = Callable[[int, int], Array]  # (place of a corpus, its items) -> (resamples, items)
 
@@ -77,16 +65,19 @@ def interval(seeds: Sequence[Estimate]) -> Json:
     """One figure of several seeds -> {value, low, high, seeds}, with `per_seed` where there are several: t interval from
     three seeds on, else over items alone.
     """
-    values = [estimate.value for estimate in seeds]
-    mean = fmean(values)
+    values = [float(estimate[0]) for estimate in seeds]
     if len(seeds) >= SEEDS_FOR_T:
-        half = student_t(len(seeds) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(seeds))
-        low = mean - half
-        high = mean + half
+        low, high = student_interval(values)
     else:
-        low, high = percentile_interval(np.mean([estimate.draws for estimate in seeds], axis=0))
+        low, high = percentile_interval(np.mean([estimate[1:] for estimate in seeds], axis=0))
     each = {"per_seed": values} if len(seeds) > 1 else {}
-    return {"value": mean, "low": low, "high": high, "seeds": len(seeds), **each}
+    return {"value": fmean(values), "low": low, "high": high, "seeds": len(seeds), **each}
+
+
+def student_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of Student's 95 % t interval of the mean of several values."""
+    half = student_t(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
 
 
 def method_words(seeds: int) -> str:
@@ -127,11 +118,18 @@ def corpus_estimates(result: Json, counts: Counts) -> dict[str, Scores]:
     for place, (name, one) in enumerate(results_by_corpus(result).items()):
         rows = statistics(one["items"], one["target_language"])
         drawn_items = counts(place, len(one["items"]))
-        estimates[name] = {
-            key: Estimate(float(score_of(key)(own.sum(axis=0))), np.asarray(score_of(key)(drawn_items @ own)))
-            for key, own in rows.items()
-        }
+        estimates[name] = {key: estimate(score_of(key), own, drawn_items) for key, own in rows.items()}
     return estimates
+
+
+def result_scores(document: Json, name: str, resamples: int, seed: int) -> Scores:
+    """Every score of a result on another task than the study's own, which is read from the file `name`. Raises InputError
+    where its items are damaged.
+    """
+    with named_damage(f"{name} is damaged", "remove it and run the study again"):
+        return macro_estimates(
+            corpus_estimates(document["target"], lambda corpus, n: corpus_counts(corpus, n, seed, resamples))
+        )
 
 
 def macro_estimates(corpora: Mapping[str, Scores]) -> Scores:
@@ -142,11 +140,15 @@ def macro_estimates(corpora: Mapping[str, Scores]) -> Scores:
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:
-    values = [one.value for one in estimates]
-    return Estimate(sum(values) / len(values), np.mean([one.draws for one in estimates], axis=0))
+    return np.asarray(np.mean(estimates, axis=0))
 
 
 def ratios(sums: Sequence[float], texts: Sequence[Json], counts: Array) -> Estimate:
     """Nats per token over all texts: `sums` are the nats of each text."""
     rows = np.asarray([sums, [text["tokens"] for text in texts]], dtype=np.float64).T
-    return Estimate(float(ratio_of_sums(rows.sum(axis=0))), np.asarray(ratio_of_sums(counts @ rows)))
+    return estimate(ratio_of_sums, rows, counts)
+
+
+def estimate(score: Score, rows: Array, counts: Array) -> Estimate:
+    """A score of all items, from the statistics of each (items, k), and of each resample, from `counts`."""
+    return np.concatenate([[score(rows.sum(axis=0))], score(counts @ rows)])

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from eval.report.learned import common_facts
 from eval.run_folder import Json
-from eval.study.estimates import Estimate, average, interval
+from eval.study.estimates import Estimate, average, interval, result_scores
 from eval.study.layout import sequence_file
 from eval.study.points import UNTOUCHED, check_same, identities
-from eval.study.results import scores
 
 Matrix = list[list[Estimate]]  # [stage][task], the untouched model first
 
@@ -33,7 +32,7 @@ def sequence_figures(documents: Sequence[Json], metric: str, resamples: int, see
     )
     tasks = documents[0]["tasks"]
     estimates = {
-        (one["recipe"], one["stage"], one["task"], one["seed"]): scores(
+        (one["recipe"], one["stage"], one["task"], one["seed"]): result_scores(
             one, name_of(one), resamples, seed + 1 + tasks.index(one["task"])
         )[metric]
         for one in documents

@@ -11,10 +11,9 @@ from pathlib import Path
 from eval.macro import number_of_items
 from eval.report.learned import common_facts
 from eval.run_folder import Json, shared_keys
-from eval.study.estimates import Scores, interval
+from eval.study.estimates import Scores, interval, result_scores
 from eval.study.layout import transfer_file
 from eval.study.points import UNTOUCHED, check_same, identities
-from eval.study.results import scores
 
 Runs = dict[tuple[int, str], dict[int, Scores]]  # (examples, start) -> seed -> scores
 
@@ -24,7 +23,7 @@ def transfer_figures(documents: Sequence[Json], resamples: int, seed: int) -> Js
     check_same("test items", ((one["seed"], name_of(one), identities(one["target"])) for one in documents))
     runs: Runs = {}
     for one in documents:
-        runs.setdefault((one["examples"], one["start"]), {})[one["seed"]] = scores(
+        runs.setdefault((one["examples"], one["start"]), {})[one["seed"]] = result_scores(
             one, name_of(one), resamples, seed
         )
     order = sorted(runs, key=lambda key: (key[0], key[1] != UNTOUCHED, key[1]))

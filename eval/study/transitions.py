@@ -9,13 +9,11 @@ as a second seed asks the same questions.
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-import numpy as np
-
 from eval.forgetting.probe_changes import compare_questions
 from eval.metrics.significance import wilson_interval
 from eval.report.transitions import RATES
 from eval.run_folder import Json, shared_keys
-from eval.study.estimates import SEEDS_FOR_T, Estimate, interval
+from eval.study.estimates import SEEDS_FOR_T, student_interval
 from eval.study.points import UNTOUCHED, WARM_START, Point, compared_probes
 
 
@@ -57,6 +55,6 @@ def mean_share(shares: Sequence[Json]) -> Json:
     if len(present) < SEEDS_FOR_T:
         low, high = wilson_interval(mean * n, n)
     else:
-        student = interval([Estimate(value, np.empty(0)) for value in values])
-        low, high = max(0.0, student["low"]), min(1.0, student["high"])
+        low, high = student_interval(values)
+        low, high = max(0.0, low), min(1.0, high)
     return {"value": mean, "low": low, "high": high, "n": n}
