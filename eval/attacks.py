@@ -253,22 +253,15 @@ def tables(rows: Sequence[Row], what: str) -> list[Table]:
     """Mean margins, and where an attack is not below the reference text of its item."""
     columns = rows[0].margin
     header = ("Written instead", "n", "cosine", *columns)
-    margins = [
-        (row.name, str(row.n), f"{row.cosine:.3f}", *(f"{row.margin[c]:+.3f}" for c in columns))
-        for row in rows
-    ]
-    least = [
-        (
-            row.name,
-            str(row.n),
-            f"{row.cosine:.3f}",
-            *(f"{row.least[c]:+.3f} ({row.not_below[c]})" for c in columns),
-        )
-        for row in rows
-    ]
+    heads = [(row.name, str(row.n), f"{row.cosine:.3f}") for row in rows]
+    means = [[f"{row.margin[column]:+.3f}" for column in columns] for row in rows]
+    least = [[f"{row.least[column]:+.3f} ({row.not_below[column]})" for column in columns] for row in rows]
+    titles = ("mean margin 1 - R / R(reference text)", "least margin (items whose margin is not above 0)")
     return [
-        Table(f"{what}: mean margin 1 - R / R(reference text)", header, tuple(margins)),
-        Table(f"{what}: least margin (items whose margin is not above 0)", header, tuple(least)),
+        Table(
+            f"{what}: {title}", header, tuple((*head, *row) for head, row in zip(heads, cells, strict=True))
+        )
+        for title, cells in zip(titles, (means, least), strict=True)
     ]
 
 

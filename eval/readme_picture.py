@@ -8,7 +8,6 @@ numbers in words; the text between the two markers of the README names the file 
 nothing and exits with 1 where one of them is stale.
 """
 
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -21,11 +20,12 @@ from eval.readme_table import made_of, read_readme, replace_between, write_or_ch
 from eval.report.page_files import CSS
 from eval.report.scatter import HEIGHT, WIDTH, Line, Mark, drawing_svg, key_shapes
 from eval.report.verdict import capital
+from eval.report.wording import METRIC, TAX
 from eval.run_folder import Json
 from eval.study.cells import with_interval
 from eval.study.main_table import BUDGET, END
-from eval.study.plots import DASHES, MANY_BUDGETS, SHAPES, tax_across
-from eval.study.sentences import METRIC, TAX, fewer_seeds
+from eval.study.plots import DASHES, SHAPES, bend_of, tax_across
+from eval.study.sentences import fewer_seeds
 
 MARKS = ("<!-- picture -->", "<!-- /picture -->")
 SVG = Path("docs/results/gain_against_tax.svg")
@@ -92,8 +92,8 @@ def picture(summary: Json) -> tuple[str, str]:
     metric, budget = METRIC[summary["target"]].label, summary["budget"]
     header = ("arm", f"gain in {metric}", tax_across(budget).label)
     words = description(lines, metric, summary)
-    is_far = max(mark.x for line in lines for mark in line.marks) > MANY_BUDGETS * budget > 0
-    drawing = drawing_svg(words, lines, header, budget if is_far else math.inf, budget)
+    bend = bend_of([mark.x for line in lines for mark in line.marks], budget)
+    drawing = drawing_svg(words, lines, header, bend, budget)
     legend = legend_svg(lines, left_out, budget)
     height = HEIGHT + ROW * (len(lines) + 1 + bool(left_out)) + 10
     inner = drawing.partition(">")[2].removesuffix("</svg>")

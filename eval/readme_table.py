@@ -15,13 +15,13 @@ from data.arguments import ArgumentParser
 from data.cache import atomic_write_text
 from data.documents import read_object
 from data.errors import InputError, run_command
-from eval.report.wording import Metric, plain_number
+from eval.report.wording import METRIC, TAX, Metric, plain_number
 from eval.run_folder import SYSTEM_LABELS, Json, named_damage
 from eval.study.cells import with_interval
 from eval.study.main_table import BUDGET, END
 from eval.study.points import WARM_START
 from eval.study.roles import RIVALS, as_keys
-from eval.study.sentences import METRIC, TAX, fewer_seeds, metric_name
+from eval.study.sentences import fewer_seeds, metric_name
 
 Made = TypeVar("Made")
 OPEN = "<!-- results -->"

@@ -53,17 +53,7 @@ PAIRS = (
     ("untouched", "warm_start"),
     ("translation_memory", "warm_start"),
 )
-SCORES: dict[str, Score] = {
-    "cosine": ratio_of_sums,
-    "cosine_held_out": ratio_of_sums,
-    "chrf": overlap.chrf_of_sums,
-    "bleu": overlap.bleu_of_sums,
-    "rouge_l": ratio_of_sums,
-    "consistent_share": ratio_of_sums,
-    "length_ratio": ratio_of_sums,
-    "empty_share": ratio_of_sums,
-    "copied_share": ratio_of_sums,
-}
+CORPUS_SCORES = {"chrf": overlap.chrf_of_sums, "bleu": overlap.bleu_of_sums}
 Items = Sequence[dict[str, Any]]
 Place = Callable[[Path, str], Path]  # run folder and test set -> the folder of results
 
@@ -178,7 +168,7 @@ def slices(items: Items) -> dict[str, list[int]]:
 
 
 def statistics(items: Items, language: str) -> dict[str, Array]:
-    """metric -> (n, k) sufficient statistics, for the score functions of `SCORES`.
+    """metric -> (n, k) sufficient statistics, for the functions of `score_of`.
 
     Scores that follow from the texts are computed from them, because items of earlier versions lack some.
     """
@@ -206,8 +196,8 @@ def metrics(items: Items, language: str) -> dict[str, float]:
 
 
 def score_of(name: str) -> Score:
-    """The function from sums of statistics to the metric: a mean for a learned one."""
-    return SCORES.get(name, ratio_of_sums)
+    """The function from sums of statistics to the metric: for most a ratio of two sums."""
+    return CORPUS_SCORES.get(name, ratio_of_sums)
 
 
 def document_of(item: dict[str, Any]) -> str:

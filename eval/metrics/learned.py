@@ -29,15 +29,14 @@ class LearnedScores:
 
     def facts(self) -> dict[str, dict[str, Any]]:
         """Name -> family, 1 or -1 as a higher or lower score is better, whether training optimised it, signature."""
-        return {name: self._facts(name) for name in self.metrics.folders}
-
-    def _facts(self, name: str) -> dict[str, Any]:
-        scorer = self.metrics[name]
         return {
-            "family": scorer.facts.family,
-            "better": scorer.facts.better,
-            "rewarded": name in self.rewarded,
-            "signature": scorer.signature,
+            name: {
+                "family": self.metrics[name].facts.family,
+                "better": self.metrics[name].facts.better,
+                "rewarded": name in self.rewarded,
+                "signature": self.metrics[name].signature,
+            }
+            for name in self.metrics.folders
         }
 
 

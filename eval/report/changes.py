@@ -6,7 +6,7 @@ A label, a figure and its reading are made here only, so that two places cannot 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.report.wording import CLEAR_P, METRICS, PROBES, Metric, are_too_few, direction
+from eval.report.wording import CLEAR_P, METRIC, METRICS, PROBES, Metric, are_too_few, direction
 from eval.run_folder import Json
 
 READINGS = {1: "better", 0: "no clear change", -1: "worse"}
@@ -94,8 +94,7 @@ def score_changes(slices: Json, place: str = "all", metrics: Sequence[Metric] = 
 
 def score_change(pair: Json, key: str) -> Change:
     """The change of one metric over the whole test set."""
-    (metric,) = (metric for metric in METRICS if metric.key == key)
-    return score_changes(pair["slices"], metrics=[metric])[0]
+    return score_changes(pair["slices"], metrics=[METRIC[key]])[0]
 
 
 def probe_changes(pair: Json | None, keys: Sequence[str] = ()) -> list[Change]:

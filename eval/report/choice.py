@@ -13,11 +13,10 @@ from eval.report.brackets import rewarded_scores
 from eval.report.changes import Change, probe_changes, score_change
 from eval.report.learned import common_facts
 from eval.report.verdict import Answer, answer, card, loss_sentence
-from eval.report.wording import MAIN_PROBES, METRICS, MIN_ITEMS, Metric, are_too_few
+from eval.report.wording import MAIN_PROBES, METRIC, METRICS, MIN_ITEMS, TAX, Metric, are_too_few
 from eval.run_folder import Json, RunFolder
 
-DECIDING = tuple(metric for key in ("cosine_held_out", "chrf") for metric in METRICS if metric.key == key)
-TAX = Metric("tax", "tax", 4)
+DECIDING = (METRIC["cosine_held_out"], METRIC["chrf"])
 
 
 @dataclass(frozen=True)

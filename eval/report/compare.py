@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from eval.report.blocks import Document, Section, Sentences, Table
 from eval.report.brackets import bracket_notes, marked_metrics
 from eval.report.changes import Change, score_changes
-from eval.report.choice import TAX, ComparedSystem, choice, comparable, numbers, reasons, shared_facts
+from eval.report.choice import ComparedSystem, choice, comparable, numbers, reasons, shared_facts
 from eval.report.findings import change_sentence
 from eval.report.learned import learned_metrics, learned_notes
 from eval.report.ranks import metrics_with_a_better_side, rank_table
@@ -19,7 +19,16 @@ from eval.report.tables import (
     result_header,
     signature_notes,
 )
-from eval.report.wording import ABSENT, MAIN_METRICS, METRICS, PROBES, are_too_few, duration, plain_number
+from eval.report.wording import (
+    ABSENT,
+    MAIN_METRICS,
+    METRICS,
+    PROBES,
+    TAX,
+    are_too_few,
+    duration,
+    plain_number,
+)
 from eval.run_folder import Json, RunFolder
 from grpo.old_names import ADDED, current_keys
 

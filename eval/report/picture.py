@@ -5,13 +5,13 @@ trained one.
 from eval.report.blocks import Figure
 from eval.report.changes import Change, probe_changes, score_change
 from eval.report.scatter import Line, Mark, scatter
-from eval.report.wording import METRICS
+from eval.report.wording import METRIC
 from eval.run_folder import Json, RunFolder
 
 TEXTS = {"english": ("c0", ""), "chinese": ("c1", "5 3")}  # probe -> colour and dashes
 WAY = ("warm_start", "trained")
 SHAPES = {"untouched": "cross", "warm_start": "square", "trained": "circle"}
-(SCORE,) = (metric for metric in METRICS if metric.key == "cosine_held_out")
+SCORE = METRIC["cosine_held_out"]
 COST = "rise of bits per character over the untouched model"
 
 

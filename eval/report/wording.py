@@ -69,6 +69,8 @@ METRICS = (
     Metric("empty_share", "Empty outputs", 1, percent=True, better=-1),
     Metric("copied_share", "Copies", 1, percent=True, newer=True, better=-1),
 )
+METRIC = {metric.key: metric for metric in METRICS}
+TAX = Metric("tax", "Tax", 4, better=-1)
 MAIN_METRICS = ("cosine", "cosine_held_out", "chrf", "bleu", "consistent_share")
 BITS = Metric("bits_per_character", "bits per character", 3, better=-1)
 ACCURACY = Metric("accuracy", "accuracy", 1, percent=True)

@@ -1,37 +1,29 @@
 """Cells, labels and notes that the tables of a study's report share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from eval.report.brackets import marked_metrics
-from eval.report.wording import ABSENT, METRICS, Metric, plain_number
+from eval.report.wording import ABSENT, METRIC, Metric, plain_number
 from eval.run_folder import SYSTEM_LABELS, Json
 from eval.study.points import UNTOUCHED, WARM_START
 from eval.study.roles import INTERPOLATED
 
 
 def label(row: Json) -> str:
-    """'grpo, step 20 of 40', with an asterisk on the front."""
-    name = (
-        SYSTEM_LABELS[row["kind"]]
-        if row["kind"] in (UNTOUCHED, WARM_START)
-        else f"{row['arm']}, {step_words(row)}"
-    )
-    return f"{name} *" if row["on_front"] else name
+    """The name of a checkpoint, with an asterisk on the front."""
+    return f"{name_of(row)} *" if row["on_front"] else name_of(row)
 
 
-def step_words(row: Json) -> str:
-    """'step 20 of 40', or '50 % of the way' from the untouched model for an interpolated one."""
-    return (
-        f"{row['step']} % of the way"
-        if row["kind"] == INTERPOLATED
-        else f"step {row['step']} of {row['num_steps']}"
-    )
+def name_of(row: Json) -> str:
+    """'grpo, step 20 of 40', or 'mid, 50 % of the way' from the untouched model for an interpolated one."""
+    if row["kind"] in (UNTOUCHED, WARM_START):
+        return SYSTEM_LABELS[row["kind"]]
+    if row["kind"] == INTERPOLATED:
+        return f"{row['arm']}, {row['step']} % of the way"
+    return f"{row['arm']}, step {row['step']} of {row['num_steps']}"
 
 
-ALL_KEYS = tuple(metric.key for metric in METRICS)
-
-
-def metrics_of(figures: Json, keys: Sequence[str] = ALL_KEYS) -> list[Metric]:
+def metrics_of(figures: Json, keys: Iterable[str] = METRIC) -> list[Metric]:
     """Metrics of the evaluation by key, in brackets where the reward of any run paid for one."""
     by_key = {one.key: one for one in marked_metrics(figures.get("rewarded", ()))}
     return [by_key[key] for key in keys]

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.metrics.significance import CONFIDENCE, Array
+from eval.metrics.significance import CONFIDENCE, Array, resample_counts
 from eval.run_folder import Json
 from eval.study.compare import Curve, curves
 from eval.study.estimates import EvaluatedCheckpoint
@@ -52,8 +52,7 @@ def claim_figures(
     best = max(rivals, key=lambda rival: float(np.mean([lines[rival][one].reach[0] for one in seeds])))
     rows = [halves(lines[recommended][one], lines[best][one]) for one in seeds]
     parts = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    draws = seed_draws(len(seeds), parts["score"].shape[1] - 1, seed)
-    figures = {name: seed_interval(part, draws) for name, part in parts.items()}
+    figures = {name: seed_interval(part, seed) for name, part in parts.items()}
     verdicts = {"half": half_verdict(figures["half"]), "gain": gain_verdict(figures["gain"])}
     return {
         "recommended": recommended, "sft": best, "sft_arms": rivals, "metric": metric, "seeds": seeds, **figures,
@@ -85,16 +84,17 @@ def halves(own: Curve, rival: Curve) -> dict[str, Array]:
     }
 
 
-def seed_draws(seeds: int, resamples: int, seed: int) -> Array:
-    """(resamples, seeds): how often each resample draws each of the seeds."""
-    generator = np.random.default_rng([seed, seeds])
-    return generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples).astype(np.float64)
+def seed_interval(part: Array, seed: int) -> Json:
+    """(seeds, 1 + resamples) of one figure -> {value, low, high, per_seed}; null for what is infinite. `seed` is that of
+    the draws.
+    """
+    count, columns = part.shape
+    return drawn_interval(part, resample_counts(count, np.random.default_rng([seed, count]), columns - 1))
 
 
-def seed_interval(part: Array, draws: Array) -> Json:
-    """(seeds, 1 + resamples) of one figure -> {value, low, high, per_seed}; null for what is infinite.
-
-    In resample b the figure is the mean over the drawn seeds of their values under the b-th draw of items.
+def drawn_interval(part: Array, draws: Array) -> Json:
+    """The same from `draws` (resamples, seeds): in resample b the figure is the mean over the drawn seeds of their values
+    under the b-th draw of items.
     """
     with np.errstate(invalid="ignore"):
         # a seed that is not drawn counts nothing

@@ -1,9 +1,9 @@
 """The table and the sentence of a study's claim (`eval.study.claim`)."""
 
 from eval.report.blocks import Table
-from eval.report.wording import ABSENT, Metric
+from eval.report.wording import ABSENT, METRIC, TAX, Metric
 from eval.run_folder import Json
-from eval.study.sentences import METRIC, TAX, metric_name
+from eval.study.sentences import metric_name
 
 
 def claim_sentence(figures: Json) -> list[str]:

@@ -1,11 +1,11 @@
 """The tables of cost in a study's report: seconds and tokens of every checkpoint, and the arms at an equal cost."""
 
 from eval.report.blocks import Table, table_of
-from eval.report.wording import ABSENT, direction, plain_number
+from eval.report.wording import ABSENT, METRIC, TAX, direction, plain_number
 from eval.run_folder import Json
-from eval.study.cells import interval_note, label, with_interval
+from eval.study.cells import interval_note, label, name_of, with_interval
 from eval.study.points import UNTOUCHED
-from eval.study.sentences import COST_NAMES, METRIC, TAX
+from eval.study.sentences import COST_NAMES
 
 TOKEN_COLUMNS = {"tokens": "Tokens trained on", "sampled_tokens": "Sampled", "scored_tokens": "Scored"}
 
@@ -32,7 +32,7 @@ def path_cost_table(figures: Json) -> Table:
     target = figures["target"]
     rows = (
         {
-            "Checkpoint": label(row).removesuffix(" *"),
+            "Checkpoint": name_of(row),
             f"{METRIC[target].label}, gain": with_interval(METRIC[target], row["gains"][target]),
             "Tax": with_interval(TAX, row["tax"]),
             **{name.capitalize(): front_cell(row, axis) for axis, name in COST_NAMES.items()},

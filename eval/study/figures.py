@@ -18,6 +18,7 @@ from eval.macro import number_of_items
 from eval.metrics.significance import RESAMPLES
 from eval.report.learned import common_facts
 from eval.report.tables import is_number
+from eval.report.wording import METRIC
 from eval.run_folder import Json, shared_keys
 from eval.study.claim import claim_figures
 from eval.study.compare import areas, budgets, equal_target, ship, warm_starts
@@ -37,7 +38,6 @@ from eval.study.roles import MAIN_KIND, RIVALS, differing_settings, main_arm, ra
 from eval.study.sequence import learned_sequences, sequence_figures
 from eval.study.transfer import transfer_figures
 from eval.study.transitions import transition_figures
-from eval.systems import SCORES
 from grpo.config_file import load_config
 
 SEED = 0  # of the resamples
@@ -51,8 +51,8 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
     """Every figure of the report. Raises InputError for a `target` that no checkpoint has or a point that
     cannot be compared.
     """
-    if target not in SCORES:
-        raise InputError(f"target = {target!r}: not a score of the test set; use one of {', '.join(SCORES)}")
+    if target not in METRIC:
+        raise InputError(f"target = {target!r}: not a score of the test set; use one of {', '.join(METRIC)}")
     main = main_arm(study.points)
     recommended = str(study.settings.get("recommended", ""))
     learned = common_facts([point.target for point in study.points])
@@ -241,7 +241,7 @@ def minus_main(
     if not pairs or point.arm == main:
         return None
     scores = {
-        key: interval([one.metrics[key] - other.metrics[key] for one, other in pairs]) for key in SCORES
+        key: interval([one.metrics[key] - other.metrics[key] for one, other in pairs]) for key in METRIC
     }
     return {**scores, "tax": interval([one.tax - other.tax for one, other in pairs])}
 

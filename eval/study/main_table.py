@@ -13,15 +13,15 @@ import numpy as np
 
 from eval.metrics.significance import Array
 from eval.report.blocks import Table, table_of
-from eval.report.wording import plain_number
+from eval.report.wording import METRIC, TAX, plain_number
 from eval.run_folder import Json
 from eval.study.cells import with_interval
-from eval.study.claim import seed_draws, seed_interval
+from eval.study.claim import seed_interval
 from eval.study.compare import Curve, curves
 from eval.study.cost import at_cost, priced_curves
 from eval.study.estimates import EvaluatedCheckpoint
 from eval.study.methods import method_names, trained_points
-from eval.study.sentences import COST_NAMES, METRIC, TAX
+from eval.study.sentences import COST_NAMES
 
 END = "end"
 BUDGET = "budget"
@@ -114,8 +114,7 @@ def mean_of(own: Mapping[str, Mapping[int, Array]], name: str) -> float:
 
 def figure(parts: Mapping[int, Array], seed: int) -> Json:
     """{value, low, high} of (1 + resamples,) by seed."""
-    rows_of_seeds = np.stack([*parts.values()])
-    interval = seed_interval(rows_of_seeds, seed_draws(len(rows_of_seeds), rows_of_seeds.shape[1] - 1, seed))
+    interval = seed_interval(np.stack([*parts.values()]), seed)
     return {key: value for key, value in interval.items() if key != "per_seed"}
 
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from eval.report.blocks import Figure
 from eval.report.scatter import Line, Mark, scatter
-from eval.report.wording import plain_number
+from eval.report.wording import METRIC, TAX, plain_number
 from eval.run_folder import Json
 from eval.study.cells import label, with_interval
 from eval.study.points import UNTOUCHED, WARM_START
 from eval.study.roles import INTERPOLATED
-from eval.study.sentences import COST_NAMES, METRIC, TAX
+from eval.study.sentences import COST_NAMES
 
 COLOURS = {  # role -> class of page.css
     "main": "c0",
@@ -89,14 +89,18 @@ def pareto_figure(title: str, rows: Sequence[Json], metric: str, across: Across)
     """One picture; crosses are 95 % intervals of the last checkpoint of each arm, a vertical line is the budget."""
     header = ("Checkpoint", f"gain in {METRIC[metric].label}", across.label)
     lines = [*arm_lines(rows, metric, across), *start_lines(rows, metric, across)]
-    return scatter(title, lines, header, bend_of(rows, across), across.budget)
+    return scatter(
+        title,
+        lines,
+        header,
+        bend_of([row["tax"]["value"] for row in rows], across.budget or 0.0),
+        across.budget,
+    )
 
 
-def bend_of(rows: Sequence[Json], across: Across) -> float:
+def bend_of(taxes: Sequence[float], budget: float) -> float:
     """Where the lower axis becomes logarithmic: at the budget, if a tax lies far above it."""
-    budget = across.budget or 0.0
-    is_far = max(row["tax"]["value"] for row in rows) > MANY_BUDGETS * budget > 0
-    return budget if is_far else math.inf
+    return budget if max(taxes) > MANY_BUDGETS * budget > 0 else math.inf
 
 
 def start_lines(rows: Sequence[Json], metric: str, across: Across) -> list[Line]:

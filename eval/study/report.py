@@ -16,14 +16,15 @@ from eval.report.blocks import Block, Document, Sample, Samples, Section, Senten
 from eval.report.html import html_page
 from eval.report.markdown import markdown
 from eval.report.tables import key_value_table
+from eval.report.wording import METRIC
 from eval.run_folder import SYSTEM_LABELS, Json
-from eval.study.cells import label
+from eval.study.cells import name_of
 from eval.study.claim_report import claim_sentence
 from eval.study.figures import figures
 from eval.study.plots import pareto_figures, razor_pictures
 from eval.study.points import WARM_START, Point, StudyFolder, read_study
 from eval.study.roles import rank
-from eval.study.sentences import METRIC, conclusions, equal_cost_sentences
+from eval.study.sentences import conclusions, equal_cost_sentences
 from eval.study.tables import all_tables
 from eval.study.verdict import answer, numbers, reasons
 
@@ -103,11 +104,7 @@ def report_document(study: StudyFolder, summary: Json) -> Document:
 
 def front_words(summary: Json) -> str:
     """The front as a sentence, because Markdown has no pictures."""
-    best = sorted(
-        (row["tax"]["value"], label(row).removesuffix(" *"))
-        for row in summary["checkpoints"]
-        if row["on_front"]
-    )
+    best = sorted((row["tax"]["value"], name_of(row)) for row in summary["checkpoints"] if row["on_front"])
     name = METRIC[summary["target"]].label
     names = "; ".join(row for _, row in best)
     return f"On the front, by rising {name} and tax: {names}. No other checkpoint has as much {name} for as little tax."

@@ -7,13 +7,11 @@ clear difference.
 from collections.abc import Sequence
 
 from eval.report.changes import clear_way
-from eval.report.wording import METRICS, MIN_ITEMS, PROBES, Metric, are_too_few, direction
+from eval.report.wording import METRIC, MIN_ITEMS, PROBES, TAX, Metric, are_too_few, direction
 from eval.run_folder import Json
 from eval.study.estimates import SEEDS_FOR_T
 from eval.study.roles import RIVALS
 
-METRIC = {metric.key: metric for metric in METRICS}
-TAX = Metric("tax", "Tax", 4)
 AREA = Metric("area", "Area", 5)
 KIND_LABELS = {
     "grpo": "GRPO",

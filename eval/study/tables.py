@@ -5,7 +5,7 @@ A table without rows is left out.
 
 from eval.report.blocks import Table, table_of
 from eval.report.brackets import bracket_notes
-from eval.report.wording import ABSENT, METRICS, SHARE, direction, plain_number
+from eval.report.wording import ABSENT, METRIC, METRICS, SHARE, TAX, direction, plain_number
 from eval.run_folder import Json
 from eval.study.cells import (
     interval_note,
@@ -21,7 +21,7 @@ from eval.study.cost_tables import cost_table, equal_cost_table, path_cost_table
 from eval.study.learned_tables import learned_gain_table, learned_score_table
 from eval.study.main_table import PRICES, main_table
 from eval.study.ranks import rank_tables
-from eval.study.sentences import AREA, METRIC, TAX, last_step, plus_minus
+from eval.study.sentences import AREA, last_step, plus_minus
 from eval.study.sequence_tables import sequence_tables
 from eval.study.tax_tables import drift_table, sanity_table, tax_table, transition_table
 from eval.study.transfer_tables import transfer_pairs_table, transfer_table

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 from eval.report.blocks import Table, table_of
 from eval.report.transitions import RATES, rate_cell
-from eval.report.wording import ABSENT, PROBES, SHARE, Metric
+from eval.report.wording import ABSENT, PROBES, SHARE, TAX, Metric
 from eval.run_folder import Json
 from eval.study.cells import interval_note, label, with_interval
 from eval.study.points import UNTOUCHED, WARM_START
-from eval.study.sentences import TAX
 
 
 def tax_table(figures: Json) -> Table:

@@ -7,11 +7,11 @@ Its numbers are those of the tables' rows, which are means over seeds; the check
 from eval.report.blocks import Number
 from eval.report.changes import READINGS
 from eval.report.verdict import WAY, Answer
-from eval.report.wording import MIN_ITEMS, Metric, direction
+from eval.report.wording import METRIC, MIN_ITEMS, TAX, Metric, direction
 from eval.run_folder import Json
 from eval.study.cells import with_interval
 from eval.study.points import UNTOUCHED, WARM_START
-from eval.study.sentences import KIND_LABELS, METRIC, TAX, last_step, metric_name, too_few
+from eval.study.sentences import KIND_LABELS, last_step, metric_name, too_few
 
 START = {UNTOUCHED: "untouched model", WARM_START: "warm start"}
 SCORES = ("cosine_held_out", "chrf")
@@ -83,14 +83,14 @@ def numbers(figures: Json) -> tuple[Number, ...]:
         return ()
     warm = next((one for one in figures["checkpoints"] if one["kind"] == WARM_START), row)
     cards = [
-        card(METRIC[key], row["gains"][key], values(METRIC[key], warm, row), "against the warm start", 1)
+        card(METRIC[key], row["gains"][key], values(METRIC[key], warm, row), "against the warm start")
         for key in SCORES
         if row["gains"][key] is not None
     ]
     unit = "nats per token"
-    cards.append(card(TAX, row["tax"], unit, "against the untouched model", -1))
+    cards.append(card(TAX, row["tax"], unit, "against the untouched model"))
     if row["tax_added"] is not None:
-        cards.append(card(TAX, row["tax_added"], unit, "against the warm start", -1))
+        cards.append(card(TAX, row["tax_added"], unit, "against the warm start"))
     return tuple(cards)
 
 
@@ -99,11 +99,11 @@ def values(metric: Metric, before: Json, after: Json) -> str:
     return " \u2192 ".join(metric.value(row["metrics"][metric.key]["value"]) for row in (before, after))
 
 
-def card(metric: Metric, figure: Json, words: str, against: str, better: int) -> Number:
+def card(metric: Metric, figure: Json, words: str, against: str) -> Number:
     """An interval of a row as a figure of the first screen."""
     way = direction(figure)
     interval = metric.interval(figure["low"], figure["high"])
-    reading = READINGS[way * better]
+    reading = READINGS[way * metric.better]
     return Number(metric.label, metric.change(figure["value"]), interval, words, against, WAY[way], reading)
 
 

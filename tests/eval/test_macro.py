@@ -97,7 +97,7 @@ def test_each_corpus_of_a_study_counts_as_much_and_has_rows_of_its_own(tmp_path:
 def test_another_task_may_have_several_corpora_too() -> None:
     """The first untouched point and warm start: macro scores of 0 and of (0.3 + 0.15) / 2."""
     documents = mixed_study()[:2]
-    found = [result_scores(one, "file", resamples=20, seed=1)["cosine_held_out"].value for one in documents]
+    found = [result_scores(one, "file", resamples=20, seed=1)["cosine_held_out"][0] for one in documents]
     assert found == pytest.approx([0, 0.225])
     check_same("test items", [("task", one["arm"], identities(one["target"])) for one in documents])
     documents[1]["target"]["corpora"]["b"]["items"].pop()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from invented_points import even, invented_point, study_report
 
-from eval.study.claim import halves, seed_interval, verdict
+from eval.study.claim import drawn_interval, halves, verdict
 from eval.study.compare import Curve
 from eval.study.pareto import gain_at
 
@@ -46,10 +46,10 @@ def test_the_interval_is_over_seeds_and_items() -> None:
     """Two seeds, three resamples: the first draws both, the second seed 0 twice, the third seed 1 twice."""
     part = np.array([[1.0, 1.0, 2.0, 9.0], [3.0, 5.0, 9.0, 4.0]])
     draws = np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]])
-    figure = seed_interval(part, draws)
+    figure = drawn_interval(part, draws)
     assert figure == {"value": 2.0, "low": 2.0, "high": 4.0, "per_seed": [1.0, 3.0]}  # of 3, 2 and 4
     part[1, 1:] = math.inf
-    assert seed_interval(part, draws) == {"value": 2.0, "low": 2.0, "high": None, "per_seed": [1.0, 3.0]}
+    assert drawn_interval(part, draws) == {"value": 2.0, "low": 2.0, "high": None, "per_seed": [1.0, 3.0]}
 
 
 def test_one_half_is_enough_and_both_must_fail() -> None:

@@ -7,7 +7,7 @@ import pytest
 from tiny_run import use_both_directions
 from tiny_study import PARTS, Children, points, write_study
 
-from eval.systems import SCORES
+from eval.report.wording import METRIC
 from grpo.study.__main__ import main
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -29,7 +29,7 @@ def test_the_target_is_the_mean_over_the_corpora(
     there, back = (target["corpora"][name] for name in ("there", "back"))
     assert (there["target_language"], back["target_language"]) == ("zh", "bo")
     assert [len(one["items"]) for one in (there, back)] == [12, 12]
-    for key in SCORES:
+    for key in METRIC:
         mean = (there["metrics"]["all"][key] + back["metrics"]["all"][key]) / 2
         assert target["metrics"]["all"][key] == pytest.approx(mean)
     assert there["metrics"]["all"]["cosine"] != back["metrics"]["all"]["cosine"]
