@@ -5,15 +5,11 @@ given: they do not say what another choice of corpora would have given.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
-from eval.metrics.ranking import macro_randomisation_p, random_swaps
-from eval.metrics.significance import Array, cluster_counts, macro_bootstrap, resample_counts
+from eval.metrics.significance import Array, resample_counts
 from eval.run_folder import SYSTEMS, Json, read_results, results_by_corpus, results_folder, shared_keys
-from eval.systems import PAIRS, groups_of, score_of, statistics, write_json
+from eval.systems import PAIRS, compare_scores, corpus_generator, groups_of, statistics, write_json
 
 
 def macro_result(results: Mapping[str, Json]) -> Json:
@@ -42,11 +38,6 @@ def macro_metrics(metrics: Sequence[Json]) -> Json:
     return means | {"n": sum(one["n"] for one in metrics)}
 
 
-def corpus_generator(corpus: int, seed: int) -> np.random.Generator:
-    """What draws the items of the corpus in this place; those of the first are as if it were alone."""
-    return np.random.default_rng([seed, 0, corpus])
-
-
 def corpus_counts(corpus: int, n: int, seed: int, resamples: int) -> Array:
     """(resamples, n): the draws of the items of the corpus in this place."""
     return resample_counts(n, corpus_generator(corpus, seed), resamples)
@@ -61,22 +52,11 @@ def compare_averages(
     by_document: bool = False,
 ) -> Json:
     """after - before of the macro average of every score, in the form of `compare_systems`."""
-    rows = [(rows_of(one), rows_of(after[name])) for name, one in before.items()]
-    groups = [groups_of(one["items"], by_document) for one in before.values()]
-    counts, swaps = (
-        [draw(own, corpus_generator(place, seed), resamples) for place, own in enumerate(groups)]
-        for draw in (cluster_counts, random_swaps)
-    )
-    changes = {}
-    for key in shared_keys(one for pair in rows for one in pair):
-        pairs = [(first[key], second[key]) for first, second in rows]
-        boot = macro_bootstrap(
-            [(*pair, draws) for pair, draws in zip(pairs, counts, strict=True)], score_of(key)
-        )
-        p = macro_randomisation_p(
-            [(*pair, draws) for pair, draws in zip(pairs, swaps, strict=True)], score_of(key)
-        )
-        changes[key] = asdict(boot) | {"p_randomised": p}
+    corpora = [
+        (rows_of(one), rows_of(after[name]), groups_of(one["items"], by_document))
+        for name, one in before.items()
+    ]
+    changes = compare_scores(corpora, seed, resamples)
     names = [next(iter(one.values()))["system"] for one in (before, after)]
     return {"before": names[0], "after": names[1], "slices": {"all": changes}, "probes": None}
 

@@ -133,8 +133,9 @@ def ter_statistics(outputs: Sequence[str], references: Sequence[Sequence[str]], 
 
 
 def ter_of_sums(sums: Array) -> Array:
-    """(..., 2) sums -> (...) edits for 100 words of reference text."""
-    return 100 * ratio_of_sums(sums)
+    """(..., 2) sums -> (...) edits for 100 words of reference text; 100 for edits where there is no such word."""
+    is_all_wrong = (sums[..., 0] > 0) & (sums[..., 1] == 0)
+    return np.where(is_all_wrong, 100.0, 100 * ratio_of_sums(sums))
 
 
 def by_network(scorer: "Scorer", name: str, system: str, outputs: list[str], files: Files) -> Scores:

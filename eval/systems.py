@@ -22,14 +22,14 @@ from data.sources.user_file import ORIGIN as OWN_FILE
 from eval.forgetting.probe_changes import compare_probes
 from eval.metrics import overlap, rouge
 from eval.metrics.learned import LearnedScores
-from eval.metrics.ranking import group_numbers, random_swaps, randomisation_p, ranks
+from eval.metrics.ranking import group_numbers, macro_randomisation_p, random_swaps, randomisation_p, ranks
 from eval.metrics.significance import (
     RESAMPLES,
     Array,
     Score,
     cluster_counts,
+    macro_bootstrap,
     mean_statistics,
-    paired_bootstrap,
     ratio_of_sums,
 )
 from eval.metrics.similarity import Embed, cosines
@@ -55,6 +55,8 @@ PAIRS = (
 )
 CORPUS_SCORES = {"chrf": overlap.chrf_of_sums, "bleu": overlap.bleu_of_sums}
 Items = Sequence[dict[str, Any]]
+# statistics of the items before and after by score, and the group of each item
+Corpus = tuple[Mapping[str, Array], Mapping[str, Array], NDArray[np.int64]]
 Place = Callable[[Path, str], Path]  # run folder and test set -> the folder of results
 
 
@@ -246,22 +248,45 @@ def compare_systems(
             f"{before['system']} and {after['system']} were evaluated on different test items; evaluate both again"
         )
     first, second = (statistics(system["items"], system["target_language"]) for system in (before, after))
-    differences: dict[str, dict[str, Any]] = {}
+    differences = {}
     for key, rows in slices(before["items"]).items():
         groups = groups_of([before["items"][row] for row in rows], by_document)
-        pairs = {name: (first[name][rows], second[name][rows]) for name in first if name in second}
-        counts = cluster_counts(groups, np.random.default_rng(seed), resamples)
-        changes = {
-            name: asdict(paired_bootstrap(*pair, score_of(name), counts)) for name, pair in pairs.items()
-        }
-        del counts  # as large as what follows
-        swaps = random_swaps(groups, np.random.default_rng(seed), resamples)
-        for name, pair in pairs.items():
-            changes[name]["p_randomised"] = randomisation_p(*pair, score_of(name), swaps)
-        differences[key] = changes
+        own, other = ({name: values[rows] for name, values in one.items()} for one in (first, second))
+        differences[key] = compare_scores([(own, other, groups)], seed, resamples)
     both = "probes" in before and "probes" in after
     probes = compare_probes(before["probes"], after["probes"], seed, resamples) if both else None
     return {"before": before["system"], "after": after["system"], "slices": differences, "probes": probes}
+
+
+def compare_scores(corpora: Sequence[Corpus], seed: int, resamples: int) -> dict[str, dict[str, Any]]:
+    """after - before of every score that all have, as a mean over corpora: interval by bootstrap and p by randomisation, both
+    of groups inside each corpus.
+    """
+    names = shared_keys(rows for before, after, _ in corpora for rows in (before, after))
+
+    def with_draws(name: str, draws: Sequence[Array]) -> list[tuple[Array, Array, Array]]:
+        return [
+            (before[name], after[name], own) for (before, after, _), own in zip(corpora, draws, strict=True)
+        ]
+
+    counts = [
+        cluster_counts(groups, corpus_generator(place, seed), resamples)
+        for place, (_, _, groups) in enumerate(corpora)
+    ]
+    changes = {name: asdict(macro_bootstrap(with_draws(name, counts), score_of(name))) for name in names}
+    del counts  # as large as what follows
+    swaps = [
+        random_swaps(groups, corpus_generator(place, seed), resamples)
+        for place, (_, _, groups) in enumerate(corpora)
+    ]
+    for name in names:
+        changes[name]["p_randomised"] = macro_randomisation_p(with_draws(name, swaps), score_of(name))
+    return changes
+
+
+def corpus_generator(corpus: int, seed: int) -> np.random.Generator:
+    """What draws the items of the corpus in this place; those of the first are as if it were alone."""
+    return np.random.default_rng([seed, 0, corpus])
 
 
 def rank_systems(

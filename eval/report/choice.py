@@ -123,12 +123,19 @@ def best_ones(
 
 
 def cheapest(leaders: list[ComparedSystem], why: str) -> tuple[list[ComparedSystem], str]:
-    """The leader that lost least elsewhere: by the logs of tax where all have measured it, else by general text."""
-    taxes = [one.run.tax[-1]["tax_kept"] for one in leaders if one.run.tax]
+    """The leader that lost least elsewhere: by the logs of tax where they can be compared, else by general text."""
+    taxes = [one.run.tax[-1]["tax_kept"] for one in leaders if one.run.tax] if count_alike(leaders) else []
     if len(set(taxes)) < len(leaders):
         return least_harm(leaders, why)
     least = min(taxes)
     return [leaders[taxes.index(least)]], lost_least(leaders, f"{TAX.value(least)} nats a token")
+
+
+def count_alike(leaders: Sequence[ComparedSystem]) -> bool:
+    """Whether all log the tax on the same texts and from the untouched model; the warm start is another one in each run."""
+    settings = [one.run.config.get("tax", {}) for one in leaders]
+    same_texts = len({(own.get("text", ""), own.get("texts")) for own in settings}) == 1
+    return same_texts and all(own.get("against") == "untouched" for own in settings)
 
 
 def least_harm(leaders: list[ComparedSystem], why: str) -> tuple[list[ComparedSystem], str]:

@@ -178,7 +178,7 @@ def tax_table(candidates: Sequence[ComparedSystem], tests: Tests) -> Table:
             cells = (Change(label, metric, one[key]).cell if key in one else ABSENT for one in columns)
             rows.append((label, *cells))
     if any(run.tax for run in runs):
-        last = [TAX.value(run.tax[-1]["tax_kept"]) if run.tax else ABSENT for run in runs]
+        last = [logged_tax(run) if run.tax else ABSENT for run in runs]
         rows.append(("Tax in the log, nats per token", *last, *(ABSENT for _ in between)))
     header = (
         "Probe",
@@ -186,6 +186,13 @@ def tax_table(candidates: Sequence[ComparedSystem], tests: Tests) -> Table:
         *(f"{names[0]} \u2192 {name}" for name in between),
     )
     return Table("General competence", header, tuple(rows))
+
+
+def logged_tax(run: RunFolder) -> str:
+    """'0.0100 over the warm start': the last tax in the log, and the model that it is counted from."""
+    against = run.config.get("tax", {}).get("against", "warm_start")
+    model = {"untouched": "untouched model", "warm_start": "warm start"}[against]
+    return f"{TAX.value(run.tax[-1]['tax_kept'])} over the {model}"
 
 
 def probe_changes(run: RunFolder, system: str) -> Json:

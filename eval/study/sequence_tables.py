@@ -34,9 +34,10 @@ def sequence_table(sequence: Json, metric: Metric, intervals: str) -> Table:
         }
         for row in sequence["recipes"]
     )
+    side = "below" if metric.better > 0 else "above"
     note = (
         f"{metric.label}; tasks in this order: {', '.join(sequence['tasks'])}. Backward transfer: change of a task's score "
-        "from the end of its own stage to the end, mean over all tasks but the last; below 0 is forgetting. Forward "
+        f"from the end of its own stage to the end, mean over all tasks but the last; {side} 0 is forgetting. Forward "
         "transfer: a task's score before its own stage, minus that of the untouched model, mean over all but the first "
         "(Lopez-Paz and Ranzato, 2017)."
     )

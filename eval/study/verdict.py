@@ -29,14 +29,23 @@ def answer(figures: Json) -> Answer:
     if choice["kind"] in (UNTOUCHED, WARM_START):
         return Answer(f"Keep the {START[choice['kind']]}: no checkpoint scores higher {limit}.", "caution")
     if choice["gain"] is None or direction(choice["gain"]) <= 0:
-        return Answer(
-            f"Keep the warm start: {name} has the best score {limit}, but no clear gain.", "caution"
+        text = (
+            f"Ship {name}: it has the best score {limit}, though no clear gain; the warm start costs more."
+            if is_beyond_budget(figures)
+            else f"Keep the warm start: {name} has the best score {limit}, but no clear gain."
         )
+        return Answer(text, "caution")
     if len(figures["seeds"]) > 1:  # the tables' rows are means over seeds
         metric = METRIC[figures["target"]]
         best = f"{metric.value(choice['value'])} is the highest {metric_name(metric)} of a single run"
         return Answer(f"Ship {name}: {best} {limit}.", "good")
     return Answer(f"Ship {name}: it has the best score {limit}.", "good")
+
+
+def is_beyond_budget(figures: Json) -> bool:
+    """Whether the tax of the warm start is not within the budget, so that it cannot be kept."""
+    warm_starts = [row for row in figures["checkpoints"] if row["kind"] == WARM_START]
+    return any(row["tax"]["high"] > figures["budget"] for row in warm_starts)
 
 
 def reasons(figures: Json) -> tuple[str, ...]:
@@ -81,9 +90,8 @@ def numbers(figures: Json) -> tuple[Number, ...]:
     row = chosen_row(figures)
     if row is None:
         return ()
-    warm = next((one for one in figures["checkpoints"] if one["kind"] == WARM_START), row)
     cards = [
-        card(METRIC[key], row["gains"][key], values(METRIC[key], warm, row), "against the warm start")
+        card(METRIC[key], row["gains"][key], values(METRIC[key], row), "against the warm start")
         for key in SCORES
         if row["gains"][key] is not None
     ]
@@ -94,9 +102,10 @@ def numbers(figures: Json) -> tuple[Number, ...]:
     return tuple(cards)
 
 
-def values(metric: Metric, before: Json, after: Json) -> str:
-    """'0.300 -> 0.500'."""
-    return " \u2192 ".join(metric.value(row["metrics"][metric.key]["value"]) for row in (before, after))
+def values(metric: Metric, row: Json) -> str:
+    """'0.300 -> 0.500': the warm start of the row's own seeds, then the row."""
+    end = row["metrics"][metric.key]["value"]
+    return f"{metric.value(end - row['gains'][metric.key]['value'])} \u2192 {metric.value(end)}"
 
 
 def card(metric: Metric, figure: Json, words: str, against: str) -> Number:

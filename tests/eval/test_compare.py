@@ -266,7 +266,8 @@ def system_of(
     """A system with these ranks, of a run that has lost `tax`; its change is that of nothing."""
     signatures = {"cosine_held_out": encoder, "chrf": encoder[:1]}
     system = {"items": [{}] * n, "signatures": signatures}
-    own = replace(run, tax=() if tax is None else ({"tax_kept": tax},))
+    settings = run.config | {"tax": {"against": "untouched"}}
+    own = replace(run, config=settings, tax=() if tax is None else ({"tax_kept": tax},))
     return ComparedSystem(name, own, "warm_start", system, None, {"cosine_held_out": cosine, "chrf": chrf})
 
 
@@ -293,6 +294,16 @@ def test_which_run_to_ship(case: str, invented: Path) -> None:
     run = read_run(invented)
     found = choice([system_of(run, *one) for one in systems])
     assert said in found.text and found.best == best
+
+
+def test_taxes_over_two_warm_starts_are_not_compared(invented: Path) -> None:
+    """Past bug: the run of the dearer warm start was shipped, because its training added less to it."""
+    pair = [system_of(read_run(invented), name, 1, 1, tax=tax) for name, tax in (("a", 0.03), ("b", 0.01))]
+    for settings in ({}, {"against": "warm_start"}, {"against": "untouched", "text": "mine.txt"}):
+        config = pair[1].run.config | {"tax": settings}
+        other = replace(pair[1], run=replace(pair[1].run, config=config))
+        assert choice([pair[0], other]).best == "", settings
+    assert choice(pair).best == "b"
 
 
 RISES: dict[

@@ -69,6 +69,15 @@ def test_scores_are_those_of_sacrebleu(
     assert [row["better"] for row in rows] == [1, 1, -1]
 
 
+def test_a_line_without_a_reference_text_has_the_ter_of_sacrebleu(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Past bug: words in place of nothing had a TER of 0, the best there is."""
+    (files / "blank").write_text("\n".join(["", *REFERENCES[1:]]) + "\n", encoding="utf-8")
+    (row,) = results(capsys, "--metric", "ter", "--outputs", files / "out", "--references", files / "blank")
+    assert row["lines"][0] == sacrebleu.corpus_ter(OUTPUTS[:1], [[""]]).score == 100
+
+
 def test_a_learned_metric_scores_files(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = metric_folder(files, "cometkiwi")
     (row,) = results(capsys, "--metric", folder, "--outputs", files / "out", "--sources", files / "src")

@@ -9,8 +9,10 @@ import pytest
 from invented_points import even, invented_study, study_report, target_items
 
 from data.errors import InputError
+from eval.report.wording import Metric
 from eval.study.estimates import Estimate
 from eval.study.sequence import backward_transfer, forward_transfer, sequence_figures
+from eval.study.sequence_tables import sequence_table
 
 TASKS = ["one", "two", "three"]
 SCORES = [[0.1, 0.2, 0.3], [0.8, 0.3, 0.3], [0.6, 0.9, 0.5], [0.5, 0.6, 0.7]]  # [stage][task]
@@ -64,3 +66,12 @@ def test_results_on_other_test_items_are_refused() -> None:
     other[3]["target"]["items"].pop()
     with pytest.raises(InputError, match=r"sequence/grpo-1-one-seed0\.json: other test items than"):
         sequence_figures(other, "cosine_held_out", 20, 0)
+
+
+@pytest.mark.parametrize(("better", "side"), [(1, "below"), (-1, "above")])
+def test_the_note_says_on_which_side_of_0_a_task_is_forgotten(better: int, side: str) -> None:
+    """Past bug: of a metric that is better when lower a rise, which is forgetting, was called the opposite."""
+    figures = sequence_figures(results(), "cosine_held_out", 20, 0)
+    assert figures is not None
+    table = sequence_table(figures, Metric("errors", "errors", 3, better=better), "")
+    assert f"{side} 0 is forgetting" in table.notes[0]

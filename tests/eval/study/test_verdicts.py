@@ -16,6 +16,7 @@ from eval.study.estimates import interval, student_t
 from eval.study.figures import figures
 from eval.study.points import Point, read_study
 from eval.study.roles import differing_settings, main_arm, role
+from eval.study.verdict import answer, numbers
 
 Json = dict[str, Any]
 HELD_OUT = "cosine_held_out"
@@ -169,8 +170,8 @@ def test_a_budget_is_kept_where_the_whole_interval_says_so() -> None:
         (0.01, 0.025): "probably",
         (0.015, 0.035): "probably not",
     }
-    for (low, high), answer in cases.items():
-        assert budget_verdict({"low": low, "high": high, "value": (low + high) / 2}, 0.02) == answer
+    for (low, high), kept in cases.items():
+        assert budget_verdict({"low": low, "high": high, "value": (low + high) / 2}, 0.02) == kept
 
 
 def test_a_budget_is_measured_against_what_it_was_set_against(tmp_path: Path) -> None:
@@ -263,3 +264,24 @@ def test_an_interpolated_model_has_no_weights_of_its_own_and_no_budget(tmp_path:
     best = ship(checkpoints, HELD_OUT, 0.05, tmp_path)
     assert best is not None and (best["arm"], best["path"], best["kept"]) == ("own+interp", None, False)
     assert budgets(checkpoints) == []
+
+
+def test_the_first_screen_counts_from_the_warm_starts_of_the_arms_own_seeds(tmp_path: Path) -> None:
+    """Past bug: an arm of one seed stood behind the mean of all warm starts, so the two numbers were not its gain."""
+    points = [warm(0.3), warm(0.1, seed=1), *arm("grpo", "grpo", (0.5, 0.02), seed=1)]
+    cards = numbers(figures(read_study(write_points(tmp_path, points)), HELD_OUT, 0.05, 50))
+    assert (cards[0].change, cards[0].values) == ("+0.400", "0.100 \u2192 0.500")
+
+
+@pytest.mark.parametrize(
+    ("tax", "start"), [(0.04, "Keep the warm start: "), (0.3, "Ship arm, step 10 (seed 0): it ")]
+)
+def test_a_warm_start_beyond_the_budget_is_not_kept(tmp_path: Path, tax: float, start: str) -> None:
+    """Past bug: the first sentence named the warm start, whose tax was above the budget."""
+    own, first = [0.5] * 30, [0.02] * 30
+    points = [
+        invented_point("warm_start", "warm_start", own, [tax] * 30),
+        invented_point("arm", "recovery", [0.5] * 29 + [0.4], first, step=10),
+    ]
+    found = answer(figures(read_study(write_points(tmp_path, points)), HELD_OUT, 0.05, 50))
+    assert found.text.startswith(start) and found.tone == "caution", found
