@@ -10,13 +10,13 @@ from data.prompt_record import FILE as PROMPT_FILE
 from data.prompt_record import load_wording as wording_of
 from data.prompt_record import read_record
 from eval.card.head import base_of, licence_of_model
-from eval.report.blocks import Table
+from eval.report.blocks import Table, with_rows
 from eval.report.corpus_tables import origin_table, part_table
 from eval.report.findings import budget_sentences
 from eval.report.gaps import gaps
 from eval.report.learned import learned_changes, learned_table
 from eval.report.markdown import escape, table_markdown
-from eval.report.tables import difference_tables, overall_table, probe_pairs, probe_table
+from eval.report.tables import change_table, overall_table, probe_table
 from eval.report.wording import MIN_ITEMS, plain_number
 from eval.run_folder import RunFolder
 from grpo.engine.licences import GEMMA, licence_files
@@ -168,21 +168,19 @@ def results(run: RunFolder, system: str) -> Iterator[str]:
         if not view.systems:
             continue
         title = f"Test set {name}" if name else "Test set"
-        yield table_markdown(overall_table(view, title))
-        tables = difference_tables(view, "warm_start", system)[:1]
-        more = (learned_table(view), learned_changes(view, system))
-        yield from map(table_markdown, [*tables, *filter(None, more)])
-        if not tables:
+        changes = change_table(view, "warm_start", system)
+        tables = [overall_table(view, title), changes, learned_table(view), learned_changes(view, system)]
+        yield from map(table_markdown, with_rows(tables))
+        if not changes.rows:
             yield f"{view.label(system)} was not compared with the warm start, so there are no intervals."
 
 
 def cost(run: RunFolder, system: str) -> Iterator[str]:
     """What training cost elsewhere."""
-    pairs = [
-        pair for pair in probe_pairs(run.main) if (pair["before"], pair["after"]) == ("untouched", system)
-    ]
-    table = probe_table(run.main, pairs)
-    yield table_markdown(table) if table else "Not measured: the run has no probes of general competence."
+    table = probe_table(run.main, system)
+    yield (
+        table_markdown(table) if table.rows else "Not measured: the run has no probes of general competence."
+    )
     yield from budget_sentences(run)
 
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from eval.report.blocks import Block, Table, Text, plain_text
-from eval.report.tables import difference_tables, overall_table
+from eval.report.blocks import Block, Table, Text, plain_text, with_rows
+from eval.report.tables import change_table, overall_table
 from eval.run_folder import RunFolder, read_run
 
 
@@ -15,9 +15,9 @@ def added_text(folder: Path, name: str) -> str:
         table
         for test, view in run.views.items()
         if name in view.systems
-        for table in (overall_table(view, f"Results on {test or 'the test set'}"), *differences(view, name))
+        for table in (overall_table(view, f"Results on {test or 'the test set'}"), differences(view, name))
     ]
-    return "\n\n".join(map(plain_text, tables))
+    return "\n\n".join(map(plain_text, with_rows(tables)))
 
 
 def added_blocks(run: RunFolder) -> tuple[Block, ...]:
@@ -25,12 +25,11 @@ def added_blocks(run: RunFolder) -> tuple[Block, ...]:
     blocks: list[Block] = []
     for name in run.added_systems:
         blocks.append(Text(f"{name}: {run.systems[name].get('made_by', 'not known how it was made')}."))
-        blocks += differences(run, name)
+        blocks += with_rows([differences(run, name)])
     return tuple(blocks)
 
 
-def differences(run: RunFolder, name: str) -> list[Table]:
-    """What the run has trained minus an added system, over all test items; no table where they were not compared."""
+def differences(run: RunFolder, name: str) -> Table:
+    """What the run has trained minus an added system, over all test items; no rows where they were not compared."""
     last = ["", *run.own_systems][-1]
-    tables = difference_tables(run, name, last)[:1]
-    return [replace(table, title=f"{run.label(last)} minus {name}") for table in tables]
+    return replace(change_table(run, name, last), title=f"{run.label(last)} minus {name}")

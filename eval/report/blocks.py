@@ -120,6 +120,11 @@ def table_of(title: str, rows: Iterable[Mapping[str, str]], notes: Sequence[str]
     return Table(title, header, tuple(tuple(row.values()) for row in cells), tuple(notes))
 
 
+def with_rows(tables: Iterable[Table]) -> tuple[Table, ...]:
+    """The tables that have something to show."""
+    return tuple(table for table in tables if table.rows)
+
+
 def number_table(numbers: Sequence[Number]) -> Table:
     """The figures of the first screen as a table, for the forms of a report that have no cards."""
     rows = tuple(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from eval.report.blocks import Document, Section, Sentences, Table
+from eval.report.blocks import Document, Section, Sentences, Table, with_rows
 from eval.report.brackets import bracket_notes, marked_metrics
 from eval.report.changes import Change, score_changes
 from eval.report.choice import ComparedSystem, choice, comparable, numbers, reasons, shared_facts
@@ -21,6 +21,7 @@ from eval.report.tables import (
 )
 from eval.report.wording import (
     ABSENT,
+    ALL,
     MAIN_METRICS,
     METRICS,
     PROBES,
@@ -89,15 +90,13 @@ def rewarded_of(candidates: Sequence[ComparedSystem]) -> frozenset[str]:
     return frozenset().union(*(one.rewarded for one in candidates))
 
 
-def learned_scores(candidates: Sequence[ComparedSystem]) -> Table | None:
-    """Each run by every learned metric that all have; None without one."""
+def learned_scores(candidates: Sequence[ComparedSystem]) -> Table:
+    """Each run by every learned metric that all have; no rows without one."""
     facts = shared_facts(candidates)
-    if not facts:
-        return None
     metrics = learned_metrics(facts)
     rows = tuple(
         (one.name, *(metric.value(one.system["metrics"]["all"][metric.key]) for metric in metrics))
-        for one in candidates
+        for one in (candidates if metrics else ())
     )
     header = ("Run", *(metric.label for metric in metrics))
     return Table("Learned metrics on the shared items", header, rows, learned_notes(facts))
@@ -109,29 +108,26 @@ def score_section(test: str, candidates: Sequence[ComparedSystem]) -> Section:
     systems = {one.name: one.system for one in candidates}
     rewarded = rewarded_of(candidates)
     notes = (*bracket_notes(rewarded), *signature_notes(systems))
-    learned_table = learned_scores(candidates)
-    tables = [
-        Table("Scores on the shared items", result_header("Run", rewarded), rows, notes),
-        *([learned_table] if learned_table else []),
-    ]
-    if all(one.ranks for one in candidates):
-        tables.append(shared_ranks(candidates))
     first, *others = candidates
-    for other in others:
-        if other.change:
-            same = comparable(first, other)
-            labels = [metric.label for metric in METRICS if metric.key not in same]
-            notes = (
-                (NOTE, RANDOMISATION_NOTE, f"Not compared, as their signatures differ: {', '.join(labels)}.")
-                if labels
-                else (NOTE, RANDOMISATION_NOTE)
-            )
-            pair = (first, other)
-            all_metrics = [*marked_metrics(rewarded_of(pair)), *learned_metrics(shared_facts(pair))]
-            metrics = [metric for metric in all_metrics if metric.key in same]
-            title = f"{other.name} minus {first.name}"
-            tables.append(difference_table(title, other.change["slices"], ["all"], metrics, notes))
-    return Section(f"Test set {test}" if test else "Scores", tuple(tables))
+    tables = (
+        Table("Scores on the shared items", result_header("Run", rewarded), rows, notes),
+        learned_scores(candidates),
+        shared_ranks(candidates),
+        *(differences(first, other) for other in others),
+    )
+    return Section(f"Test set {test}" if test else "Scores", with_rows(tables))
+
+
+def differences(first: ComparedSystem, other: ComparedSystem) -> Table:
+    """A run minus the first, by every metric that means the same in both."""
+    pair = (first, other)
+    same = comparable(*pair)
+    labels = ", ".join(metric.label for metric in METRICS if metric.key not in same)
+    notes = (NOTE, RANDOMISATION_NOTE, f"Not compared, as their signatures differ: {labels}.")
+    all_metrics = [*marked_metrics(rewarded_of(pair)), *learned_metrics(shared_facts(pair))]
+    metrics = [metric for metric in all_metrics if metric.key in same]
+    title = f"{other.name} minus {first.name}"
+    return difference_table(title, other.change, [ALL], metrics, notes if labels else notes[:2])
 
 
 def shared_ranks(candidates: Sequence[ComparedSystem]) -> Table:

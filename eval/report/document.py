@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from eval.alarms import all_alarms, of_reward
 from eval.report.added import added_blocks
-from eval.report.blocks import Block, Document, Samples, Section, Sentences, Table
+from eval.report.blocks import Block, Document, Samples, Section, Sentences, Table, with_rows
 from eval.report.corpus_tables import corpus_tables, manifest_tables
 from eval.report.findings import findings
 from eval.report.gaps import gaps
@@ -15,11 +15,11 @@ from eval.report.plots import curves
 from eval.report.ranks import run_ranks
 from eval.report.samples import samples
 from eval.report.tables import (
-    difference_tables,
+    change_table,
+    change_tables_of_parts,
     key_value_table,
     language_table,
     overall_table,
-    probe_pairs,
     probe_table,
     slice_table,
     time_table,
@@ -48,25 +48,24 @@ def report_document(run: RunFolder) -> Document:
 
 def sections(run: RunFolder) -> list[Section]:
     """What follows the first screen; inputs and small slices are folded."""
-    differences = difference_tables(run, "warm_start", "trained")
+    pair = ("warm_start", "trained")
     cards = samples(run)
     return [
         Section(
-            f"{run.method} minus warm start", with_rows([*differences[:1], learned_changes(run, "trained")])
+            f"{run.method} minus warm start",
+            with_rows([change_table(run, *pair), learned_changes(run, "trained")]),
         ),
         Section("Results", with_rows(result_tables(run))),
         Section("Added systems", added_blocks(run)),
-        Section("General competence", with_rows([probe_table(run.main, probe_pairs(run.main))])),
+        Section("General competence", with_rows([probe_table(run.main)])),
         Section("Samples", (Samples(cards),) if cards else ()),
         Section("Training curves", tuple(curves(run))),
         *(test_section(name, view) for name, view in run.tests.items()),
         closed_section("All findings in words", [Sentences(findings(run))]),
         closed_section(
-            "By language and origin", [*with_rows(slice_tables(run)), *with_rows(differences[1:])]
+            "By language and origin", with_rows([*slice_tables(run), *change_tables_of_parts(run, *pair)])
         ),
-        closed_section(
-            "Questions lost and gained", with_rows([transition_table(run.main, probe_pairs(run.main))])
-        ),
+        closed_section("Questions lost and gained", with_rows([transition_table(run.main)])),
         closed_section("Training figures", training_tables(run)),
         closed_section("Corpus", corpus_tables(run.corpus)),
         closed_section("Time and memory", with_rows([time_table(run)])),
@@ -81,10 +80,9 @@ def closed_section(title: str, blocks: Sequence[Block]) -> Section:
     return Section(title, tuple(blocks), is_folded=True)
 
 
-def result_tables(run: RunFolder) -> list[Table | None]:
+def result_tables(run: RunFolder) -> list[Table]:
     """Overall, on average over corpora, and the language of the outputs."""
-    tables = [overall_table(run), learned_table(run), language_table(run)] if run.systems else []
-    return [*tables, run_ranks(run), macro_table(run)]
+    return [overall_table(run), learned_table(run), language_table(run), run_ranks(run), macro_table(run)]
 
 
 def slice_tables(run: RunFolder) -> list[Table]:
@@ -100,16 +98,14 @@ def test_section(name: str, view: RunFolder) -> Section:
     tables = [
         overall_table(view, f"Results on {name}"),
         slice_table(view, "By source language", origins=False),
-        *filter(None, [learned_table(view), language_table(view), run_ranks(view)]),
-        *difference_tables(view, "warm_start", "trained"),
-        *filter(None, [learned_changes(view, "trained")]),
+        learned_table(view),
+        language_table(view),
+        run_ranks(view),
+        change_table(view, "warm_start", "trained"),
+        *change_tables_of_parts(view, "warm_start", "trained"),
+        learned_changes(view, "trained"),
     ]
     return Section(f"Test set {name}", (*with_rows(tables), *added_blocks(view)))
-
-
-def with_rows(tables: Sequence[Table | None]) -> tuple[Block, ...]:
-    """The tables that exist and have rows."""
-    return tuple(table for table in tables if table is not None and table.rows)
 
 
 def training_tables(run: RunFolder) -> tuple[Block, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 from eval.report.blocks import Table
 from eval.report.brackets import BRACKETS, in_brackets
 from eval.report.tables import difference_table
-from eval.report.wording import Metric, plain_number
+from eval.report.wording import ALL, Metric, plain_number
 from eval.run_folder import Json, RunFolder, shared_keys
 
 DIGITS = 3
@@ -47,11 +47,9 @@ def common_facts(results: Sequence[Json]) -> Json:
     }
 
 
-def learned_table(run: RunFolder) -> Table | None:
-    """One row for each system over a whole test set; None where there is no learned metric."""
+def learned_table(run: RunFolder) -> Table:
+    """One row for each system over a whole test set; none where there is no learned metric."""
     facts = facts_of(run.systems)
-    if not facts:
-        return None
     metrics = learned_metrics(facts)
     rows = tuple(
         (
@@ -59,21 +57,20 @@ def learned_table(run: RunFolder) -> Table | None:
             plain_number(system["metrics"]["all"]["n"]),
             *(metric.value(system["metrics"]["all"].get(metric.key)) for metric in metrics),
         )
-        for name, system in run.systems.items()
+        for name, system in (run.systems.items() if facts else ())
     )
     return Table(
         "Learned metrics", ("System", "n", *(one.label for one in metrics)), rows, learned_notes(facts)
     )
 
 
-def learned_changes(run: RunFolder, after: str) -> Table | None:
-    """The change of each learned metric from the warm start to `after`, with its interval; None where the two were not compared by one."""
+def learned_changes(run: RunFolder, after: str) -> Table:
+    """The change of each learned metric from the warm start to `after`, with its interval; no rows where the two were not
+    compared by one.
+    """
     pair = run.pair("warm_start", after)
-    facts = facts_of(run.systems)
-    if pair is None or not facts:
-        return None
-    shared = shared_metrics(pair["slices"]["all"], facts)
-    return difference_table("Change of the learned metrics", pair["slices"], ["all"], shared, (BRACKETS,))
+    shared = shared_metrics(pair["slices"][ALL], facts_of(run.systems)) if pair else []
+    return difference_table("Change of the learned metrics", pair, [ALL], shared, (BRACKETS,))
 
 
 def shared_metrics(differences: Json, facts: Mapping[str, Mapping[str, Any]]) -> list[Metric]:

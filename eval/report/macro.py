@@ -22,12 +22,9 @@ def system_averages(run: RunFolder) -> dict[str, Json]:
     return {name: macro_metrics([view.systems[name]["metrics"]["all"] for view in views]) for name in systems}
 
 
-def macro_table(run: RunFolder) -> Table | None:
-    """A row for each system; None for a run on one corpus."""
-    means = system_averages(run)
-    if not means:
-        return None
-    rows = tuple((run.label(name), *result_cells(metrics)) for name, metrics in means.items())
+def macro_table(run: RunFolder) -> Table:
+    """A row for each system; none for a run on one corpus."""
+    rows = tuple((run.label(name), *result_cells(metrics)) for name, metrics in system_averages(run).items())
     names = ", ".join(corpora_of(run))
     note = f"Mean of the results on {names}, each of which counts as much. Signatures: in their sections."
     return Table(

@@ -38,12 +38,10 @@ def rank_table(
     return Table(title, (header, *(metric.label for metric in columns)), rows, (RANK_NOTE, *notes))
 
 
-def run_ranks(run: RunFolder) -> Table | None:
-    """The ranks of a run's systems on a test set; None where none were made, as by earlier versions."""
+def run_ranks(run: RunFolder) -> Table:
+    """The ranks of a run's systems on a test set; no rows where none were made, as by earlier versions."""
     ranks = run.comparison.get("ranks") or {}
     names = [name for name in run.systems if any(name in own for own in ranks.values())]
-    if not names:
-        return None
     metrics = metrics_with_a_better_side(facts_of(run.systems), rewarded_scores(run.config))
     labels = {name: run.label(name) for name in names}
     return rank_table("Ranks, 1 = the best", "System", labels, ranks, metrics)

@@ -89,12 +89,9 @@ def overall_table(run: RunFolder, title: str = "Results on the test set") -> Tab
     return Table(title, result_header("System", rewarded), rows, notes)
 
 
-def language_table(run: RunFolder) -> Table | None:
-    """How many outputs of each system an identifier takes for the target language; None where none was asked."""
+def language_table(run: RunFolder) -> Table:
+    """How many outputs of each system an identifier takes for the target language; no rows where none was asked."""
     facts = {name: system["language"] for name, system in run.systems.items() if "language" in system}
-    if not facts:
-        return None
-
     rows = (
         {
             "System": run.label(name),
@@ -104,12 +101,12 @@ def language_table(run: RunFolder) -> Table | None:
         }
         for name, own in facts.items()
     )
-    own = next(iter(facts.values()))
-    note = (
+    notes = [
         f"By {own['identifier']}: probability of the language at least {own['threshold']:.3f}; texts of three units or more. "
         "The reference texts show how many true texts it refuses."
-    )
-    return table_of("Language of the outputs", rows, (note,))
+        for own in facts.values()
+    ]
+    return table_of("Language of the outputs", rows, notes[:1])
 
 
 def slice_names(run: RunFolder, origins: bool) -> list[str]:
@@ -134,29 +131,34 @@ def slice_table(run: RunFolder, title: str, origins: bool) -> Table:
     return Table(title, result_header("System", rewarded_scores(run.config)), rows)
 
 
-def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
-    """after - before with 95 % intervals: every metric overall, the main ones by language and by origin.
-
-    No table where the two were not compared.
-    """
+def change_table(run: RunFolder, before: str, after: str) -> Table:
+    """after - before of every metric with 95 % intervals; no rows where the two were not compared."""
     pair = run.pair(before, after)
-    if pair is None:
-        return []
-    parts = [name for name in pair["slices"] if name != "all"]
-    notes: tuple[str, ...] = (
+    metrics = marked_metrics(rewarded_scores(run.config))
+    notes = change_notes(run) if pair else ()
+    return difference_table("Change over the whole test set", pair, [ALL], metrics, notes)
+
+
+def change_notes(run: RunFolder) -> tuple[str, ...]:
+    """How a run's comparisons were made."""
+    notes = (
         f"Paired bootstrap over {drawn_units(run)}, {plain_number(run.comparison['resamples'])} resamples, percentile "
         "interval; corpus metrics are computed anew for each resample.",
         RANDOMISATION_NOTE,
         f"No correction for the number of comparisons. Nothing is read from fewer than {MIN_ITEMS} items.",
     )
-    notes = (*notes, MACRO_NOTE) if "corpora" in run.comparison else notes
-    metrics = marked_metrics(rewarded_scores(run.config))
-    main = [metric for metric in metrics if metric.key in MAIN_METRICS]
+    return (*notes, MACRO_NOTE) if "corpora" in run.comparison else notes
+
+
+def change_tables_of_parts(run: RunFolder, before: str, after: str) -> list[Table]:
+    """The same of the main metrics, by source language and by origin."""
+    pair = run.pair(before, after)
+    parts = [name for name in (pair["slices"] if pair else ()) if name != ALL]
+    main = [one for one in marked_metrics(rewarded_scores(run.config)) if one.key in MAIN_METRICS]
     languages = [name for name in parts if not is_origin(name)]
     return [
-        difference_table("Change over the whole test set", pair["slices"], ["all"], metrics, notes),
-        difference_table("Change by source language", pair["slices"], languages, main),
-        difference_table("Change by origin", pair["slices"], list(filter(is_origin, parts)), main),
+        difference_table("Change by source language", pair, languages, main),
+        difference_table("Change by origin", pair, list(filter(is_origin, parts)), main),
     ]
 
 
@@ -166,10 +168,17 @@ def drawn_units(run: RunFolder) -> str:
 
 
 def difference_table(
-    title: str, slices: Json, places: Sequence[str], metrics: Sequence[Metric], notes: tuple[str, ...] = ()
+    title: str,
+    pair: Json | None,
+    places: Sequence[str],
+    metrics: Sequence[Metric],
+    notes: tuple[str, ...] = (),
 ) -> Table:
-    """One row for each place and metric."""
-    changes = [(place, change) for place in places for change in score_changes(slices, place, metrics)]
+    """One row for each place and metric of a comparison; no rows without one."""
+    slices = pair["slices"] if pair else {}
+    changes = [
+        (place, change) for place in places if pair for change in score_changes(slices, place, metrics)
+    ]
     return table_of(title, (difference_cells(*one) for one in changes), notes)
 
 
@@ -207,13 +216,16 @@ def probe_pairs(run: RunFolder) -> list[Json]:
     return sorted(pairs, key=lambda pair: pair["before"] != "untouched")
 
 
-def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
-    """General competence of every probed system, and the changes in `pairs`; None if no system was probed."""
+def probe_table(run: RunFolder, system: str = "") -> Table:
+    """General competence of every probed system, and its changes: in all comparisons, or only from the untouched model to
+    `system`.
+    """
+    pairs = probe_pairs(run)
+    if system:
+        pairs = [pair for pair in pairs if (pair["before"], pair["after"]) == ("untouched", system)]
     probe_results = {
         name: probe_values(system["probes"]) for name, system in run.systems.items() if "probes" in system
     }
-    if not probe_results:
-        return None
     short: dict[str, str] = {
         "untouched": "untouched",
         "warm_start": "warm start",

@@ -4,9 +4,10 @@ An unchanged accuracy may hide as many losses as gains. 1 -> 0: share of the que
 after; 0 -> 1: share of those wrong before that are right after.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from eval.report.blocks import Table
+from eval.report.tables import probe_pairs
 from eval.report.wording import ABSENT, PROBES, SHARE
 from eval.run_folder import Json, RunFolder
 
@@ -35,17 +36,15 @@ def transition_cells(change: Json) -> tuple[str, ...]:
     return (*(rate_cell(change[rate]) for rate in RATES), f"{change['p_value']:.2g}")
 
 
-def transition_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
-    """The transition rates of every set of questions in the comparisons `pairs`; None where none has any."""
+def transition_table(run: RunFolder) -> Table:
+    """The transition rates of every set of questions in every comparison."""
     rows = tuple(
         (
             f"{run.label(pair['before'])} \u2192 {run.label(pair['after'])}: {label}",
             *transition_cells(pair["probes"][key]),
         )
-        for pair in pairs
+        for pair in probe_pairs(run)
         for key, label, _ in PROBES
         if has_rates(pair["probes"], key)
     )
-    return (
-        Table("Questions lost and gained", ("Probe", *RATES.values(), "p"), rows, (NOTE,)) if rows else None
-    )
+    return Table("Questions lost and gained", ("Probe", *RATES.values(), "p"), rows, (NOTE,))

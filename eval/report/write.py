@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 from data.cache import atomic_write_text
 from data.errors import InputError
-from eval.report.blocks import plain_text, wrap
+from eval.report.blocks import plain_text, with_rows, wrap
 from eval.report.document import alarms, report_document
 from eval.report.html import html_page
 from eval.report.macro import macro_table
 from eval.report.markdown import markdown
 from eval.report.summary import summary
-from eval.report.tables import difference_tables, overall_table, probe_pairs, probe_table
+from eval.report.tables import change_table, overall_table, probe_table
 from eval.report.verdict import verdict
 from eval.run_folder import ADDED, DAMAGE, RunFolder, read_run
 from grpo.runtime.old_folders import update_names
@@ -54,22 +54,15 @@ def result_table(run: Path) -> str:
 def console_text(contents: RunFolder) -> str:
     """The text of `result_table`."""
     last_system = ["", *contents.main.own_systems][-1]
-    changes = [
-        pair
-        for pair in probe_pairs(contents.main)
-        if (pair["before"], pair["after"]) == ("untouched", last_system)
-    ]
-    overall = difference_tables(contents, "warm_start", "trained")[:1]
-    tests = [overall_table(run, f"Results on {name}") for name, run in contents.tests.items()]
     tables = [
-        *([overall_table(contents)] if contents.systems else []),
+        overall_table(contents),
         macro_table(contents),
-        *tests,
-        *overall,
-        probe_table(contents.main, changes),
+        *(overall_table(run, f"Results on {name}") for name, run in contents.tests.items()),
+        change_table(contents, "warm_start", "trained"),
+        probe_table(contents.main, last_system),
     ]
     words = [wrap(text) for text in (verdict(contents), *alarms(contents))]
-    return "\n\n".join([*(plain_text(table) for table in tables if table is not None), *words])
+    return "\n\n".join([*map(plain_text, with_rows(tables)), *words])
 
 
 def make_or_name_damage(contents: RunFolder, make: Callable[[RunFolder], Result]) -> Result:

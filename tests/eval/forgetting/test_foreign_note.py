@@ -44,7 +44,7 @@ def test_nothing_is_said_of_all_languages_of_a_built_in_corpus_and_of_no_setting
 
 def test_the_table_of_the_report_has_it(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path, count=12, resamples=20))
-    table = probe_table(replace(run, config=settings("sw", "en")), [])
+    table = probe_table(replace(run, config=settings("sw", "en")))
     assert table and table.notes[-1] == foreign_note(settings("sw", "en"))
-    other = probe_table(run, [])
+    other = probe_table(run)
     assert other and not any("corpus has no" in note for note in other.notes)

@@ -24,7 +24,7 @@ from eval.forgetting.probe_items import (
 from eval.forgetting.probes import run_probes
 from eval.report.blocks import Table
 from eval.report.findings import tax_sentences
-from eval.report.tables import probe_pairs, probe_table
+from eval.report.tables import probe_table
 from eval.run_folder import RunFolder
 
 KINDS = ("capital-world", "family", "gram8-plural")
@@ -160,7 +160,7 @@ def test_table_and_verdict_show_what_each_system_was_asked() -> None:
     older = {name: part for name, part in invented_probes(0).items() if name not in ("analogies", "idioms")}
     pair = {"before": "untouched", "after": "trained", "probes": compare_probes(older, now, seed=0)}
     run = run_with({"untouched": {"probes": older}, "trained": {"probes": now}}, [pair])
-    table = probe_table(run, probe_pairs(run))
+    table = probe_table(run)
     assert isinstance(table, Table)
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["Chinese idioms, accuracy"] == ("100", "-", f"{100 * now['idioms']['accuracy']:.1f} %", "-")

@@ -15,7 +15,7 @@ from eval.report.brackets import rewarded_scores
 from eval.report.findings import findings
 from eval.report.learned import learned_changes, learned_table
 from eval.report.ranks import run_ranks
-from eval.report.tables import difference_tables, overall_table, slice_table
+from eval.report.tables import change_table, change_tables_of_parts, overall_table, slice_table
 from eval.run_folder import read_run
 from eval.study.sequence_tables import sequence_tables
 from eval.study.transfer_tables import transfer_pairs_table, transfer_table
@@ -58,7 +58,7 @@ def test_what_pays_is_in_brackets() -> None:
 
 def test_a_report_shows_a_rewarded_metric_in_brackets(tmp_path: Path) -> None:
     run = write_run(tmp_path)
-    assert learned_table(read_run(run)) is None
+    assert learned_table(read_run(run)).rows == ()
 
     def change(document: dict[str, Any]) -> None:
         if "metrics" in document:
@@ -168,7 +168,10 @@ def test_every_table_of_a_run_marks_a_rewarded_chrf(tmp_path: Path) -> None:
     assert ranks is not None
     tables = [overall_table(folder), slice_table(folder, "", origins=False), ranks]
     assert all("[chrF]" in one.header and "Cosine" in one.header for one in tables)
-    differences = difference_tables(folder, "warm_start", "trained")
+    differences = [
+        change_table(folder, "warm_start", "trained"),
+        *change_tables_of_parts(folder, "warm_start", "trained"),
+    ]
     assert "[chrF]" in [row[0] for row in differences[0].rows]
     assert "BLEU" in [row[0] for row in differences[0].rows]
     p = differences[0].header.index("p, randomisation")

@@ -11,7 +11,7 @@ from data.documents import read_object
 from eval.metrics.significance import resample_counts
 from eval.report.findings import findings
 from eval.report.gaps import missing_test_items
-from eval.report.tables import difference_tables
+from eval.report.tables import change_table, change_tables_of_parts
 from eval.report.wording import MIN_ITEMS
 from eval.run_folder import read_run
 from eval.systems import write_json
@@ -56,7 +56,10 @@ def test_fewer_than_thirty_items_get_no_verdict_whatever_their_interval(tmp_path
     assert texts[enough].startswith("By embedding cosine, GRPO brought the outputs closer")
     assert "Cosine rose from " in texts[enough]
     for run, count in ((small, 29), (enough, 30)):
-        tables = difference_tables(read_run(run), "warm_start", "trained")
+        tables = [
+            change_table(read_run(run), "warm_start", "trained"),
+            *change_tables_of_parts(read_run(run), "warm_start", "trained"),
+        ]
         for row in (row for table in tables for row in table.rows):
             assert (row[-1] == "too few items") == (int(row[1]) < 30), row
         assert {row[1] for row in tables[0].rows} == {str(count)}
