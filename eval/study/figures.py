@@ -130,20 +130,20 @@ def equal_figures(
     """The main arm against each kind of rival: taxes at an equal score, scores at an equal cost."""
     if main is None:
         return {"equal_target": [], "equal_cost": []}
-    targets = [
-        (kind, equal_target(checkpoints, main, names, metric))
-        for metric in dict.fromkeys((target, *TARGETS))
-        for kind, names in rivals.items()
-    ]
-    costs = [
-        (kind, equal_cost(checkpoints, main, names, metric, axis))
-        for axis in COSTS
-        for metric in dict.fromkeys((target, *AT_COST))
-        for kind, names in rivals.items()
-    ]
     return {
-        "equal_target": [{"kind": kind, **result} for kind, result in targets if result is not None],
-        "equal_cost": [{"kind": kind, **result} for kind, result in costs if result is not None],
+        "equal_target": [
+            {"kind": kind, **found}
+            for metric in dict.fromkeys((target, *TARGETS))
+            for kind, names in rivals.items()
+            if (found := equal_target(checkpoints, main, names, metric)) is not None
+        ],
+        "equal_cost": [
+            {"kind": kind, **found}
+            for axis in COSTS
+            for metric in dict.fromkeys((target, *AT_COST))
+            for kind, names in rivals.items()
+            if (found := equal_cost(checkpoints, main, names, metric, axis)) is not None
+        ],
     }
 
 

@@ -5,6 +5,7 @@ A table without rows is left out.
 
 from eval.report.blocks import Table, table_of
 from eval.report.brackets import bracket_notes
+from eval.report.learned import learned_metrics, learned_notes
 from eval.report.wording import ABSENT, METRIC, METRICS, SHARE, TAX, direction, plain_number
 from eval.run_folder import Json
 from eval.study.cells import (
@@ -18,7 +19,6 @@ from eval.study.cells import (
 )
 from eval.study.claim_report import claim_table
 from eval.study.cost_tables import cost_table, equal_cost_table, path_cost_table
-from eval.study.learned_tables import learned_gain_table, learned_score_table
 from eval.study.main_table import PRICES, main_table
 from eval.study.ranks import rank_tables
 from eval.study.sentences import AREA, last_step, plus_minus
@@ -100,6 +100,27 @@ def gain_table(figures: Json, corpus: str = "") -> Table:
     )
     header = ("Checkpoint", *(metric.label for metric in metrics), METRIC[target].label)
     return Table(f"Gain over the warm start{of_corpus(corpus)}", header, rows, (interval_note(figures),))
+
+
+def learned_score_table(figures: Json, corpus: str = "") -> Table:
+    """Every learned metric of every checkpoint, on one of several corpora."""
+    facts = figures.get("learned", {})
+    metrics = learned_metrics(facts)
+    rows = score_rows(figures, corpus, metrics) if facts else ()
+    header = ("Checkpoint", "Seeds", *(metric.label for metric in metrics))
+    return Table(f"Learned metrics{of_corpus(corpus)}", header, rows, learned_notes(facts))
+
+
+def learned_gain_table(figures: Json, corpus: str = "") -> Table:
+    """Every checkpoint against the warm start of its seed, by each learned metric."""
+    metrics = learned_metrics(figures.get("learned", {}))
+    rows = tuple(
+        (label(row), *(with_interval(metric, own["gains"][metric.key]) for metric in metrics))
+        for row, own in (rows_with_gain(figures, corpus, metrics[0].key) if metrics else ())
+    )
+    header = ("Checkpoint", *(metric.label for metric in metrics))
+    title = f"Learned metrics, gain over the warm start{of_corpus(corpus)}"
+    return Table(title, header, rows, (interval_note(figures),))
 
 
 def equal_table(figures: Json) -> Table:

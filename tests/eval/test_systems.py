@@ -15,7 +15,7 @@ from torch import Tensor
 from data.errors import InputError
 from data.examples import Example
 from eval.metrics.overlap import bleu_of_sums, chrf_of_sums
-from eval.metrics.significance import mean_statistics, resample_counts
+from eval.metrics.significance import resample_counts
 from eval.metrics.similarity import cosines
 from eval.systems import compare_systems, evaluate_system, slices, statistics, write_comparison, write_system
 
@@ -202,10 +202,6 @@ def test_written_results_are_read_back_and_compared_pair_by_pair(tmp_path: Path)
     ]
     assert comparison["resamples"] == 40
     assert json.loads((tmp_path / "eval" / "comparison.json").read_text(encoding="utf-8")) == comparison
-
-
-def test_mean_statistics_of_booleans_count_the_true_ones() -> None:
-    assert mean_statistics([True, False, True]).sum(axis=0).tolist() == [2.0, 3.0]
 
 
 def test_one_reference_text_an_item_gives_the_numbers_it_always_gave() -> None:
