@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from eval.report.blocks import Document, Section, Sentences, Table, with_rows
 from eval.report.brackets import bracket_notes, marked_metrics
-from eval.report.changes import Change, score_changes
+from eval.report.changes import probe_changes, score_changes
 from eval.report.choice import ComparedSystem, choice, comparable, numbers, reasons, shared_facts
 from eval.report.findings import change_sentence
 from eval.report.learned import learned_metrics, learned_notes
@@ -160,19 +160,19 @@ def tax_table(candidates: Sequence[ComparedSystem], tests: Tests) -> Table:
     """
     runs = [one.run for one in candidates]
     names = [one.name for one in candidates]
-    own = [probe_changes(one.run, one.key) for one in candidates]
     between = {
-        one.name: one.change["probes"]
+        one.name: probe_cells(one.change)
         for systems in tests.values()
         for one in systems
         if one.change and one.change["probes"]
     }
-    rows = []
-    for key, label, metric in PROBES:
-        if any(key in one for one in [*own, *between.values()]):
-            columns = [*own, *between.values()]
-            cells = (Change(label, metric, one[key]).cell if key in one else ABSENT for one in columns)
-            rows.append((label, *cells))
+    columns = [probe_cells(one.run.main.pair("untouched", one.key)) for one in candidates]
+    columns += between.values()
+    rows = [
+        (label, *(column.get(label, ABSENT) for column in columns))
+        for _, label, _ in PROBES
+        if any(label in column for column in columns)
+    ]
     if any(run.tax for run in runs):
         last = [logged_tax(run) if run.tax else ABSENT for run in runs]
         rows.append(("Tax in the log, nats per token", *last, *(ABSENT for _ in between)))
@@ -191,10 +191,9 @@ def logged_tax(run: RunFolder) -> str:
     return f"{TAX.value(run.tax[-1]['tax_kept'])} over the {model}"
 
 
-def probe_changes(run: RunFolder, system: str) -> Json:
-    """The change of the probes from the untouched model to this system; empty where it was not measured."""
-    pair = run.main.pair("untouched", system)
-    return (pair and pair["probes"]) or {}
+def probe_cells(pair: Json | None) -> dict[str, str]:
+    """The change of each probe between two systems by its label; empty where it was not measured."""
+    return {change.label: change.cell for change in probe_changes(pair)}
 
 
 def cost_table(candidates: Sequence[ComparedSystem]) -> Table:

@@ -6,7 +6,7 @@ with one row each, and what remains becomes rows of one table of keys and values
 manifest needs no change here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from data.clean import OTHER_REFERENCE
@@ -121,40 +121,31 @@ def manifest_tables(corpus: Json) -> list[Table]:
     single: list[tuple[str, str]] = []
     tables: list[Table] = []
     for path, value in walk(corpus, ""):
-        if is_entry_set(value):
-            tables.append(entry_table(path, value))
+        if rows := entries(value):
+            tables.append(entry_table(path, rows))
         else:
             single.extend(flatten(value, path))
-    return (
-        [Table("All figures of the manifest", ("Key", "Value"), tuple(single)), *tables] if single else tables
-    )
+    return [Table("All figures of the manifest", ("Key", "Value"), tuple(single)), *tables]
 
 
 def walk(document: Json, prefix: str) -> Iterator[tuple[str, Any]]:
-    """(dotted path, value) down to flat dictionaries, entry sets and plain values."""
+    """(dotted path, value) down to flat dictionaries, sets of entries and plain values."""
     for key, value in document.items():
         path = f"{prefix}.{key}" if prefix else str(key)
-        if (
-            isinstance(value, dict)
-            and not is_entry_set(value)
-            and any(isinstance(inner, dict | list) for inner in value.values())
-        ):
+        is_nested = isinstance(value, dict) and any(isinstance(one, dict | list) for one in value.values())
+        if is_nested and not entries(value):
             yield from walk(value, path)
         else:
             yield path, value
 
 
-def entries(value: Any) -> list[tuple[str, Any]]:
-    """(name, entry) of a dictionary or a list of entries."""
-    if isinstance(value, dict):
-        return [(str(name), entry) for name, entry in value.items()]
-    return [(str(index), entry) for index, entry in enumerate(value, 1)] if isinstance(value, list) else []
-
-
-def is_entry_set(value: Any) -> bool:
-    """Whether every entry is a flat dictionary."""
-    rows = entries(value)
-    return bool(rows) and all(is_flat(entry) for _, entry in rows)
+def entries(value: Any) -> list[tuple[str, Json]]:
+    """(name, entry) of a dictionary or a list of flat dictionaries; nothing of another value."""
+    named_values = (
+        value.items() if isinstance(value, dict) else enumerate(value, 1) if isinstance(value, list) else ()
+    )
+    rows = [(str(name), entry) for name, entry in named_values]
+    return rows if all(is_flat(entry) for _, entry in rows) else []
 
 
 def is_flat(entry: Any) -> bool:
@@ -164,9 +155,8 @@ def is_flat(entry: Any) -> bool:
     )
 
 
-def entry_table(path: str, value: Any) -> Table:
+def entry_table(path: str, rows: Sequence[tuple[str, Json]]) -> Table:
     """One row an entry, one column for every key that any entry has."""
-    rows = entries(value)
     columns = list(dict.fromkeys(key for _, entry in rows for key in entry))
     cells = tuple(
         (name, *(plain_number(entry[key]) if key in entry else ABSENT for key in columns))

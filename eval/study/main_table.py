@@ -25,6 +25,7 @@ from eval.study.sentences import COST_NAMES
 
 END = "end"
 BUDGET = "budget"
+ENDS = (END, BUDGET)  # prices by which an arm counts with its end, whatever that costs
 PRICES = {END: "At the end of each arm", BUDGET: "At the end of each arm, within the tax budget"} | {
     axis: f"At equal {name}" for axis, name in COST_NAMES.items()
 }
@@ -50,18 +51,16 @@ def main_figures(
         methods.setdefault(method, []).append(arm)
     pace = recommended if recommended in trained_points(points) else main
     metrics = [*dict.fromkeys((target, "cosine_held_out", "chrf"))]
-    lines = {
-        price: {metric: lines_of(checkpoints, metric, price) for metric in metrics}
-        for price in PRICES
-        if price != BUDGET
-    }
-    lines[BUDGET] = lines[END]
-    return [row for price in PRICES for row in price_rows(lines[price], methods, pace, price, budget, seed)]
+    rows = []
+    for price in PRICES:
+        lines = {metric: lines_of(checkpoints, metric, price) for metric in metrics}
+        rows += price_rows(lines, methods, pace, price, budget, seed)
+    return rows
 
 
 def lines_of(checkpoints: Sequence[EvaluatedCheckpoint], metric: str, price: str) -> Lines:
     """arm -> seed -> its curve and what each of its points costs, 0 where only the end counts."""
-    if price != END:
+    if price not in ENDS:
         return priced_curves(checkpoints, metric, price)
     return {
         arm: {seed: (line, np.zeros(len(line.gains))) for seed, line in seeds.items()}
@@ -130,8 +129,10 @@ def values_of(
             line, own_costs = of_arm.get(arm, {}).get(seed, (None, np.array([np.inf])))
             if line is None or own_costs.min() > cost:
                 continue
-            is_end = price in (END, BUDGET)
-            gain, tax = (line.gains[-1], line.taxes[-1]) if is_end else at_cost(line, own_costs, cost)
+            if price in ENDS:
+                gain, tax = line.gains[-1], line.taxes[-1]
+            else:
+                gain, tax = at_cost(line, own_costs, cost)
             values.setdefault(metric, {})[seed] = gain
             if metric == next(iter(lines)):
                 values.setdefault("tax", {})[seed] = tax
