@@ -16,7 +16,8 @@ from data.documents import user_path
 from data.errors import InputError
 
 SHAPE = "def TERM(sources, completions, references, *, settings) -> one number, or None, a completion, as a tensor or a list"
-STATE = (  # of the whole process, which other people's scripts like to set: how to read it, how to set it
+# of the whole process, which other people's scripts like to set: how to read it, how to set it
+STATE: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (os.getcwd, os.chdir),
     (torch.is_grad_enabled, torch.set_grad_enabled),
     (torch.get_default_dtype, torch.set_default_dtype),
