@@ -18,6 +18,7 @@ from data.examples import Example
 from data.template import Wording
 
 SHOWN_STOPS = 6  # names of end tokens in a sentence
+SHOWN_BEGIN, SHOWN_END = 1500, 500  # characters of a long prompt
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,16 @@ class Prompt:
     def lines(self, example: Example) -> list[str]:
         """A prompt and what ends a completion, for a reader."""
         count = len(self.encode_prompt(example))
-        notes = [f"NOTE: {remark}" for remark in (*self.remarks, *self.wording.nameless(example))]
+        wording = self.wording
+        remarks = (*self.remarks, *wording.nameless(example), *wording.one_language(example))
+        notes = [f"NOTE: {remark}" for remark in remarks]
         head = f"the first prompt, {count} tokens (\\n is a line end):"
-        return [head, self.visible_text(example), f"a completion ends with {self.stops_in_words}", *notes]
+        return [
+            head,
+            ends_of_text(self.visible_text(example)),
+            f"a completion ends with {self.stops_in_words}",
+            *notes,
+        ]
 
     @property
     def remarks(self) -> list[str]:
@@ -160,6 +168,18 @@ class Prompt:
                 "answer without thinking"
             )
         return found
+
+
+def ends_of_text(text: str) -> str:
+    """The text; of a long one its begin and its end, and how many characters are between them.
+
+    >>> ends_of_text("a" * 1500 + "b" * 999 + "c" * 500)[1495:1530]
+    'aaaaa [... 999 characters ...] cccc'
+    """
+    between = len(text) - SHOWN_BEGIN - SHOWN_END
+    if between <= 0:
+        return text
+    return f"{text[:SHOWN_BEGIN]} [... {between:,} characters ...] {text[-SHOWN_END:]}"
 
 
 def visible(text: str) -> str:

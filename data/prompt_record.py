@@ -1,5 +1,6 @@
 """Reads prompt.json beside a policy, without a tokenizer: the wording that it was trained on, and its kinds of examples."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -112,3 +113,18 @@ def check_wording(folder: Path, wording: Wording) -> None:
                 f"{folder}: was trained with prompt.{name} = {shown[0]}, not {shown[1]}; restore that value, or "
                 "write run_dir=runs/another"
             )
+
+
+def check_chat(folder: Path, wording: Wording) -> None:
+    """InputError where a chat begins from a policy that was trained on a text: the chat template beside it asks in that
+    text, whatever the messages are.
+    """
+    if not (wording.is_chat and load_kinds(folder)):
+        return
+    before = load_wording(folder)
+    if not before.is_chat:
+        raise InputError(
+            f'prompt.template="chat": {folder} was trained with prompt.template = {before.template!r}, and its chat template only '
+            f"writes that prompt; write prompt.template={json.dumps(before.template, ensure_ascii=False)}, or put another chat "
+            f"template into that folder and remove its {FILE}"
+        )

@@ -143,6 +143,18 @@ class Wording:
             for side, code in found.items()
         ]
 
+    def one_language(self, example: Example) -> list[str]:
+        """A sentence where our own words ask for a translation into the language of the source."""
+        setting = "prompt.instruction" if self.is_chat else "prompt.template"
+        is_ours = not self.instruction if self.is_chat else self.template in OF_BASE_MODELS
+        source, target = self.labels(example.source_language, example.target_language)
+        if example.task != "mt" or source != target or not is_ours:
+            return []
+        return [
+            f'the prompt asks for a translation from {source} to {target}; write data.task="summary", "headline", "answer" or '
+            f'"free", or your own words as {setting}'
+        ]
+
     def template_of(self, example: Example) -> str:
         """What a prompt is filled into, for all but a chat. Raises InputError for an unknown task."""
         by_task = OF_BASE_MODELS.get(self.template)

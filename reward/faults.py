@@ -19,7 +19,7 @@ from torch import Tensor
 
 from data.documents import user_path
 from data.errors import InputError
-from reward.own_term import is_own_term
+from reward.own_term import is_own_term, same_state
 from reward.rows import References, Texts
 
 if TYPE_CHECKING:
@@ -39,12 +39,14 @@ def term_values(name: str, term: Term, sources: Texts, completions: Texts, refer
     """Call a term on N rows: (N,) fp32 on the CPU, NaN where it cannot judge. Raises RewardFailure."""
     try:
         # copies: it may change its own
-        return _numbers(name, term(list(sources), list(completions), list(references)), completions)
-    except (RewardFailure, MemoryError):
+        with same_state():
+            values = term(list(sources), list(completions), list(references))
+        return _numbers(name, values, completions)
+    except (RewardFailure, MemoryError, KeyboardInterrupt):
         raise
     except InputError as error:  # says where and what itself
         raise RewardFailure(f"{error}") from error
-    except Exception as error:
+    except BaseException as error:  # also SystemExit, by which the run would end without a word
         file = user_path(name.partition(":")[0]) if is_own_term(name) else None
         raise RewardFailure(
             f"reward term {name!r} {_exception_sentence(error, file)}, on {_batch(completions)}; {REMEDY}"
@@ -64,9 +66,9 @@ class NamedEncoder:
         """Unit rows (n, dim). Raises RewardFailure."""
         try:
             return self.encoder.encode(texts)
-        except (InputError, MemoryError):
+        except (InputError, MemoryError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise RewardFailure(
                 f"encoder {self.name!r} {_exception_sentence(error)}, on {_batch(texts)}; {REMEDY}"
             ) from error
@@ -135,7 +137,7 @@ def _number(name: str, row: int, value: Any, completions: Sequence[str]) -> floa
     )
 
 
-def _exception_sentence(error: Exception, file: Path | None = None) -> str:
+def _exception_sentence(error: BaseException, file: Path | None = None) -> str:
     """The exception and its line: the innermost one in the user's own `file`, or of all."""
     frames = traceback.extract_tb(error.__traceback__)
     own_frames = [

@@ -4,20 +4,44 @@ The file is run. Nothing is searched for and nothing is imported by a dotted nam
 """
 
 import inspect
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
+
+import torch
 
 from data.documents import user_path
 from data.errors import InputError
 
 SHAPE = "def TERM(sources, completions, references, *, settings) -> one number, or None, a completion, as a tensor or a list"
+# of the whole process, which other people's scripts like to set: how to read it, how to set it
+STATE: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+    (os.getcwd, os.chdir),
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, torch.set_default_device),
+    (torch.get_num_threads, torch.set_num_threads),
+)
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def is_own_term(name: str) -> bool:
     """True for "FILE.py:function"."""
     return name.partition(":")[0].endswith(".py")
+
+
+@contextmanager
+def same_state() -> Iterator[None]:
+    """Put back the working folder and torch's settings of the process if a term changes them."""
+    before = [read() for read, _ in STATE]
+    try:
+        yield
+    finally:
+        for (read, write), value in zip(STATE, before, strict=True):
+            if read() != value:
+                write(value)
 
 
 def load_own_term(name: str) -> Callable[..., Any]:
@@ -34,8 +58,11 @@ def load_own_term(name: str) -> Callable[..., Any]:
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        with same_state():
+            spec.loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also SystemExit, by which the run would end without a word
         raise InputError(
             f"reward term {name!r}: {path} cannot be run: {type(error).__name__}: {error}"
         ) from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from data.errors import InputError
 from eval.report.brackets import marked_metrics
 from eval.report.wording import ABSENT, METRIC, Metric, plain_number
 from eval.run_folder import SYSTEM_LABELS, Json
@@ -21,6 +22,12 @@ def name_of(row: Json) -> str:
     if row["kind"] == INTERPOLATED:
         return f"{row['arm']}, {row['step']} % of the way"
     return f"{row['arm']}, step {row['step']} of {row['num_steps']}"
+
+
+def check_target(target: str) -> None:
+    """InputError for a `target` that is no score."""
+    if target not in METRIC:
+        raise InputError(f"target = {target!r}: not a score of the test set; use one of {', '.join(METRIC)}")
 
 
 def metrics_of(figures: Json, keys: Iterable[str] = METRIC) -> list[Metric]:

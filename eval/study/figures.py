@@ -20,6 +20,7 @@ from eval.report.learned import common_facts
 from eval.report.tables import is_number
 from eval.report.wording import METRIC
 from eval.run_folder import Json, shared_keys
+from eval.study.cells import check_target
 from eval.study.claim import claim_figures
 from eval.study.compare import areas, budgets, equal_target, ship, warm_starts
 from eval.study.cost import COSTS, equal_cost, path_cost
@@ -51,8 +52,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
     """Every figure of the report. Raises InputError for a `target` that no checkpoint has or a point that
     cannot be compared.
     """
-    if target not in METRIC:
-        raise InputError(f"target = {target!r}: not a score of the test set; use one of {', '.join(METRIC)}")
+    check_target(target)
     main = main_arm(study.points)
     recommended = str(study.settings.get("recommended", ""))
     learned = common_facts([point.target for point in study.points])

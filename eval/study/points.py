@@ -138,7 +138,8 @@ class StudyFolder:
 def read_study(path: Path) -> StudyFolder:
     """Every part of a study's folder. Raises InputError where nothing was evaluated or a file is damaged."""
     points = [read_point(file, path) for file in layout.point_files(path)]
-    if not points:
+    sequence = tuple(read_result(file, SEQUENCE_KEYS) for file in sorted((path / "sequence").glob("*.json")))
+    if not (points or sequence):
         raise InputError(
             f"{path}: no points/ARM/seedK/step-N.json in it; name the study_dir of a study that has evaluated something"
         )
@@ -151,7 +152,7 @@ def read_study(path: Path) -> StudyFolder:
         tuple(points),
         tuple(read_result(file, TRANSFER_KEYS) for file in sorted((path / "transfer").glob("*.json"))),
         tuple(read_with(file, JUDGE_KEYS) for file in sorted((path / "judge").glob("*.json"))),
-        tuple(read_result(file, SEQUENCE_KEYS) for file in sorted((path / "sequence").glob("*.json"))),
+        sequence,
     )
 
 

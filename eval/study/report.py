@@ -20,11 +20,12 @@ from eval.report.wording import METRIC
 from eval.run_folder import SYSTEM_LABELS, Json
 from eval.study.cells import name_of
 from eval.study.claim_report import claim_sentence
-from eval.study.figures import figures
+from eval.study.figures import SEED, figures
 from eval.study.plots import pareto_figures, razor_pictures
 from eval.study.points import WARM_START, Point, StudyFolder, read_study
 from eval.study.roles import rank
 from eval.study.sentences import conclusions, equal_cost_sentences
+from eval.study.sequence_report import sequence_document, sequence_summary
 from eval.study.tables import all_tables
 from eval.study.verdict import answer, numbers, reasons
 
@@ -36,15 +37,19 @@ DIGITS = 6
 def write_study_report(
     study: Path, target: str = "cosine_held_out", budget: float = 0.05, resamples: int = RESAMPLES
 ) -> tuple[Path, Path, Path]:
-    """Write the three files into a study's folder; InputError if it holds no points or a file is damaged.
+    """Write the three files into a study's folder; InputError if it holds neither points nor a sequence, or a file is damaged.
 
     `target` is the score by which checkpoints are chosen, `budget` the tax (nats per token) under which one
     is shipped.
     """
     contents = read_study(study)
-    summary = round_numbers(figures(contents, target, budget, resamples))
-    summary = {"conclusions": [*conclusions(summary), *claim_sentence(summary)], **summary}
-    document = report_document(contents, summary)
+    if contents.points:
+        summary = round_numbers(figures(contents, target, budget, resamples))
+        summary = {"conclusions": [*conclusions(summary), *claim_sentence(summary)], **summary}
+        document = report_document(contents, summary)
+    else:
+        summary = round_numbers(sequence_summary(contents, target, resamples, SEED))
+        document = sequence_document(contents, summary, configuration(contents))
     texts = html_page(document), markdown(document), summary_text(summary)
     paths = study / "report.html", study / "report.md", study / "summary.json"
     for path, text in zip(paths, texts, strict=True):

@@ -8,19 +8,24 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 from data.arguments import ArgumentParser
 from data.cache import atomic_write_text
+from data.config import DataConfig
 from data.console import say
 from data.documents import user_path
 from data.errors import InputError, run_command
-from data.language_names import is_language, language_meant
+from data.language_names import is_language, language_meant, language_name
 from grpo.config import DEFAULT_POLICY
 from grpo.init import corpus_facts, model_facts
 from grpo.init.text import Answers, free_run_dir, name_of
 from grpo.init.trial import text_that_fits
 from grpo.runtime import device
 from grpo.stages.plan import lines_of
+
+# of data.task
+TASKS = tuple(filter(None, get_args(get_type_hints(DataConfig)["task"])))
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -31,6 +36,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "--from", dest="source", default="", metavar="CODE", help="the language of the source texts"
     )
     parser.add_argument("--to", dest="target", default="", metavar="CODE", help="the language to learn")
+    parser.add_argument(
+        "--task", default="", choices=TASKS, help="what the reference texts are (default: translation)"
+    )
     parser.add_argument(
         "--columns", nargs=2, metavar=("SOURCE", "REFERENCE"), help="names or numbers of two columns"
     )
@@ -66,6 +74,16 @@ def check_codes(options: argparse.Namespace) -> None:
             raise InputError(f"init: {option} {language}: a code is needed; {hint}")
 
 
+def check_task(corpus: corpus_facts.CorpusFacts) -> None:
+    """Raises InputError where both texts are in one language and nobody says what the reference texts are."""
+    language = corpus.reference.language
+    if not corpus.task and corpus.source.language == language:
+        name = language_name(language)
+        raise InputError(
+            f"init: source and reference texts are both in {name}; say what the reference texts are by --task {', '.join(TASKS)}"
+        )
+
+
 def command(options: argparse.Namespace) -> None:
     pairs = answer(
         ",".join(options.pairs), "parallel file (.tsv, .csv, .jsonl, ... or SOURCE.txt,REFERENCE.txt)", ""
@@ -73,7 +91,8 @@ def command(options: argparse.Namespace) -> None:
     out = user_path(str(options.out or f"{name_of(pairs)}.toml"))
     columns = tuple(options.columns) if options.columns else None
     check_codes(options)
-    corpus = corpus_facts.look(pairs, (options.source, options.target), columns)
+    corpus = corpus_facts.look(pairs, (options.source, options.target), columns, options.task)
+    check_task(corpus)
     check_free(out)
     policy = answer(options.model, "model (a folder, hub:OWNER/NAME, or the default)", DEFAULT_POLICY)
     model = model_facts.look(policy, corpus)

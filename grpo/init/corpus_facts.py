@@ -39,7 +39,9 @@ class Side:
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """What was found. `columns` is None where the file has none, or the usual ones."""
+    """What was found. `columns` is None where the file has none, or the usual ones; `task` is what the user says the
+    reference texts are, "" for nothing.
+    """
 
     location: str
     columns: Columns | None
@@ -47,6 +49,7 @@ class CorpusFacts:
     reference: Side
     pairs: list[tuple[str, str]]
     kind: str
+    task: str = ""
 
     @property
     def has_more(self) -> bool:
@@ -54,7 +57,7 @@ class CorpusFacts:
         return len(self.pairs) > ROWS // 2
 
 
-def look(location: str, languages: tuple[str, str], columns: Columns | None) -> CorpusFacts:
+def look(location: str, languages: tuple[str, str], columns: Columns | None, task: str = "") -> CorpusFacts:
     """Look at a file; "" for a language, and None for the columns, which are then found. Raises InputError for what is
     no corpus, and for a language that neither names nor script give.
     """
@@ -78,7 +81,7 @@ def look(location: str, languages: tuple[str, str], columns: Columns | None) -> 
         raise InputError(f"{location}: {no_pair(paths, candidates[0], cure)}")
     texts = tuple([clean_text(pair[side]) for pair in pairs] for side in (0, 1))
     sides = [side_of(name, texts[n], languages[n], hints[n]) for n, name in enumerate(SIDES)]
-    return CorpusFacts(location, names_to_read, sides[0], sides[1], pairs, kind_of(paths[0]))
+    return CorpusFacts(location, names_to_read, sides[0], sides[1], pairs, kind_of(paths[0]), task)
 
 
 def found_columns(paths: Sequence[Path], names: Sequence[str], languages: tuple[str, str]) -> Columns | None:

@@ -14,6 +14,7 @@ from data.model_folder import tensor_shapes
 from data.model_settings import model_settings
 from data.prompt import Prompt
 from data.prompt_config import PromptConfig, default_template
+from data.prompt_record import load_kinds, load_wording
 from data.saved_prompt import model_ends
 from data.script import script_of
 from data.template import CHAT, Wording
@@ -89,6 +90,8 @@ def describe(folder: Path) -> str:
 def template_of(folder: Path, corpus: CorpusFacts) -> tuple[str, str]:
     """How to ask the model, and why."""
     base = base_template(corpus)
+    if load_kinds(folder):
+        return load_wording(folder).template, "as this policy was trained"
     if load_tokenizer(folder).chat_template:
         otherwise = f"write {json.dumps(base)} if it is a base model all the same"
         return CHAT, f"its tokenizer has a chat template; {otherwise}"
@@ -109,7 +112,7 @@ def count_tokens(folder: Path, template: str, corpus: CorpusFacts) -> tuple[int,
     prompt = Prompt.of(
         tokenizer, Wording.of(PromptConfig(template=template), ()), model_ends(folder, tokenizer)
     )
-    task = DataConfig().example_task
+    task = DataConfig(task=corpus.task).example_task  # type: ignore[arg-type]
     languages = corpus.source.language, corpus.reference.language
     examples = [Example("", a, b, "", "", *languages, task) for a, b in corpus.pairs[:SAMPLE]]
     prompts = [len(prompt.encode_prompt(one)) for one in examples]

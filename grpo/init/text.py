@@ -89,6 +89,8 @@ def data_rows(corpus: CorpusFacts) -> Iterator[Row]:
     if corpus.columns:
         yield "source_column", corpus.columns[0], ""
         yield "reference_column", corpus.columns[1], ""
+    if corpus.task:
+        yield "task", corpus.task, "as you said"
     for key, side in (("source_language", corpus.source), ("target_language", corpus.reference)):
         yield key, side.language, side.reason
     for name, side in (("source", corpus.source), ("target", corpus.reference)):

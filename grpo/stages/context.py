@@ -17,7 +17,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus, prepare
 from data.prompt import Prompt
-from data.prompt_record import check_wording
+from data.prompt_record import check_chat, check_wording
 from data.records import examples_where
 from data.saved_prompt import model_ends
 from data.shots import take_shots
@@ -267,11 +267,12 @@ def load_prompt(run: Run, source: Path | ModelSource) -> Prompt:
 
 
 def prompt_of(source: Path | ModelSource, wording: Wording) -> Prompt:
-    """How the model of a folder is asked in a wording. Raises InputError where its tokenizer cannot, or where the model
-    has no row for a token of its chat template.
+    """How the model of a folder is asked in a wording. Raises InputError where its tokenizer cannot, where its chat
+    template is that of a text, or where the model has no row for a token of its chat template.
     """
     tokenizer = load_tokenizer(source)
     folder = source if isinstance(source, Path) else source.files()
+    check_chat(folder, wording)
     prompt = Prompt.of(tokenizer, wording, model_ends(folder, tokenizer))
     if prompt.chat:
         check_rows(folder / "config.json", prompt.chat.template_ids, tokenizer)

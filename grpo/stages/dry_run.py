@@ -5,7 +5,7 @@ Nothing is trained and nothing is downloaded. A corpus of the user's own is prep
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -42,6 +42,7 @@ from grpo.stages.prepare import check_inputs, check_names, check_pairs
 from grpo.stages.token_limits import FACT, LIMITS, limits_of
 
 LACKS_MODEL = "prompt       not shown: the model's folder is not there yet (the stage model makes it)"
+SHOWN_IDS = (300, 100)  # of a long prompt, the first and the last
 COUNTED = 2000  # examples give the medians
 LACKS_CORPUS = "prompt       not shown: the corpus is not prepared yet (the stage data does it)"
 
@@ -105,8 +106,19 @@ def prompt_lines(config: Config, inputs: Inputs) -> list[str]:
     return [
         *filter(None, reports),
         *prompt.lines(others[0]),
-        f"token ids: {' '.join(map(str, prompt.encode_prompt(others[0])))}",
+        f"token ids: {ids_in_words(prompt.encode_prompt(others[0]))}",
     ]
+
+
+def ids_in_words(ids: Sequence[int]) -> str:
+    """Token ids; of many the first and the last ones.
+
+    >>> ids_in_words(range(1000)).split()[299:302]
+    ['299', '...', '900']
+    """
+    if len(ids) <= SHOWN_IDS[0] + SHOWN_IDS[1]:
+        return " ".join(map(str, ids))
+    return f"{' '.join(map(str, ids[: SHOWN_IDS[0]]))} ... {' '.join(map(str, ids[-SHOWN_IDS[1] :]))}"
 
 
 def position_line(folder: Path, texts: list[Need]) -> str:

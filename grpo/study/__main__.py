@@ -125,14 +125,8 @@ def carry_out(work: Work) -> None:
     """Seed by seed: the warm start, then each arm with its points; then transfer and the report."""
     study = work.study
     world = work.world
-    if "evaluate" in work.parts:
-        world.first_then_all(lambda: obtain_panel(study))
-    own = own_arms(work)
-    if work.side_by_side > 1 and "train" in work.parts:
-        train_side_by_side(work, own)
-    else:
-        for seed in work.seeds:
-            train_and_evaluate(work, own[seed], seed)
+    if work.arms:
+        carry_out_arms(work)
     world.wait()
     for part in ("transfer", "sequence"):
         if part in work.parts and getattr(study, part) is not None:
@@ -143,6 +137,18 @@ def carry_out(work: Work) -> None:
     work.failures = [
         sentence for _, part in sorted(world.merge({world.rank: work.failures}).items()) for sentence in part
     ]
+
+
+def carry_out_arms(work: Work) -> None:
+    """The warm starts and the arms with their points."""
+    if "evaluate" in work.parts:
+        work.world.first_then_all(lambda: obtain_panel(work.study))
+    own = own_arms(work)
+    if work.side_by_side > 1 and "train" in work.parts:
+        train_side_by_side(work, own)
+        return
+    for seed in work.seeds:
+        train_and_evaluate(work, own[seed], seed)
 
 
 def own_arms(work: Work) -> dict[int, list[ArmConfig]]:

@@ -23,6 +23,7 @@ from reward.combine import check as check_reward
 
 ARM_NAME = re.compile(r"[a-z0-9_-]+")
 RATE = "train.optim.lr"
+NO_ARMS = 'a study needs arms; write [arms.grpo] with settings = [] or e.g. settings = ["loss.kl_coef=0.0"], or a [sequence] alone'
 RESERVED = ("untouched", "warm_start")  # kinds of point that are no arm
 WARM_START = ("sft", "anchor.sft", "token_loss.sft", "replay.sft", "protection.sft")
 SHARED = ("data", "model", *WARM_START, "eval", "device")  # in which arms of one study cannot differ
@@ -86,7 +87,9 @@ class Study:
     """
 
     study_dir: str = "runs/study"  # the folder of the study
-    config: str = "configs/mt.toml"  # the configuration of a run that all arms begin from
+    config: str = (
+        "configs/mt.toml"  # the configuration of a run that all arms begin from; its model begins a sequence
+    )
     seeds: tuple[int, ...] = (0,)  # each has a warm start of its own
     settings: tuple[str, ...] = ()
     snapshots: int = 10
@@ -158,7 +161,7 @@ class Study:
             if arm.name == name:
                 return arm
         raise InputError(
-            f"{name}: no arm of this study; its arms are {', '.join(arm.name for arm in self.arms)}"
+            f"{name}: no arm of this study; its arms are {', '.join(arm.name for arm in self.arms) or 'none'}"
         )
 
 
@@ -180,12 +183,17 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     transfer = values.pop("transfer", None)
     sequence = values.pop("sequence", None)
     study: Study = build(Study, values, str(path))
+    tasks = None if sequence is None else read_sequence(sequence, str(path))
+    if not arms and (tasks is None or transfer is not None):
+        raise InputError(f"{path}: {NO_ARMS}")
+    if not arms and tasks and "config" not in values:
+        study = replace(study, config=tasks.configs[0])
     study = replace(
         study,
         settings=tuple(current_overrides(study.settings, str(path))),
         arms=read_arms(arms, str(path), study.learning_rates),
         transfer=None if transfer is None else read_transfer(transfer, str(path)),
-        sequence=None if sequence is None else read_sequence(sequence, str(path)),
+        sequence=tasks,
     )
     check(study, str(path))
     if study.transfer is not None:
@@ -198,10 +206,8 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
 
 def read_arms(values: Any, path: str, rates: Sequence[float]) -> tuple[ArmConfig, ...]:
     """The arms of a file, each with every learning rate of its own or of the study."""
-    if not isinstance(values, dict) or not values:
-        raise InputError(
-            f'{path}: a study needs arms; write [arms.grpo] with settings = [] or e.g. settings = ["loss.kl_coef=0.0"]'
-        )
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: {NO_ARMS}")
     arms = []
     for name, value in values.items():
         if not ARM_NAME.fullmatch(name) or name in RESERVED:
@@ -303,7 +309,7 @@ def study_rules(study: Study, names: Sequence[str]) -> list[Rule]:
         ),
         (
             bool(study.recommended) and study.recommended not in names,
-            f"recommended = {study.recommended!r}: no arm of this study; its arms are {', '.join(names)}",
+            f"recommended = {study.recommended!r}: no arm of this study; its arms are {', '.join(names) or 'none'}",
         ),
         (
             not 1 <= study.side_by_side <= 64,

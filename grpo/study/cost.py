@@ -107,6 +107,17 @@ class Bill:
         return Time(self.training_seconds + points + self.start_seconds, self.spread)
 
     def lines(self) -> list[str]:
+        return [
+            *self.arm_lines(),
+            self.summary(),
+            *self.memory_lines(),
+            f"      {self.likely_time()} (docs/publish.md#check)",
+        ]
+
+    def arm_lines(self) -> list[str]:
+        """A line for each arm; nothing for a sequence alone."""
+        if not self.arms:
+            return []
         width = max(len(bill.arm.name) for bill in self.arms)
         kind = max(len(bill.arm.kind) for bill in self.arms)
         rows = [
@@ -114,13 +125,8 @@ class Bill:
             f"  {estimate(bill.seconds):>9}  {bill.points:3} points  {'done' if bill.done else ''}  {' '.join(bill.arm.settings)}".rstrip()
             for bill in self.arms
         ]
-        return [
-            f"arms: {len(self.arms)}, seeds: {self.seeds}; time of training for one of each:",
-            *rows,
-            self.summary(),
-            *self.memory_lines(),
-            f"      {self.likely_time()} (docs/publish.md#check)",
-        ]
+        head = f"arms: {len(self.arms)}, seeds: {self.seeds}; time of training for one of each:"
+        return [head, *rows]
 
     def likely_time(self) -> str:
         """The range of the bill, and of its parts whose texts are those of another corpus."""
@@ -128,12 +134,12 @@ class Bill:
         limits = [part.limits for part in (self.own, *parts.values())]
         low, high = (sum(side) for side in zip(*limits, strict=True))
         others = [f"{name} {estimate_range(*part.limits)}" for name, part in parts.items() if part.seconds]
-        of_others = f", of them {' and '.join(others)}" if others else ""
+        of_others = f", of them {' and '.join(others)}" if others and self.arms else ""
         return f"likely {estimate_range(low, high)}{of_others}"
 
     def memory_lines(self) -> list[str]:
         """What the largest arms that run side by side take of an accelerator, and how many fit."""
-        if not self.card_memory or self.side_by_side == 1:
+        if not self.card_memory or self.side_by_side == 1 or not self.arms:
             return []
         each = sorted((bill.card_bytes + PROCESS_BYTES for bill in self.seeds * self.arms), reverse=True)
         total = sum(each[: self.side_by_side])
@@ -148,14 +154,15 @@ class Bill:
             "sequence": self.sequence.seconds,
             "starts": self.start_seconds,
         }
-        others = "".join(f" + {name} {estimate(seconds)}" for name, seconds in parts.items() if seconds)
+        training = estimate(self.training_seconds)
+        points = f"{self.points} points {estimate(self.points * self.point_seconds)}"
+        costs = [f"training {training}", points] if self.arms else []
+        costs += [f"{name} {estimate(seconds)}" for name, seconds in parts.items() if seconds]
         # there short sequences wait for each other, not for arithmetic
         about = "at least" if self.on_accelerator else "about"
-        training = estimate(self.training_seconds)
-        points = estimate(self.points * self.point_seconds)
         return (
-            f"bill: {about} {estimate(self.seconds)} on this machine (training {training} + {self.points} points "
-            f"{points}{others}), {self.peak_bytes / 1e9:.1f} GB of disk at the peak"
+            f"bill: {about} {estimate(self.seconds)} on this machine ({' + '.join(costs)}), "
+            f"{self.peak_bytes / 1e9:.1f} GB of disk at the peak"
             f"{f', {self.side_by_side} arms side by side' if self.side_by_side > 1 else ''}"
         )
 
@@ -176,18 +183,19 @@ def make_bill(
     base = replace(base, run_dir=count(base))
     bills = tuple(arm_bill(study, arm, seeds, folder, machine, base.run_dir) for arm in arms)
     sizes = model_sizes(base, folder)
-    is_warm = all((study.warm_start_folder(seed) / "warm_start").exists() for seed in seeds)
+    is_warm = not arms or all((study.warm_start_folder(seed) / "warm_start").exists() for seed in seeds)
     references = [
         study.point_path("untouched", min(study.seeds), 0),
         *(study.point_path("warm_start", seed, 0) for seed in seeds),
     ]
+    missing = sum(not path.exists() for path in references) if arms else 0
     return Bill(
         arms=bills,
         seeds=len(seeds),
         warm_start_seconds=0.0 if is_warm else stage_seconds(base, sizes, machine)[0],
         point_seconds=point_seconds(base, sizes, machine),
         transfer=transfer_time(study, count, len(seeds), folder, machine),
-        reference_points=sum(not path.exists() for path in references),
+        reference_points=missing,
         peak_bytes=FP32_BYTES * sizes.parameters * models_on_disk(study, bills, len(seeds), base),
         on_accelerator=compute.device.type != "cpu",
         start_seconds=start_seconds(study, bills, len(seeds), is_warm, machine),
@@ -276,10 +284,16 @@ def process_seconds(machine: Machine) -> float:
 
 
 def models_on_disk(study: Study, bills: Sequence[ArmBill], seeds: int, base: Config) -> float:
-    """Sizes of a model that lie on disk at the peak: warm starts, last snapshots, kept ones, and one arm's
-    own checkpoints in training.
+    """Sizes of a model that lie on disk at the peak: warm starts, last snapshots, kept ones, the models of a sequence, and
+    one arm's own checkpoints in training.
     """
     share = {"all": 1.0, "none": 0.0, "front": FRONT_SHARE}[study.keep_snapshots]
     earlier = [bill.points - len(study.interpolate) - 1 for bill in bills]
-    bytes_stored = seeds * (1 + len(bills) + share * sum(earlier))
-    return bytes_stored + max(earlier) * (1 - share) + CHECKPOINT_MODELS * (base.checkpoint.keep + 1)
+    stored = 1 + len(bills) + share * sum(earlier) if bills else 0.0
+    if study.sequence is not None:  # a warm start and a policy of each stage
+        stored += 2 * len(study.sequence.recipes) * len(study.sequence.configs)
+    return (
+        seeds * stored
+        + max(earlier, default=0) * (1 - share)
+        + CHECKPOINT_MODELS * (base.checkpoint.keep + 1)
+    )

@@ -17,7 +17,7 @@ from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from data.documents import user_path
 from data.errors import InputError
-from data.model_folder import PICKLES, check_model_folder
+from data.model_folder import PICKLES, check_model_folder, tensor_shapes
 from reward.encoders.folder import Kind, read_settings, read_weights
 from reward.encoders.modules import ACTIVATIONS
 from reward.encoders.pooled import read_model, read_tokenizer
@@ -122,10 +122,17 @@ def _what_it_is(folder: Path) -> str:
 
 
 def check_parts(folder: Path) -> None:
-    """Raises InputError for a folder without a tokenizer, weights or a model that fits them. Loads nothing."""
+    """Raises InputError for a folder without a tokenizer, a head, weights or a model that fits them. Loads nothing."""
     if not (folder / TOKENIZER_FILE).exists():
         raise InputError(f"{folder}: has no {TOKENIZER_FILE}; copy that of the metric's base model there")
+    again = f"make the folder again: {COMMAND} --help"
+    weights = {file.name for file in folder.glob("*.safetensors")}
+    if weights == {HEAD_FILE}:
+        raise InputError(f"{folder}: has no model.safetensors; {again}")
     check_model_folder(folder, AutoModel)
+    if HEAD_FILE not in weights:
+        raise InputError(f"{folder}: has no {HEAD_FILE}; {again}")
+    tensor_shapes(folder / HEAD_FILE)
 
 
 def read_parts(

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from data.errors import InputError
 from data.prompt import Prompt
-from data.prompt_record import FILE, check_wording, load_kinds, load_wording, read_record
+from data.prompt_record import FILE, check_chat, check_wording, load_kinds, load_wording, read_record
 from data.saved_prompt import kinds_of, load, model_ends, save
 from data.template import CHAT, Wording
 
@@ -201,3 +201,21 @@ def test_every_end_that_a_model_names_counts_as_far_as_the_tokenizer_has_it(tmp_
     (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": 9}))
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 5, 10**6, -1, None]}))
     assert model_ends(tmp_path, tokenizer) == (7, 5, 9)
+
+
+def test_a_chat_cannot_begin_from_a_policy_of_a_text(tmp_path: Path) -> None:
+    """Past bug: the chat template beside such a policy writes its own text, so the chat was asked in that text and its
+    system text was left out, without a word.
+    """
+    check_chat(tmp_path, Wording(CHAT))
+    tokenizer = with_template(tiny_tokenizers.byte_level(), FAMILIES["chatml"])
+    save(Prompt.of(tokenizer, Wording("english")), kinds_of([EXAMPLE]), tmp_path)
+    check_chat(tmp_path, Wording())
+    with pytest.raises(InputError) as refusal:
+        check_chat(tmp_path, Wording(CHAT))
+    assert str(refusal.value) == (
+        f"prompt.template=\"chat\": {tmp_path} was trained with prompt.template = 'english', and its chat template only writes "
+        'that prompt; write prompt.template="english", or put another chat template into that folder and remove its prompt.json'
+    )
+    save(Prompt.of(tokenizer, Wording(CHAT)), kinds_of([EXAMPLE]), tmp_path)
+    check_chat(tmp_path, Wording(CHAT, system="Other words"))

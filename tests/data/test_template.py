@@ -168,3 +168,23 @@ def test_the_plain_wording_by_functions(tiny_tokenizer: PreTrainedTokenizerFast)
     line = tiny_tokenizer.encode("天地\nthe", add_special_tokens=False)
     assert set(line) & set(stop_ids(tiny_tokenizer))
     assert decode_completion(tiny_tokenizer, line) == "天地"
+
+
+def test_words_that_ask_for_a_translation_into_the_same_language_are_told() -> None:
+    """Past bug: a corpus of questions and answers, both English, was taught as a translation without a word."""
+    example = Example("1", "why?", "so", "o", "l", "en", "en", "mt")
+    (chat,) = Wording("chat").one_language(example)
+    assert chat == (
+        'the prompt asks for a translation from English to English; write data.task="summary", "headline", "answer" or "free", '
+        "or your own words as prompt.instruction"
+    )
+    (text,) = Wording("english").one_language(example)
+    assert text.endswith("or your own words as prompt.template")
+    silent = [
+        (Wording("chat", instruction="Say it simply: {source}"), example),
+        (Wording("{source} ->"), example),
+        (Wording("english"), replace(example, task="answer")),
+        (Wording("english"), replace(example, target_language="fr")),
+        (Wording("english"), replace(example, source_language="sr-Latn", target_language="sr-Cyrl")),
+    ]
+    assert [wording.one_language(other) for wording, other in silent] == [[]] * 5

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from transformers import AutoTokenizer
 
 from data.examples import Example
 from data.prompt import Prompt
-from data.saved_prompt import load
+from data.saved_prompt import load, save
 from eval.alarms import cut
 from grpo.run import main
 
@@ -244,3 +245,29 @@ def test_the_alarm_of_cut_completions_names_the_limit_and_the_run_the_stops(
     assert "ALARM step 1: " in printed
     (alarm,) = [line for line in printed.splitlines() if "were cut at rollout.max_new_tokens" in line]
     assert "; a completion ends with <|im_end|> or <eos> or " in alarm
+
+
+def test_a_chat_is_refused_a_policy_that_was_trained_on_a_text(
+    chat_model: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = shutil.copytree(chat_model, tmp_path / "policy")
+    save(Prompt.of(AutoTokenizer.from_pretrained(policy)), [("bo", "zh", "mt")], policy)
+    for more in (["--check"], ["--stages", "data,sft"]):
+        assert main(command(corpus, policy, tmp_path / "run", *CHAT, *more)) == 2
+        said = capsys.readouterr().err
+        assert f"{policy} was trained with prompt.template = 'plain', and its chat template only" in said
+    assert not (tmp_path / "run" / "warm_start").exists()
+    assert main(command(corpus, policy, tmp_path / "run", "--check")) == 0
+
+
+def test_a_long_prompt_is_shown_by_its_ends(
+    chat_model: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = f"prompt.system={'a' * 3000} the end of it"
+    argv = command(corpus, chat_model, tmp_path / "run", *CHAT[:1], long, "model.max_prompt_tokens=0")
+    assert main([*argv, "--check"]) == 0
+    printed = capsys.readouterr().out
+    lines = printed.split("(\\n is a line end):\n")[1]
+    shown, ids = lines.split("token ids: ")
+    assert re.search(r"a{1000} \[\.\.\. 1,\d\d\d characters \.\.\.\] a+ the end of it", shown)
+    assert len(ids.split()) == 401 and ids.split()[300] == "..."

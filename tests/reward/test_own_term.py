@@ -57,6 +57,7 @@ def test_its_settings_come_from_the_configuration(written: Write) -> None:
         ("x = " + "(" * 5000, "cannot be run: "),
         ("ends_well = lambda a, b: 0", "it must take three lists"),
         ("raise RecursionError", "cannot be run: RecursionError"),
+        ("raise GeneratorExit", "cannot be run: GeneratorExit"),
     ],
 )
 def test_what_is_wrong_with_the_file_is_said(written: Write, text: str, message: str) -> None:
@@ -65,6 +66,14 @@ def test_what_is_wrong_with_the_file_is_said(written: Write, text: str, message:
     """
     with pytest.raises(InputError, match=message):
         load_own_term(f"{written(text, 'terms.py')}:ends_well")
+
+
+def test_settings_of_the_process_are_as_before_the_file(written: Write) -> None:
+    """Past bug: a file that says torch.set_grad_enabled(False), as scripts for inference do, ended a run in a
+    traceback.
+    """
+    load_own_term(f"{written(GOOD + 'torch.set_grad_enabled(False)', 'terms.py')}:ends_well")
+    assert torch.is_grad_enabled()
 
 
 def test_a_missing_file_is_named() -> None:

@@ -3,10 +3,12 @@ grpo/test_reward_fault_runs.py.
 """
 
 import math
+import os
 import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -109,6 +111,49 @@ def test_a_batch_without_any_reward_names_each_term_that_has_a_part_in_it() -> N
     assert rewards.tolist() == [[1.0, 1.0, 1.0]]
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (SystemExit("no licence"), "reward term 't' raised SystemExit: no licence ("),
+        (SystemExit(0), "reward term 't' raised SystemExit: 0 ("),
+        (GeneratorExit(), "reward term 't' raised GeneratorExit ("),
+    ],
+)
+def test_a_term_or_an_encoder_that_ends_the_program_is_named(error: BaseException, message: str) -> None:
+    """Past bug: sys.exit() in a term ended a run with exit code 0 and no word."""
+
+    def leave(*lists: Any) -> Any:
+        raise error
+
+    with pytest.raises(RewardFailure, match=re.escape(message)):
+        reward_of(leave)
+    encoder: Any = SimpleNamespace(dim=1, fingerprint="x", encode=leave)
+    with pytest.raises(RewardFailure, match=re.escape(message.replace("reward term", "encoder"))):
+        NamedEncoder("t", encoder).encode(TEXTS)
+
+
+def test_settings_of_the_process_are_as_before_a_term(tmp_path: Path) -> None:
+    """Past bug: torch.set_grad_enabled(False) in a term ended a run in a traceback, and after os.chdir its files
+    went elsewhere.
+    """
+
+    def careless(*lists: Any) -> list[float]:
+        torch.set_grad_enabled(False)
+        torch.set_default_dtype(torch.float64)
+        torch.set_num_threads(threads + 1)
+        torch.set_default_device("meta")
+        os.chdir(tmp_path)
+        return [1.0] * 3
+
+    threads = torch.get_num_threads()
+    folder = Path.cwd()
+    assert folder != tmp_path
+    assert reward_of(careless).tolist() == [[1.0] * 3]
+    assert torch.is_grad_enabled() and torch.zeros(1).dtype == torch.float32
+    assert torch.zeros(1).device.type == "cpu" and torch.get_num_threads() == threads
+    assert Path.cwd() == folder
+
+
 def test_an_own_term_that_raises_is_told_with_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,7 +176,7 @@ def test_an_own_term_that_raises_is_told_with_its_line(
         reward(["s"] * 2, ["{" * 100, "甲"], [["甲"]] * 2, 1)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_what_is_no_fault_of_a_term_passes_through(error: type[BaseException]) -> None:
     def raising(*lists: object) -> None:
         raise error

@@ -1,6 +1,7 @@
 """A sequence of two tasks on the tiny model: each stage begins where the one before ended, and all are judged alike."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from tiny_study import Children, quick_task, two_tasks
 from data.errors import InputError
 from eval.study.sequence import sequence_figures
 from grpo.study import sequence
+from grpo.study.__main__ import main
 from grpo.study.config import ArmConfig, SequenceConfig, Study, load_study
+from grpo.study.cost import models_on_disk
 from grpo.study.files import keep_files
 from grpo.study.sequence import run_sequence
 
@@ -131,3 +134,57 @@ def test_what_is_no_sequence_is_refused(study: Study, tmp_path: Path, change: st
     assert load_study(file, [*whole, in_english]).sequence == own
     with pytest.raises(InputError, match=message):
         load_study(file, [*whole, change.format(there=tmp_path / "there.toml")])
+
+
+def sequence_alone(study: Study, file: Path, more: str = "") -> Path:
+    """The file of a study of this sequence without arms and without a configuration of its own."""
+    assert study.sequence is not None
+    settings = json.dumps(study.sequence.settings)
+    tasks = json.dumps(study.sequence.configs)
+    file.write_text(
+        f'study_dir = "{study.folder}"\n{more}[sequence]\nconfigs = {tasks}\nsettings = {settings}\n[sequence.recipes]\n'
+        'sft = ["train.method=sft", "train.num_steps=1"]\n',
+        encoding="utf-8",
+    )
+    return file
+
+
+def test_a_sequence_needs_no_arms(
+    study: Study, tmp_path: Path, children: Children, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Past bug: a study of a sequence alone was refused: it had to train an arm."""
+    file = sequence_alone(study, tmp_path / "alone.toml")
+    assert load_study(file).config == str(tmp_path / "there.toml")
+    command = ["--config", str(file)]
+    assert main([*command, "--check"]) == 0
+    bill = capsys.readouterr().out
+    assert re.search(r"bill: about .* on this machine \(sequence [^+]*\), ", bill) and "arms: " not in bill
+    assert main(command) == 0
+    assert children.names == ["sequence sft there seed0", "sequence sft back seed0"]
+    assert not (study.folder / "arms").exists() and not (study.folder / "warm_start").exists()
+    report = (study.folder / "report.md").read_text(encoding="utf-8")
+    assert "### Tasks one after the other" in report and "| back | 12 |" in report
+    assert main(command) == 0 and children.names == []
+
+
+def test_a_study_without_arms_and_sequence_is_refused(study: Study, tmp_path: Path) -> None:
+    file = tmp_path / "none.toml"
+    file.write_text("seeds = [0]\n", encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"a study needs arms; write \[arms\.grpo\] .*, or a \[sequence\] alone"
+    ):
+        load_study(file)
+    with pytest.raises(InputError, match=r"recommended = 'grpo': no arm of this study; its arms are none"):
+        load_study(sequence_alone(study, file, 'recommended = "grpo"\n'))
+    alone = sequence_alone(study, file)
+    alone.write_text(alone.read_text(encoding="utf-8") + "[transfer]\n", encoding="utf-8")
+    with pytest.raises(InputError, match="a study needs arms"):
+        load_study(alone)
+
+
+def test_the_models_of_a_sequence_count_on_disk(study: Study) -> None:
+    """Past bug: the bill of a study left them out. 2 tasks by one recipe leave a warm start and a policy each."""
+    base = study.warm_start_config(0)
+    alone = replace(study, arms=())
+    own = models_on_disk(alone, (), 3, base) - models_on_disk(replace(alone, sequence=None), (), 3, base)
+    assert own == 3 * 2 * 2

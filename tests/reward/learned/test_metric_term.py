@@ -102,3 +102,28 @@ def test_a_metric_without_a_tokenizer_is_refused_before_anything_is_trained(
         InputError, match=r"has no tokenizer\.json; copy that of the metric's base model there"
     ):
         check(RewardConfig(metrics={"comet": str(folder)}, weights={"comet": 1.0}), "zh")
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("head.safetensors", "has no head.safetensors; make the folder again: python -m reward.learned"),
+        ("model.safetensors", "has no model.safetensors; make the folder again: python -m reward.learned"),
+    ],
+)
+def test_a_folder_that_lacks_weights_is_refused_before_any_training(
+    folders: dict[str, str], tmp_path: Path, file: str, said: str
+) -> None:
+    """Past bug: without head.safetensors --check was content, and the run failed after its warm start. Without
+    model.safetensors the head was taken for the model, which then had too few layers.
+    """
+    folder = shutil.copytree(folders["comet"], tmp_path / "comet")
+    config = RewardConfig(weights={"comet": 1.0}, gates=(), shown=(), metrics={"comet": str(folder)})
+    check(config, "zh")
+    content = (folder / file).read_bytes()
+    (folder / file).unlink()
+    with pytest.raises(InputError, match=said):
+        check(config, "zh")
+    (folder / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=f"{file}: not a readable safetensors file"):
+        check(config, "zh")
