@@ -4,8 +4,9 @@ The same folder gives the same card, byte for byte. A README.md that this comman
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from data.arguments import ArgumentParser
 from data.cache import atomic_write_text
@@ -31,7 +32,7 @@ def card_text(run: RunFolder, name: str) -> str:
     system = SYSTEMS[name]
     sections = {
         "How to ask it": parts.prompt(policy),
-        "How it was trained": parts.method(run),
+        "How it was trained": parts.method(run, system),
         "Results": parts.results(run, system),
         "What it cost elsewhere": parts.cost(run, system),
         "Attacks on the reward": parts.attacks(run),
@@ -42,7 +43,29 @@ def card_text(run: RunFolder, name: str) -> str:
     body = [f"# {escape(run.path.resolve().name)}", *parts.about(run, system)]
     for title, texts in sections.items():
         body += [f"## {title}", *texts]
-    return f"{head(run, system, policy)}\n{MARK}\n\n{joint_text(body)}\n"
+    return without_folders(
+        f"{head(run, system, policy)}\n{MARK}\n\n{joint_text(body)}\n", run.config.get("reward", {})
+    )
+
+
+def without_folders(text: str, reward: Mapping[str, Any]) -> str:
+    """A text in which the encoders and terms of a reward have no folders: a signature may hold the place of one on this
+    machine.
+    """
+    for name in sorted(absolute_names(reward), key=len, reverse=True):
+        for spelling in (name, escape(name)):
+            text = text.replace(spelling, parts.shown_name(name))
+    return text
+
+
+def absolute_names(value: Any) -> set[str]:
+    """The absolute paths among settings, also behind a kind (`static:/a`)."""
+    if isinstance(value, Mapping):
+        return absolute_names([*value, *value.values()])
+    if isinstance(value, list):
+        return {name for one in value for name in absolute_names(one)}
+    places = (value, value.partition(":")[2]) if isinstance(value, str) else ()
+    return {value} if any(Path(place).expanduser().is_absolute() for place in places) else set()
 
 
 def joint_text(blocks: Iterable[str]) -> str:
