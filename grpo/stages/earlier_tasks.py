@@ -4,12 +4,14 @@
 runs has a corpus, and prompt.json beside its policy says in which words it was asked.
 """
 
+import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -25,6 +27,10 @@ from grpo.old_names import current_table
 from grpo.runtime.run_folder import CONFIG, INPUTS, run_of
 from grpo.stages.context import Run, corpus_of
 
+FILES = {  # section: settings that name files
+    "data": {"corpus", "train", "warm_start", "dev", "test", "tests", "prompts"},
+    "model": {"policy"},
+}
 OR_NOT = "or make an empty folder there, to leave out what came before"
 
 
@@ -87,15 +93,51 @@ def pairs_of(earlier: Run) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(
-            f"anchor.sources.{EARLIER_TASKS}: the pairs of {earlier.folder} cannot be had again: {error}"
+            f"anchor.sources.{EARLIER_TASKS}: the pairs of {earlier.folder} cannot be had again: {error}; a relative path "
+            f"counts from the folder where that run was started: start there, or write the whole path into {earlier.folder / CONFIG}"
         ) from error
 
 
 def config_of(folder: Path) -> Config:
-    """The configuration in a run folder. Raises InputError."""
+    """The configuration in a run folder. Its relative paths count from where the run was started, as far as that is
+    known. Raises InputError.
+    """
     path = folder / CONFIG
-    config: Config = build(Config, current_table(read_object(path), str(path)), str(path))
+    table = current_table(read_object(path), str(path))
+    start = start_of(folder, table.get("run_dir"))
+    for section, keys in FILES.items():
+        if start and isinstance(table.get(section), dict):
+            table[section] = from_start(table[section], keys, start)
+    config: Config = build(Config, table, str(path))
     return config
+
+
+def start_of(folder: Path, run_dir: Any) -> Path | None:
+    """The folder in which the run in `folder` was started; None where a whole path, or a move, leaves that unknown."""
+    own = Path(run_dir) if isinstance(run_dir, str) else Path("/")
+    place = Path(os.path.abspath(folder))
+    start = Path(*place.parts[: len(place.parts) - len(own.parts)])
+    return start if not own.is_absolute() and start / own == place else None
+
+
+def from_start(settings: dict[str, Any], keys: set[str], start: Path) -> dict[str, Any]:
+    """Settings in which those of `keys`, also of tables below, name the files that lie there seen from `start`."""
+
+    def moved(value: Any) -> Any:
+        match value:
+            case str():
+                names = [name.strip() for name in value.split(",")]
+                return ",".join(
+                    str(start / name) if name and (start / name).exists() else name for name in names
+                )
+            case list():
+                return [*map(moved, value)]
+            case dict():
+                return {name: moved(one) for name, one in value.items()}
+        return value
+
+    tables = {name: from_start(one, keys, start) for name, one in settings.items() if isinstance(one, dict)}
+    return settings | tables | {name: moved(settings[name]) for name in keys & settings.keys()}
 
 
 def texts_of_tasks(run: Run, tokenizer: PreTrainedTokenizerBase, count: int) -> list[list[int]]:

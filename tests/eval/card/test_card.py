@@ -213,7 +213,9 @@ def test_the_encoders_of_target_languages_are_named(run: Path) -> None:
 
 def test_a_signature_has_no_folders_of_the_machine(run: Path) -> None:
     """Past bug: a card to publish named the place of the encoder on the machine."""
-    change_results(run, lambda result: result.get("signatures", {}).update(cosine="encoder:static:/secret/a_b:123"))
+    change_results(
+        run, lambda result: result.get("signatures", {}).update(cosine="encoder:static:/secret/a_b:123")
+    )
     with_reward(run, encoder="static:/secret/a_b")
     card = (run / "policy" / "README.md").read_text(encoding="utf-8")
     assert "cosine: encoder:a_b:123" in card.replace("\\_", "_") and "secret" not in card

@@ -18,7 +18,7 @@ from grpo.engine.model import load_tokenizer
 from grpo.run import main
 from grpo.stages.anchor_setup import anchor_ids
 from grpo.stages.context import Run, corpus_of
-from grpo.stages.earlier_tasks import earlier_runs, earlier_tasks, texts_of_tasks
+from grpo.stages.earlier_tasks import config_of, earlier_runs, earlier_tasks, texts_of_tasks
 
 SETTINGS = ["sft.optim.lr=1e-2", "sft.num_steps=10", "train.num_steps=1", "train.optim.lr=1e-4"]
 KEEP = ["anchor.sft=4.0", "anchor.batch_size=8", "anchor.sources={earlier_tasks=1}"]
@@ -146,6 +146,38 @@ def test_pairs_that_have_changed_are_refused(go: Go, tmp_path: Path, corpus: Pat
         InputError, match=r"earlier_tasks: the pairs of .*first/run cannot be had again: .*has changed"
     ):
         earlier_tasks(after(first, tmp_path))
+
+
+def test_relative_paths_count_from_where_the_earlier_run_was_started(
+    go: Go, tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past bug: they counted from where the next run was started, and the sentence did not say so."""
+    first = go("first")
+    path = first / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    third = after(go("second", f"model.policy={first}/policy", "data.reverse=true"), tmp_path)
+    shutil.copy(corpus, first.parent / "own.tsv")
+    for run_dir in ("run", "first/run", str(first)):
+        config |= {"run_dir": run_dir, "data": config["data"] | {"corpus": "own.tsv", "dev": ""}}
+        path.write_text(json.dumps(config), encoding="utf-8")
+        if run_dir == "run":
+            assert [len(task.pairs) for task in earlier_tasks(third)] == [144, 144]
+        else:
+            said = r"own.tsv is not a file.*counts from the folder where that run was started.*first/run/config.json"
+            with pytest.raises(InputError, match=said):
+                earlier_tasks(third)
+    monkeypatch.chdir(first.parent)
+    assert [len(task.pairs) for task in earlier_tasks(third)] == [144, 144]
+
+
+def test_the_chain_of_policies_counts_from_there_too(tmp_path: Path) -> None:
+    run, base = tmp_path / "there" / "runs" / "two", tmp_path / "there" / "runs" / "one" / "policy"
+    run.mkdir(parents=True)
+    base.mkdir(parents=True)
+    values = {"run_dir": "runs/two", "model": {"policy": "runs/one/policy"}, "data": {"corpus": "tibetan"}}
+    (run / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    config = config_of(run)
+    assert (config.model.policy, config.data.corpus) == (str(base), "tibetan")
 
 
 def test_a_chain_that_is_broken_is_refused(go: Go, tmp_path: Path) -> None:
