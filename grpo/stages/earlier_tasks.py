@@ -7,11 +7,10 @@ runs has a corpus, and prompt.json beside its policy says in which words it was 
 import os
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -27,10 +26,7 @@ from grpo.old_names import current_table
 from grpo.runtime.run_folder import CONFIG, INPUTS, run_of
 from grpo.stages.context import Run, corpus_of
 
-FILES = {  # section: settings that name files
-    "data": {"corpus", "train", "warm_start", "dev", "test", "tests", "prompts"},
-    "model": {"policy"},
-}
+ABSENT = " is not a file"  # what the reader of a corpus says of a path that leads nowhere
 OR_NOT = "or make an empty folder there, to leave out what came before"
 
 
@@ -57,7 +53,7 @@ def earlier_runs(run: Run) -> list[tuple[Path, Run]]:
                 f"name, and put the earlier run there, {OR_NOT}"
             )
         runs.append((policy, replace(run, config=config_of(folder), folder=folder, language="")))
-        policy = user_path(runs[-1][1].config.model.policy)
+        policy = start_of(runs[-1][1]) / user_path(runs[-1][1].config.model.policy)
     if runs and not policy.exists() and began_from_a_run(runs[-1][1].folder):
         raise InputError(
             f"anchor.sources.{EARLIER_TASKS}: {runs[-1][1].folder} began from {policy}, which is not there; put it back, start in the "
@@ -80,64 +76,44 @@ def earlier_tasks(run: Run) -> list[EarlierTask]:
     """
     tasks = []
     for policy, earlier in earlier_runs(run):
+        whole = replace(earlier, folder=earlier.folder.absolute(), cache=earlier.cache.absolute())
         with pairs_of(earlier):
-            corpus = corpus_of(earlier)
+            corpus = corpus_of(whole)
         tasks.append(EarlierTask(earlier.folder, policy, [*corpus.warm_start, *corpus.train]))
     return tasks
 
 
 @contextmanager
 def pairs_of(earlier: Run) -> Iterator[None]:
-    """Raises InputError with the name of an earlier run where its pairs are refused."""
+    """In the folder where an earlier run was started, as the ids of its pairs hold its paths. Raises InputError with the
+    name of the run where its pairs are refused.
+    """
+    start = start_of(earlier)
     try:
-        yield
+        with chdir(start):
+            yield
     except InputError as error:
+        more = f"; a relative path counts from {start}, so put the file there" if ABSENT in str(error) else ""
+        if more and start == Path.cwd():
+            more = "; if its path is relative, start in the folder where that run was started"
         raise InputError(
-            f"anchor.sources.{EARLIER_TASKS}: the pairs of {earlier.folder} cannot be had again: {error}; a relative path "
-            f"counts from the folder where that run was started: start there, or write the whole path into {earlier.folder / CONFIG}"
+            f"anchor.sources.{EARLIER_TASKS}: the pairs of {earlier.folder} cannot be had again: {error}{more}"
         ) from error
 
 
-def config_of(folder: Path) -> Config:
-    """The configuration in a run folder. Its relative paths count from where the run was started, as far as that is
-    known. Raises InputError.
-    """
-    path = folder / CONFIG
-    table = current_table(read_object(path), str(path))
-    start = start_of(folder, table.get("run_dir"))
-    for section, keys in FILES.items():
-        if start and isinstance(table.get(section), dict):
-            table[section] = from_start(table[section], keys, start)
-    config: Config = build(Config, table, str(path))
-    return config
-
-
-def start_of(folder: Path, run_dir: Any) -> Path | None:
-    """The folder in which the run in `folder` was started; None where a whole path, or a move, leaves that unknown."""
-    own = Path(run_dir) if isinstance(run_dir, str) else Path("/")
-    place = Path(os.path.abspath(folder))
+def start_of(run: Run) -> Path:
+    """The folder in which a run was started, if its run_dir counts from there; else the folder of now."""
+    own = Path(run.config.run_dir)
+    place = Path(os.path.abspath(run.folder))
     start = Path(*place.parts[: len(place.parts) - len(own.parts)])
-    return start if not own.is_absolute() and start / own == place else None
+    return start if not own.is_absolute() and start / own == place else Path.cwd()
 
 
-def from_start(settings: dict[str, Any], keys: set[str], start: Path) -> dict[str, Any]:
-    """Settings in which those of `keys`, also of tables below, name the files that lie there seen from `start`."""
-
-    def moved(value: Any) -> Any:
-        match value:
-            case str():
-                names = [name.strip() for name in value.split(",")]
-                return ",".join(
-                    str(start / name) if name and (start / name).exists() else name for name in names
-                )
-            case list():
-                return [*map(moved, value)]
-            case dict():
-                return {name: moved(one) for name, one in value.items()}
-        return value
-
-    tables = {name: from_start(one, keys, start) for name, one in settings.items() if isinstance(one, dict)}
-    return settings | tables | {name: moved(settings[name]) for name in keys & settings.keys()}
+def config_of(folder: Path) -> Config:
+    """The configuration in a run folder. Raises InputError."""
+    path = folder / CONFIG
+    config: Config = build(Config, current_table(read_object(path), str(path)), str(path))
+    return config
 
 
 def texts_of_tasks(run: Run, tokenizer: PreTrainedTokenizerBase, count: int) -> list[list[int]]:

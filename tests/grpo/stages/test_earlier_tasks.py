@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from run_object import run_in
+from tiny import change
 from tiny_run import Command, general_text
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -18,7 +19,7 @@ from grpo.engine.model import load_tokenizer
 from grpo.run import main
 from grpo.stages.anchor_setup import anchor_ids
 from grpo.stages.context import Run, corpus_of
-from grpo.stages.earlier_tasks import config_of, earlier_runs, earlier_tasks, texts_of_tasks
+from grpo.stages.earlier_tasks import earlier_runs, earlier_tasks, texts_of_tasks
 
 SETTINGS = ["sft.optim.lr=1e-2", "sft.num_steps=10", "train.num_steps=1", "train.optim.lr=1e-4"]
 KEEP = ["anchor.sft=4.0", "anchor.batch_size=8", "anchor.sources={earlier_tasks=1}"]
@@ -149,35 +150,32 @@ def test_pairs_that_have_changed_are_refused(go: Go, tmp_path: Path, corpus: Pat
 
 
 def test_relative_paths_count_from_where_the_earlier_run_was_started(
-    go: Go, tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, tmp_path: Path, corpus: Path, own_cache: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Past bug: they counted from where the next run was started, and the sentence did not say so."""
-    first = go("first")
-    path = first / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    third = after(go("second", f"model.policy={first}/policy", "data.reverse=true"), tmp_path)
-    shutil.copy(corpus, first.parent / "own.tsv")
-    for run_dir in ("run", "first/run", str(first)):
-        config |= {"run_dir": run_dir, "data": config["data"] | {"corpus": "own.tsv", "dev": ""}}
-        path.write_text(json.dumps(config), encoding="utf-8")
-        if run_dir == "run":
-            assert [len(task.pairs) for task in earlier_tasks(third)] == [144, 144]
-        else:
-            said = r"own.tsv is not a file.*counts from the folder where that run was started.*first/run/config.json"
-            with pytest.raises(InputError, match=said):
-                earlier_tasks(third)
-    monkeypatch.chdir(first.parent)
+    shutil.copy(corpus, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    own = ["run_dir=first/run", f"data.corpus={corpus.name}", *SETTINGS]
+    text = general_text(tmp_path, ["The river rose in the night."])
+    assert main(command("first", text, *own)) == 0
+    then = [
+        "run_dir=second/run",
+        "model.policy=first/run/policy",
+        "data.reverse=true",
+        f"data.corpus={corpus}",
+        *SETTINGS,
+    ]
+    assert main(command("second", text, *then)) == 0
+    third = after(tmp_path / "second" / "run", tmp_path)
+    monkeypatch.chdir(tmp_path / "first")
     assert [len(task.pairs) for task in earlier_tasks(third)] == [144, 144]
-
-
-def test_the_chain_of_policies_counts_from_there_too(tmp_path: Path) -> None:
-    run, base = tmp_path / "there" / "runs" / "two", tmp_path / "there" / "runs" / "one" / "policy"
-    run.mkdir(parents=True)
-    base.mkdir(parents=True)
-    values = {"run_dir": "runs/two", "model": {"policy": "runs/one/policy"}, "data": {"corpus": "tibetan"}}
-    (run / "config.json").write_text(json.dumps(values), encoding="utf-8")
-    config = config_of(run)
-    assert (config.model.policy, config.data.corpus) == (str(base), "tibetan")
+    assert Path.cwd() == tmp_path / "first"
+    (tmp_path / corpus.name).unlink()
+    with pytest.raises(InputError, match=f"is not a file.*counts from {tmp_path}, so put the file there"):
+        earlier_tasks(third)
+    change(tmp_path / "first" / "run" / "config.json", run_dir=str(tmp_path / "first" / "run"))
+    with pytest.raises(InputError, match=r"is not a file.*start in the folder where that run was started"):
+        earlier_tasks(third)
 
 
 def test_a_chain_that_is_broken_is_refused(go: Go, tmp_path: Path) -> None:
