@@ -3,8 +3,10 @@
 The same folder gives the same card, byte for byte. A README.md that this command did not write stays as it is.
 """
 
+import copy
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from eval.report.markdown import escape
 from eval.report.write import make_or_name_damage
 from eval.run_folder import RunFolder, read_run
 from grpo.engine.licences import GEMMA, NOTICE, NOTICE_FILE, TERMS_FILE
+from grpo.old_names import ADDED, current_table
 from grpo.runtime.old_folders import update_names
 
 CARD = "README.md"
@@ -88,6 +91,7 @@ def write_card(folder: Path, name: str) -> Path:
     """
     update_names(folder)
     run = read_run(folder)
+    run = replace(run, config=settings_of_now(run.config, str(folder / "config.json")))
     policy = folder / name
     if not (policy / "config.json").is_file():
         raise InputError(
@@ -103,6 +107,20 @@ def write_card(folder: Path, name: str) -> Path:
         )
     atomic_write_text(path, make_or_name_damage(run, lambda contents: card_text(contents, name)))
     return path
+
+
+def settings_of_now(config: dict[str, Any], place: str) -> dict[str, Any]:
+    """A configuration, maybe of an earlier version, under the names of now and with what that version lacked, in the
+    sections that it has.
+    """
+    present = copy.deepcopy(current_table(config, place))
+    for key, value in ADDED.items():
+        *sections, name = key.split(".")
+        table = present
+        for section in sections:
+            table = table.get(section, {})
+        table.setdefault(name, value)
+    return present
 
 
 def main(argv: list[str] | None = None) -> int:

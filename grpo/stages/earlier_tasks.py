@@ -52,7 +52,8 @@ def earlier_runs(run: Run) -> list[tuple[Path, Run]]:
                 f"anchor.sources.{EARLIER_TASKS}: {folder} began from {policy}, where it is itself now; give the folder another "
                 f"name, and put the earlier run there, {OR_NOT}"
             )
-        runs.append((policy, replace(run, config=config_of(folder), folder=folder, language="")))
+        whole = run.cache.absolute()  # the folder of work changes for an earlier run's pairs
+        runs.append((policy, replace(run, config=config_of(folder), folder=folder, cache=whole, language="")))
         policy = start_of(runs[-1][1]) / user_path(runs[-1][1].config.model.policy)
     if runs and not policy.exists() and began_from_a_run(runs[-1][1].folder):
         raise InputError(
@@ -76,9 +77,8 @@ def earlier_tasks(run: Run) -> list[EarlierTask]:
     """
     tasks = []
     for policy, earlier in earlier_runs(run):
-        whole = replace(earlier, folder=earlier.folder.absolute(), cache=earlier.cache.absolute())
         with pairs_of(earlier):
-            corpus = corpus_of(whole)
+            corpus = corpus_of(earlier)
         tasks.append(EarlierTask(earlier.folder, policy, [*corpus.warm_start, *corpus.train]))
     return tasks
 
@@ -106,7 +106,8 @@ def start_of(run: Run) -> Path:
     own = Path(run.config.run_dir)
     place = Path(os.path.abspath(run.folder))
     start = Path(*place.parts[: len(place.parts) - len(own.parts)])
-    return start if not own.is_absolute() and start / own == place else Path.cwd()
+    is_here = own.resolve() == place.resolve()  # also through a link, which run_of follows
+    return start if not (own.is_absolute() or is_here) and start / own == place else Path.cwd()
 
 
 def config_of(folder: Path) -> Config:

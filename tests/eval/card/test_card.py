@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 from command_line import outcome
+from earlier_version import write_old_settings
 from huggingface_hub import ModelCardData, metadata_load
 from invented_run import change_results, write_run
+from tiny import change
 
 from data.template import Wording
 from eval.card.__main__ import MARK, main, write_card
@@ -209,6 +211,21 @@ def test_only_what_counts_is_named_of_the_reward(said: str, run: Path) -> None:
 
 def test_the_encoders_of_target_languages_are_named(run: Path) -> None:
     assert "encoder: use, student for Swahili." in with_reward(run, encoders={"sw": "static:/secret/student"})
+
+
+def test_settings_of_an_earlier_version_are_read_by_their_names_of_now(run: Path) -> None:
+    """Past bug: the card called such a folder damaged, and left its anchor out."""
+    path = run / "config.json"
+    anchor = json.loads(path.read_text())["anchor"]
+    change(path, anchor=anchor | {"sft": 2.0, "train": 0.5})
+    old = write_old_settings(path)
+    for stage in ("sft", "train"):
+        del old[stage]["optim"]["name"]
+    path.write_text(json.dumps(old), encoding="utf-8")
+    said = section(write_card(run, "policy").read_text(encoding="utf-8"), "How it was trained")
+    assert (
+        "adamw" in said and "anchor to the untouched model of weight 2." in said and "of weight 0.5." in said
+    )
 
 
 def test_a_signature_has_no_folders_of_the_machine(run: Path) -> None:
