@@ -22,6 +22,7 @@ from grpo.publish.source import model_folder
 CARD = "README.md"
 # the hub's own errors, and those of the HTTP library that it uses, which are no OSError where nothing answers
 NO_ANSWER: tuple[type[Exception], ...] = (
+    OSError,
     HfHubHTTPError,
     *(kind for kind in HfHubHTTPError.__bases__ if kind.__name__ == "HTTPError"),
 )
@@ -93,7 +94,7 @@ def push(folder: Path, repo: str, is_private: bool) -> str:
         api.create_repo(repo, private=is_private, exist_ok=True)
         names = [path.name for path in files_of(folder)]
         commit = api.upload_folder(repo_id=repo, folder_path=folder, allow_patterns=names)
-    except (*NO_ANSWER, OSError) as error:
+    except NO_ANSWER as error:
         raise InputError(
             f"{repo}: the hub did not take it ({error}); see hf auth login, and run the same command"
         ) from error
