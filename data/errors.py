@@ -87,6 +87,9 @@ def last_words(error: BaseException, after_stop: str = "") -> tuple[str, int] | 
     input, 128 + the signal when asked to stop. None for an error that nobody foresaw.
     """
     match error:
+        case BrokenPipeError():
+            more = f"; the same command {after_stop}" if after_stop else ""
+            return f"error: whoever read the output has closed the pipe before its end{more}", 2
         case InputError() | OSError():
             return f"error: {one_line(error_sentence(error, after_stop))}", 2
         case TrainingFailure():

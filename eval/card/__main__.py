@@ -3,9 +3,12 @@
 The same folder gives the same card, byte for byte. A README.md that this command did not write stays as it is.
 """
 
+import copy
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from data.arguments import ArgumentParser
 from data.cache import atomic_write_text
@@ -17,6 +20,7 @@ from eval.report.markdown import escape
 from eval.report.write import make_or_name_damage
 from eval.run_folder import RunFolder, read_run
 from grpo.engine.licences import GEMMA, NOTICE, NOTICE_FILE, TERMS_FILE
+from grpo.old_names import ADDED, current_table
 from grpo.runtime.old_folders import update_names
 
 CARD = "README.md"
@@ -31,7 +35,7 @@ def card_text(run: RunFolder, name: str) -> str:
     system = SYSTEMS[name]
     sections = {
         "How to ask it": parts.prompt(policy),
-        "How it was trained": parts.method(run),
+        "How it was trained": parts.method(run, system),
         "Results": parts.results(run, system),
         "What it cost elsewhere": parts.cost(run, system),
         "Attacks on the reward": parts.attacks(run),
@@ -42,7 +46,29 @@ def card_text(run: RunFolder, name: str) -> str:
     body = [f"# {escape(run.path.resolve().name)}", *parts.about(run, system)]
     for title, texts in sections.items():
         body += [f"## {title}", *texts]
-    return f"{head(run, system, policy)}\n{MARK}\n\n{joint_text(body)}\n"
+    return without_folders(
+        f"{head(run, system, policy)}\n{MARK}\n\n{joint_text(body)}\n", run.config.get("reward", {})
+    )
+
+
+def without_folders(text: str, reward: Mapping[str, Any]) -> str:
+    """A text in which the encoders and terms of a reward have no folders: a signature may hold the place of one on this
+    machine.
+    """
+    for name in sorted(absolute_names(reward), key=len, reverse=True):
+        for spelling in (name, escape(name)):
+            text = text.replace(spelling, parts.shown_name(name))
+    return text
+
+
+def absolute_names(value: Any) -> set[str]:
+    """The absolute paths among settings, also behind a kind (`static:/a`)."""
+    if isinstance(value, Mapping):
+        return absolute_names([*value, *value.values()])
+    if isinstance(value, list):
+        return {name for one in value for name in absolute_names(one)}
+    places = (value, value.partition(":")[2]) if isinstance(value, str) else ()
+    return {value} if any(Path(place).expanduser().is_absolute() for place in places) else set()
 
 
 def joint_text(blocks: Iterable[str]) -> str:
@@ -65,6 +91,7 @@ def write_card(folder: Path, name: str) -> Path:
     """
     update_names(folder)
     run = read_run(folder)
+    run = replace(run, config=settings_of_now(run.config, str(folder / "config.json")))
     policy = folder / name
     if not (policy / "config.json").is_file():
         raise InputError(
@@ -80,6 +107,20 @@ def write_card(folder: Path, name: str) -> Path:
         )
     atomic_write_text(path, make_or_name_damage(run, lambda contents: card_text(contents, name)))
     return path
+
+
+def settings_of_now(config: dict[str, Any], place: str) -> dict[str, Any]:
+    """A configuration, maybe of an earlier version, under the names of now and with what that version lacked, in the
+    sections that it has.
+    """
+    present = copy.deepcopy(current_table(config, place))
+    for key, value in ADDED.items():
+        *sections, name = key.split(".")
+        table = present
+        for section in sections:
+            table = table.get(section, {})
+        table.setdefault(name, value)
+    return present
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -97,17 +97,34 @@ out = model.generate(**ids, max_new_tokens=64, do_sample=False)
 print(tokenizer.decode(out[0, ids["input_ids"].shape[1]:], skip_special_tokens=True))"""
 
 
-def method(run: RunFolder) -> Iterator[str]:
-    """How it was trained."""
+def method(run: RunFolder, system: str) -> Iterator[str]:
+    """How the model of a system was trained."""
     config = run.config
     if not {"sft", "train", "reward"} <= config.keys():
         yield "config.json of the run folder lacks the sections sft, train or reward."
         return
-    sft, train = config["sft"], config["train"]
-    yield (
+    yield warm_start_words(config)
+    if system != "warm_start":
+        yield train_words(config, system)
+    yield f"Seed {config['seed']}. Made with semantic-grpo{commit(run)}."
+
+
+def warm_start_words(config: dict[str, Any]) -> str:
+    """The warm start in words."""
+    sft = config["sft"]
+    if not sft["num_steps"]:
+        return "There was no warm start."
+    return (
         f"Warm start: SFT with {plain_number(sft['num_steps'])} updates of {sft['batch_size']} pairs, "
         f"{sft['optim']['name']}, lr {sft['optim']['lr']:g}{anchor_words(config, 'sft')}."
     )
+
+
+def train_words(config: dict[str, Any], system: str) -> str:
+    """The stage behind the warm start in words."""
+    train = config["train"]
+    if not train["num_steps"]:
+        return "No training followed."
     samples = ""
     if train["method"] in ("grpo", "best_of_group"):
         rollout = config["rollout"]
@@ -115,11 +132,11 @@ def method(run: RunFolder) -> Iterator[str]:
             f" {reward_words(config['reward'])} {rollout['group_size']} completions for each of "
             f"{rollout['num_prompts']} prompts a step."
         )
-    yield (
-        f"Then {METHOD_WORDS[train['method']]}, {plain_number(train['num_steps'])} steps, lr {train['optim']['lr']:g}"
-        f"{anchor_words(config, 'train')}.{samples}"
+    kept = ", of which the step that did best on the dev set was kept" if system == "trained_best" else ""
+    return (
+        f"Then {METHOD_WORDS[train['method']]}, {plain_number(train['num_steps'])} steps{kept}, "
+        f"lr {train['optim']['lr']:g}{anchor_words(config, 'train')}.{samples}"
     )
-    yield f"Seed {config['seed']}. Made with semantic-grpo{commit(run)}."
 
 
 def reward_words(reward: dict[str, Any]) -> str:
@@ -127,14 +144,18 @@ def reward_words(reward: dict[str, Any]) -> str:
     weights = {name: weight for name, weight in reward["weights"].items() if weight}
     terms = ", ".join(f"{weight:g} x {shown_name(name)}" for name, weight in weights.items())
     gates = ", ".join(map(shown_name, reward["gates"])) or "none"
-    has_encoder = any(map(takes_vectors, (*weights, *reward["gates"])))
-    encoder = f"; encoder: {encoder_words(reward)}" if has_encoder else "; no encoder"
+    names = (*weights, *reward["gates"])
+    encoder = "; no encoder"
+    if any(map(takes_vectors, names)):
+        encoder = f"; encoder: {encoder_words(reward)}"
+    elif any(map(is_own_term, names)):  # the user's file is not read here
+        encoder = f"; encoder, if an own term asks one: {encoder_words(reward)}"
     return f"Reward: {terms}; gates: {gates}{encoder}."
 
 
 def takes_vectors(term: str) -> bool:
-    """Whether a term asks the encoder. One of the user's own may: its file is not read here."""
-    return is_own_term(term) or (term in TERMS and "vectors" in keywords(TERMS[term]))
+    """Whether a term of this project asks the encoder."""
+    return term in TERMS and "vectors" in keywords(TERMS[term])
 
 
 def encoder_words(reward: dict[str, Any]) -> str:

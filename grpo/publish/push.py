@@ -20,6 +20,12 @@ from grpo.engine.licences import GEMMA, licence_files, licence_of
 from grpo.publish.source import model_folder
 
 CARD = "README.md"
+# the hub's own errors, and those of the HTTP library that it uses, which are no OSError where nothing answers
+NO_ANSWER: tuple[type[Exception], ...] = (
+    OSError,
+    HfHubHTTPError,
+    *(kind for kind in HfHubHTTPError.__bases__ if kind.__name__ == "HTTPError"),
+)
 STAYS = ("cost.json",)  # of a study
 HIDDEN = "."
 SHOWN_LINES = 12  # of the card
@@ -88,7 +94,7 @@ def push(folder: Path, repo: str, is_private: bool) -> str:
         api.create_repo(repo, private=is_private, exist_ok=True)
         names = [path.name for path in files_of(folder)]
         commit = api.upload_folder(repo_id=repo, folder_path=folder, allow_patterns=names)
-    except (HfHubHTTPError, OSError) as error:
+    except NO_ANSWER as error:
         raise InputError(
             f"{repo}: the hub did not take it ({error}); see hf auth login, and run the same command"
         ) from error

@@ -4,9 +4,10 @@
 runs has a corpus, and prompt.json beside its policy says in which words it was asked.
 """
 
+import os
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -50,8 +51,9 @@ def earlier_runs(run: Run) -> list[tuple[Path, Run]]:
                 f"anchor.sources.{EARLIER_TASKS}: {folder} began from {policy}, where it is itself now; give the folder another "
                 f"name, and put the earlier run there, {OR_NOT}"
             )
-        runs.append((policy, replace(run, config=config_of(folder), folder=folder, language="")))
-        policy = user_path(runs[-1][1].config.model.policy)
+        whole = run.cache.absolute()  # the folder of work changes for an earlier run's pairs
+        runs.append((policy, replace(run, config=config_of(folder), folder=folder, cache=whole, language="")))
+        policy = start_of(runs[-1][1]) / user_path(runs[-1][1].config.model.policy)
     if runs and not policy.exists() and began_from_a_run(runs[-1][1].folder):
         raise InputError(
             f"anchor.sources.{EARLIER_TASKS}: {runs[-1][1].folder} began from {policy}, which is not there; put it back, start in the "
@@ -82,13 +84,27 @@ def earlier_tasks(run: Run) -> list[EarlierTask]:
 
 @contextmanager
 def pairs_of(earlier: Run) -> Iterator[None]:
-    """Raises InputError with the name of an earlier run where its pairs are refused."""
+    """In the folder where an earlier run was started, as the ids of its pairs hold its paths. Raises InputError with the
+    name of the run where its pairs are refused.
+    """
+    start = start_of(earlier)
     try:
-        yield
+        with chdir(start):
+            yield
     except InputError as error:
         raise InputError(
-            f"anchor.sources.{EARLIER_TASKS}: the pairs of {earlier.folder} cannot be had again: {error}"
+            f"anchor.sources.{EARLIER_TASKS}: the pairs of {earlier.folder} cannot be had again: {error}; its relative paths count "
+            f"from {start}"
         ) from error
+
+
+def start_of(run: Run) -> Path:
+    """The folder in which a run was started, if its run_dir counts from there; else the folder of now."""
+    own = Path(run.config.run_dir)
+    place = Path(os.path.abspath(run.folder))
+    start = Path(*place.parts[: len(place.parts) - len(own.parts)])
+    is_here = own.resolve() == place.resolve()  # also through a link, which run_of follows
+    return start if not (own.is_absolute() or is_here) and start / own == place else Path.cwd()
 
 
 def config_of(folder: Path) -> Config:

@@ -21,7 +21,7 @@ from grpo.engine.self_check import positions_of
 from grpo.runtime.device import Compute
 from grpo.translate.choice import TERMS
 from grpo.translate.decoding import Decoding
-from grpo.translate.output import Output, Stream, open_output
+from grpo.translate.output import Output, Stream, check_place, open_output
 from grpo.translate.policy import Policy, check_options, load_model, open_policy
 from grpo.translate.source import JSONL, STDIN, Source, open_source
 from grpo.translate.translator import Translator, tell, translate
@@ -197,8 +197,10 @@ def last_sentence(output: Output | Stream, place: str) -> str:
 def work(options: argparse.Namespace) -> None:
     check(options)
     source = open_source(options.file, options.field, options.jsonl)
-    translator = load(options, source)
     path = user_path(options.output) if options.output else None
+    if path:
+        check_place(path, options.file)
+    translator = load(options, source)
     facts = made_by(options, translator, source)
     with open_output(path, source, facts) if path else nullcontext(Stream()) as output:
         if output.lines:

@@ -17,13 +17,20 @@ from typing import Any
 
 from data.cache import atomic_write_text, name_disk_errors
 from data.console import number_of
-from data.documents import read_object
+from data.documents import read_object, user_path
 from data.errors import InputError
+from data.model_settings import OBJECT, TEXT, WHOLE, check_kinds
+from data.sources.packed_file import TOOLS
 from data.system import BINARY, lock, read_at
-from grpo.translate.source import Source
+from grpo.translate.source import STDIN, Source, is_special
 
 FORMAT = 1
 BLOCK = 1 << 20
+CURE = "restore the file, or remove it and the output"
+RECORD = {
+    "made_by": OBJECT, "lines": WHOLE, "bytes": WHOLE, "input_sha256": TEXT, "output_sha256": TEXT, "counts": OBJECT,
+}  # fmt: skip
+COUNTS = {"problems": OBJECT, "without_text": WHOLE, "cut": WHOLE}
 Json = dict[str, Any]
 
 
@@ -86,10 +93,11 @@ class Output:
         """Take up the finished part that a record tells of, and cut off what is behind it. Raises InputError where the
         record is of another output, or a part has changed.
         """
-        check_made_by(self.path, record.get("made_by"), self.made_by)
-        count, size = record.get("lines"), record.get("bytes")
-        if not (isinstance(count, int) and isinstance(size, int) and count >= 0):
-            raise InputError(f"{record_path(self.path)}: no record of an output; remove it and {self.path}")
+        place = record_path(self.path)
+        check_kinds(place, dict.fromkeys(RECORD) | record, RECORD, CURE)
+        check_kinds(f"{place}: counts", dict.fromkeys(COUNTS) | record["counts"], COUNTS, CURE)
+        check_made_by(self.path, record["made_by"], self.made_by)
+        count, size = record["lines"], record["bytes"]
         for line in self.source.lines[:count]:
             self.input_digest.update(line + b"\n")
         if len(self.source) < count or self.input_digest.hexdigest() != record.get("input_sha256"):
@@ -156,6 +164,20 @@ def open_output(path: Path, source: Source, made_by: Json) -> Iterator[Output]:
         yield output
     finally:
         os.close(descriptor)
+
+
+def check_place(path: Path, source: str) -> None:
+    """InputError for a path that is the input `source`, or that an interrupted command could not go on with."""
+    if path.is_dir():
+        raise InputError(f"--output {path}: is a folder; name a file in it")
+    if is_special(path):
+        raise InputError(
+            f"--output {path}: is a pipe or a device; leave --output out, and the lines go to standard output"
+        )
+    if path.suffix.lower() in TOOLS:
+        raise InputError(f"--output {path}: the output is not packed; write {path.with_suffix('')}")
+    if path.exists() and source != STDIN and path.samefile(user_path(source)):
+        raise InputError(f"--output {path}: is the input itself; name another file")
 
 
 def record_path(path: Path) -> Path:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from data.documents import user_path
 from data.errors import InputError
@@ -68,22 +69,35 @@ def record_id(content: bytes, number: int) -> str:
 
 
 def open_source(name: str, field: str, is_jsonl: bool = False) -> Source:
-    """The lines of a file, packed or not, or of standard input ("-"), which is read to its end first. Raises InputError
-    for a file that cannot be read and for a field that its first record lacks.
+    """The lines of a file, packed or not, or of standard input ("-") or another pipe, which is read to its end first.
+    Raises InputError for a file that cannot be read and for a field that its first record lacks.
     """
+    path = user_path(name)
     if name == STDIN:
-        with tempfile.NamedTemporaryFile(prefix="standard_input_") as copy:
-            shutil.copyfileobj(sys.stdin.buffer, copy)
-            copy.flush()
-            lines = file_lines(Path(copy.name))  # keeps the file open
+        lines = lines_of_pipe(sys.stdin.buffer)
+    elif is_special(path):
+        with path.open("rb") as pipe:
+            lines = lines_of_pipe(pipe)
     else:
-        path = user_path(name)
         check_kind(name, kind_of(path))
         lines = file_lines(path)
         is_jsonl = is_jsonl or kind_of(path) == JSONL
     if is_jsonl:
         check_field(name, lines, field)
     return Source(name, lines, field if is_jsonl else "")
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path is there and neither a file nor a folder: a pipe, as of `<(command)`, or a device."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def lines_of_pipe(pipe: BinaryIO) -> Sequence[bytes]:
+    """All lines that come out of a pipe."""
+    with tempfile.NamedTemporaryFile(prefix="standard_input_") as copy:
+        shutil.copyfileobj(pipe, copy)
+        copy.flush()
+        return file_lines(Path(copy.name))  # keeps the file open
 
 
 def check_kind(name: str, kind: str) -> None:

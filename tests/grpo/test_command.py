@@ -251,6 +251,7 @@ def raising(error: BaseException) -> Callable[[], int]:
             OSError(28, "No space", "a"), RESUMES, 2,
             "error: a: No space; put that right and run the same command, which goes on from what was last saved",
         ),
+        (BrokenPipeError(32, "Broken pipe"), "", 2, "error: whoever read the output has closed the pipe before its end"),
         (TrainingFailure("loss is nan"), RESUMES, 1, "error: loss is nan"),
         (Interrupted(signal.SIGTERM), RESUMES, 143, "stopped and saved; the same command goes on from there"),
         (

@@ -1,6 +1,7 @@
 """The output of a translation goes on after any stop to the same bytes, and not behind lines that were made otherwise."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -90,6 +91,49 @@ def test_finished_lines_of_another_kind_are_refused_in_one_sentence(
     assert main(command) == 0 and out.read_bytes() == before
     output_file.record_path(out).unlink()
     assert main(command) == 2 and "is there already, and not as a translation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("folder", "folder: is a folder; name a file in it"),
+        ("pipe", "pipe: is a pipe or a device; leave --output out"),
+        ("out.txt.gz", "out.txt.gz: the output is not packed; write "),
+        ("./in.txt", "in.txt: is the input itself; name another file"),
+    ],
+)
+def test_a_place_that_is_no_output_is_refused_and_stays(
+    name: str, said: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Past bug: the command said to remove the user's folder or input, and wrote a record beside a device."""
+    path = write(tmp_path / "in.txt", sources(2))
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.iterdir())
+    assert main([str(path), "--model", str(run), "--output", f"{tmp_path}/{name}"]) == 2
+    assert said in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before and path.read_text(encoding="utf-8").count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"lines": None}, "lines = null: must be a whole number; restore the file"),
+        ({"counts": {}}, "counts: problems = null: must be an object {...}; restore the file"),
+        ({"made_by": 1}, "made_by = 1: must be an object {...}; restore the file"),
+    ],
+)
+def test_a_damaged_record_is_named(
+    change: dict[str, object], said: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Past bug: a record without its counts was a traceback."""
+    out = tmp_path / "out.txt"
+    command = [str(write(tmp_path / "in.txt", sources(2))), "--model", str(run), "--output", str(out)]
+    assert main(command) == 0
+    record = output_file.record_path(out)
+    record.write_text(json.dumps(json.loads(record.read_bytes()) | change), encoding="utf-8")
+    assert main(command) == 2
+    assert f"{record}: {said}" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

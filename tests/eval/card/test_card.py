@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 from command_line import outcome
+from earlier_version import write_old_settings
 from huggingface_hub import ModelCardData, metadata_load
 from invented_run import change_results, write_run
+from tiny import change
 
 from data.template import Wording
 from eval.card.__main__ import MARK, main, write_card
@@ -196,7 +198,7 @@ REWARDS: dict[str, dict[str, Any]] = {  # what the card says -> the reward
     "Reward: 2 x chrf; gates: none; no encoder.": {"weights": {"cosine": 0.0, "chrf": 2.0}, "gates": []},
     "Reward: 1 x comet; gates: script; no encoder.": {"weights": {"comet": 1.0}, "gates": ["script"]},
     "Reward: 1 x chrf; gates: cosine; encoder: use.": {"weights": {"chrf": 1.0}, "gates": ["cosine"]},
-    "Reward: 1 x own.py:term; gates: none; encoder: vectors.": {
+    "Reward: 1 x own.py:term; gates: none; encoder, if an own term asks one: vectors.": {
         "weights": {"/secret/own.py:term": 1.0}, "gates": [], "encoder": "vectors",
     },
 }  # fmt: skip
@@ -209,6 +211,63 @@ def test_only_what_counts_is_named_of_the_reward(said: str, run: Path) -> None:
 
 def test_the_encoders_of_target_languages_are_named(run: Path) -> None:
     assert "encoder: use, student for Swahili." in with_reward(run, encoders={"sw": "static:/secret/student"})
+
+
+def test_settings_of_an_earlier_version_are_read_by_their_names_of_now(run: Path) -> None:
+    """Past bug: the card called such a folder damaged, and left its anchor out."""
+    path = run / "config.json"
+    anchor = json.loads(path.read_text())["anchor"]
+    change(path, anchor=anchor | {"sft": 2.0, "train": 0.5})
+    old = write_old_settings(path)
+    for stage in ("sft", "train"):
+        del old[stage]["optim"]["name"]
+    path.write_text(json.dumps(old), encoding="utf-8")
+    said = section(write_card(run, "policy").read_text(encoding="utf-8"), "How it was trained")
+    assert (
+        "adamw" in said and "anchor to the untouched model of weight 2." in said and "of weight 0.5." in said
+    )
+
+
+def test_a_signature_has_no_folders_of_the_machine(run: Path) -> None:
+    """Past bug: a card to publish named the place of the encoder on the machine."""
+    change_results(
+        run, lambda result: result.get("signatures", {}).update(cosine="encoder:static:/secret/a_b:123")
+    )
+    with_reward(run, encoder="static:/secret/a_b")
+    card = (run / "policy" / "README.md").read_text(encoding="utf-8")
+    assert "cosine: encoder:a_b:123" in card.replace("\\_", "_") and "secret" not in card
+
+
+def test_how_it_was_trained_is_that_of_the_model_itself(run: Path) -> None:
+    """Past bug: the card of the warm start said that GRPO had followed."""
+    config = json.loads((run / "config.json").read_text())
+    said = {}
+    for name, sft, train in (
+        ("warm_start", 60, 40),
+        ("policy_best", 60, 40),
+        ("policy", 0, 40),
+        ("policy", 60, 0),
+    ):
+        config["sft"]["num_steps"], config["train"]["num_steps"] = sft, train
+        (run / "config.json").write_text(json.dumps(config))
+        if name != "policy":
+            shutil.copytree(run / "policy", run / name)
+        path = write_card(run, name)
+        said[name, sft, train] = section(path.read_text(encoding="utf-8"), "How it was trained").split(
+            "\n\n"
+        )[:-1]
+    assert [len(texts) for texts in said.values()] == [1, 2, 2, 2]
+    assert (
+        "40 steps, of which the step that did best on the dev set was kept, lr "
+        in said["policy_best", 60, 40][1]
+    )
+    assert (
+        "There was no warm start." in said["policy", 0, 40][0] and "40 steps, lr " in said["policy", 0, 40][1]
+    )
+    assert (
+        "SFT with 60 updates" in said["warm_start", 60, 40][0]
+        and said["policy", 60, 0][1] == "No training followed."
+    )
 
 
 def test_an_architecture_says_no_licence(run: Path) -> None:

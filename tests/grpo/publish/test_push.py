@@ -1,12 +1,16 @@
 """What goes to a model hub: nothing without --yes, and nothing without a card. No network."""
 
+import os
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import outcome
+from repository import CHILD_PATH
 
 from grpo.publish import push
 from grpo.publish.push import main
@@ -106,3 +110,28 @@ def test_a_readme_without_a_head_is_no_card(folder: Path, hub: Hub) -> None:
     (folder / "README.md").write_text("# A model\n")
     code, said = outcome(main, [str(folder), "me/model"])
     assert code == 2 and "has no card" in said
+
+
+def test_a_hub_that_does_not_answer_is_one_sentence(folder: Path) -> None:
+    """Past bug: without a network the command ended in a traceback of the HTTP library."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # free once more behind this line
+    code = (
+        "import sys; from grpo.publish.push import main; "
+        f"sys.exit(main([{str(folder)!r}, 'me/model', '--yes']))"
+    )
+    place = {
+        "HF_ENDPOINT": f"http://127.0.0.1:{port}",
+        "HF_HUB_OFFLINE": "0",
+        "HF_TOKEN": "none",
+        "no_proxy": "127.0.0.1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | CHILD_PATH | place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "error: me/model: the hub did not take it" in done.stderr

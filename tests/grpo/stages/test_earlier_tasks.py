@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from run_object import run_in
+from tiny import change
 from tiny_run import Command, general_text
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -146,6 +147,35 @@ def test_pairs_that_have_changed_are_refused(go: Go, tmp_path: Path, corpus: Pat
         InputError, match=r"earlier_tasks: the pairs of .*first/run cannot be had again: .*has changed"
     ):
         earlier_tasks(after(first, tmp_path))
+
+
+def test_relative_paths_count_from_where_the_earlier_run_was_started(
+    command: Command, tmp_path: Path, corpus: Path, own_cache: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past bug: they counted from where the next run was started, and the sentence did not say so."""
+    shutil.copy(corpus, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    own = ["run_dir=first/run", f"data.corpus={corpus.name}", *SETTINGS]
+    text = general_text(tmp_path, ["The river rose in the night."])
+    assert main(command("first", text, *own)) == 0
+    then = [
+        "run_dir=second/run",
+        "model.policy=first/run/policy",
+        "data.reverse=true",
+        f"data.corpus={corpus}",
+        *SETTINGS,
+    ]
+    assert main(command("second", text, *then)) == 0
+    third = after(tmp_path / "second" / "run", tmp_path)
+    monkeypatch.chdir(tmp_path / "first")
+    assert [len(task.pairs) for task in earlier_tasks(third)] == [144, 144]
+    assert Path.cwd() == tmp_path / "first"
+    (tmp_path / corpus.name).unlink()
+    with pytest.raises(InputError, match=f"is not a file.*relative paths count from {tmp_path}$"):
+        earlier_tasks(third)
+    change(tmp_path / "first" / "run" / "config.json", run_dir=str(tmp_path / "first" / "run"))
+    with pytest.raises(InputError, match=f"is not a file.*relative paths count from {tmp_path / 'first'}$"):
+        earlier_tasks(third)
 
 
 def test_a_chain_that_is_broken_is_refused(go: Go, tmp_path: Path) -> None:
