@@ -126,7 +126,7 @@ class Records(View[Example]):
         return example_of(self.lines[place], f"{self.path}:{place + 1}")
 
 
-class Store(View[Example], MutableSequence[Example]):
+class Store(View[Example], MutableSequence[Example]):  # type: ignore[misc]
     """A list of examples in a new file, which must not exist. A changed example is written behind the others."""
 
     def __init__(self, path: Path) -> None:

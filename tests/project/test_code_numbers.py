@@ -20,7 +20,7 @@ from reward.distil.identity import CODE
 
 NO_CORPUS = {  # modules of data that touch no corpus
     "template", "stream", "tokens", "ends", "obtain", "unpack", "cache", "checksums", "documents", "errors", "console", "progress",
-    "english", "general_texts", "news", "questions", "model_folder", "settings", "prompt", "prompt_config", "prompt_record",
+    "english", "general_texts", "questions", "model_folder", "settings", "prompt", "prompt_config", "prompt_record",
     "saved_prompt", "chat", "shots", "lazy", "system", "extras", "live_table", "terminal_table", "model_settings",
 }  # fmt: skip
 SHAPING = (
