@@ -46,6 +46,7 @@ from data.mixture import identity, mixture_lines, write_mixture
 from data.own_sets import NEAR, OwnSet, common_items, read_sets, set_hashes, warm_start_file, without_near
 from data.progress import Say, with_progress
 from data.records import Chain, Mapped, Records, Selection, Store
+from data.script import is_right_to_left, script_of
 from data.source_texts import PROMPTS, read_source_texts, source_texts_path
 from data.sources import user_file
 from data.split import LARGE_CLUSTER, MAX_TEST_SHARE, PARTS, Languages, split
@@ -55,6 +56,7 @@ TOGETHER = 10_000  # lines of it that are written at once
 # raise it when the code would make another corpus: the corpora are then made again
 # (tests/project/test_code_numbers.py)
 HEADER_RULES = 2  # of a user's table: names of columns in any case, and usual words
+SCRIPT_RULES = 1  # of some scripts: see has_later_rules
 RULES = 5  # words of Ethiopic script end at its sign between words
 
 
@@ -113,6 +115,8 @@ def _prepare_one(config: DataConfig, cache: Path, say: Say) -> Corpus:
     identity = {"config": settings_of_old(config), "hashes": hashes, "rules": RULES}
     if files or config.is_own:
         identity["header_rules"] = HEADER_RULES
+    if has_later_rules(config):
+        identity["script_rules"] = SCRIPT_RULES
     folder = cache / "corpus" / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     is_known = (folder / "manifest.json").exists()
     if not is_known:
@@ -125,6 +129,15 @@ def _prepare_one(config: DataConfig, cache: Path, say: Say) -> Corpus:
     for line in summary(corpus.manifest):
         say(line)
     return corpus
+
+
+def has_later_rules(config: DataConfig) -> bool:
+    """Whether normalisation has changed for a script of the corpus since RULES: the narrow space of Mongolian stays, the
+    direction mark U+061C goes, and digits_script knows every script.
+    """
+    languages = config.column_languages
+    is_mongolian = any("Mong" in (script_of(language) or "") for language in languages)
+    return is_mongolian or any(map(is_right_to_left, languages)) or "digits_script" in config.normalise
 
 
 def say_left_out(manifest: Mapping[str, Any], listing: Path, say: Say) -> None:
