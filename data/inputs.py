@@ -50,20 +50,16 @@ def rule_of(config: DataConfig) -> Rule:
 
 def inputs_of(config: DataConfig, cache: Path, say: Say) -> Inputs:
     """Where the corpus of `config` comes from. Raises InputError."""
-    return replace(_inputs_of(config, cache, say), rule=rule_of(config))
-
-
-def _inputs_of(config: DataConfig, cache: Path, say: Say) -> Inputs:
-    if config.pairs == BUILT_IN:
-        return built_in_inputs(config, cache, say)
-    if config.pairs in INTERFACES:
-        return interface_inputs(config.pairs, INTERFACES[config.pairs], cache, say)
-    headlines = HEADLINES.get(config.pairs)
-    return (
-        user_inputs(config, say)
-        if headlines is None
-        else headline_inputs(config.pairs, headlines, cache, say)
-    )
+    name = config.pairs
+    if name == BUILT_IN:
+        inputs = built_in_inputs(config, cache, say)
+    elif name in INTERFACES:
+        inputs = interface_inputs(name, INTERFACES[name], cache, say)
+    elif name in HEADLINES:
+        inputs = headline_inputs(name, HEADLINES[name], cache, say)
+    else:
+        inputs = user_inputs(config, say)
+    return replace(inputs, rule=rule_of(config))
 
 
 def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:

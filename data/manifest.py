@@ -1,5 +1,6 @@
 """Builds the manifest of a corpus: counts at every stage, clusters, parts, hashes. Plain dicts, ready for JSON."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.checksums import write_checksums
 from data.clean import Kind, Tally
 from data.clusters import Clusters
 from data.grams import Ints
@@ -15,6 +17,13 @@ from data.records import Store
 from data.split import LARGE_CLUSTER, MAX_SHARES
 
 SHOWN_LINES = 3  # bad ones of each reason
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write the manifest into the folder of a corpus, and the checksums of all its files; call it last."""
+    text = json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    write_checksums(folder)
 
 
 def counts(tally: Tally) -> dict[str, Any]:

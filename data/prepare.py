@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from data import user_checks
-from data.cache import atomic_folder, atomic_write_text, scratch_folder
-from data.checksums import damage, sha256_of, write_checksums
+from data.cache import atomic_folder, scratch_folder
+from data.checksums import damage, sha256_of
 from data.clean import OTHER_REFERENCE, Limits, Tally, clean
 from data.clusters import Clusters, Labels, near_duplicate_labels
 from data.config import TESTS, DataConfig, settings_of_old
@@ -41,6 +41,7 @@ from data.manifest import (
     in_words,
     split_facts,
     summary,
+    write_manifest,
 )
 from data.mixture import identity, mixture_lines, write_mixture
 from data.own_sets import NEAR, OwnSet, common_items, read_sets, set_hashes, warm_start_file, without_near
@@ -231,10 +232,7 @@ def _write_corpus(folder: Path, parts: Mapping[str, Part], facts: dict[str, Any]
     with atomic_folder(folder) as work:
         hashes = {name: _write_part(work / f"{name}.jsonl", part) for name, part in parts.items()}
         facts |= {"splits": split_facts(parts, hashes)}
-        atomic_write_text(
-            work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-        )
-        write_checksums(work)
+        write_manifest(work, facts)
 
 
 def listing_of(folder: Path) -> Path:

@@ -14,6 +14,7 @@ On the Universal Declaration in 40 languages, "use" has for those it knows: unre
 cannot spell: .90 to .99, .57 to .95, about .5.
 """
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -127,12 +128,21 @@ def auc_among_equals(queries: Tensor, answers: Tensor, lengths: Sequence[int]) -
     return float((wins.sum(dim=1) - 0.5).mean() / DISTRACTORS)  # the right answer ties with itself
 
 
+def round_down(auc: float) -> str:
+    """A value below a limit with two digits.
+
+    >>> round_down(0.899)
+    '0.89'
+    """
+    return f"{math.floor(100 * auc + 1e-9) / 100:.2f}"
+
+
 def refusal(fit: EncoderFit) -> str:
     """Why the cosines of this encoder cannot teach anything on these pairs, and what to do; "" where they can."""
     knows_both = fit.sources.is_known and fit.references.is_known
     if fit.references.cut_auc < MIN_CUT_AUC:
         return (
-            f"it cannot tell the reference texts apart (AUC {fit.references.cut_auc:.2f}, {MIN_CUT_AUC} is needed), as an encoder "
+            f"it cannot tell the reference texts apart (AUC {round_down(fit.references.cut_auc)}, {MIN_CUT_AUC} is needed), as an encoder "
             "that cannot spell their script; name one that knows the language, or make one of your pairs: docs/reward.md, "
             f"'An encoder of your own'; measured: {fit}"
         )
@@ -164,7 +174,7 @@ def warnings(fit: EncoderFit, threshold: float) -> list[str]:
     if fit.sources.is_known and fit.pair_auc < GOOD_PAIR_AUC:
         sentences.append(
             "it tells the source texts apart as those of a language that it knows, but finds the reference texts from "
-            f"them only with AUC {fit.pair_auc:.2f}, below {GOOD_PAIR_AUC}: it knows one of the languages by its spelling "
+            f"them only with AUC {round_down(fit.pair_auc)}, below {GOOD_PAIR_AUC}: it knows one of the languages by its spelling "
             "alone, or the pairs are no translations; a source that it does not know does no harm, as the reward compares "
             "reference texts"
         )

@@ -49,7 +49,14 @@ def test_units_are_syllables_single_han_letters_and_words() -> None:
 
 @pytest.mark.parametrize(
     ("word", "num_joiners"),
-    [("ئه\u200cمه\u200c", 2), ("می\u200cخواهم", 1), ("ශ්\u200dරී", 1), ("ক্\u200dষ", 1), ("n\u200co", 1), ("ᠠᠭ\u180eᠠ", 1)],
+    [
+        ("ئه\u200cمه\u200c", 2),
+        ("می\u200cخواهم", 1),
+        ("ශ්\u200dරී", 1),
+        ("ক্\u200dষ", 1),
+        ("n\u200co", 1),
+        ("ᠠᠭ\u180eᠠ", 1),
+    ],
 )
 def test_a_joiner_neither_ends_a_word_nor_is_a_unit(word: str, num_joiners: int) -> None:
     """Past bug: a Mongolian word ended at the separator of its last vowel."""
