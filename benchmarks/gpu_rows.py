@@ -28,7 +28,6 @@ from grpo.runtime.device import peak_memory_bytes, synchronise
 from grpo.runtime.parallel import SINGLE_PROCESS
 from grpo.runtime.run_log import RunLog
 from grpo.sft import train_sft
-from grpo.stages.duration import ANCHOR_TOKENS
 from grpo.training import Training
 
 REPEATS = 3
@@ -36,6 +35,7 @@ PAIRS = 32  # of an update of the warm start, as [sft] has them
 PAIR_PROMPT = 30
 PAIR_COMPLETION = 26
 ANCHOR_TEXTS = 2
+ANCHOR_TOKENS = 64  # of a text
 GAPS: dict[str, tuple[str, Callable[[Iterable[float]], float]]] = {  # the log's name, of several steps
     "gap_mean": ("ratio_gap_mean", statistics.median),
     "gap_max": ("ratio_gap_max", max),

@@ -226,6 +226,7 @@ class AnchorConfig:
     train: float = 0.0  # weight of the KL after it; 0 = no anchor
     batch_size: int = 2  # general texts an update
     texts: int = 256  # general texts in all, at most; take more where an update has many
+    max_tokens: int = 64  # tokens of a general text, counted from its beginning, at most
     text: str = ""  # file of general texts; "" = that of `tax.text`
     sources: dict[str, float] = field(default_factory=dict)  # collections and weights (docs/training.md)
 

@@ -25,7 +25,11 @@ BOUNDS = (
     Bounds(0, 64, "prompt.shots rollout.redraws train.nearest_pairs"),
     Bounds(0, 100_000, "model.add_pieces"),
     Bounds(1, 10**6, "rollout.parts"),
-    Bounds(1, 10**6, "sft.batch_size rollout.num_prompts anchor.batch_size anchor.texts eval.batch_size"),
+    Bounds(
+        1,
+        10**6,
+        "sft.batch_size rollout.num_prompts anchor.batch_size anchor.texts anchor.max_tokens eval.batch_size",
+    ),
     Bounds(
         1, 10**6, "train.passes tax.every tax.texts checkpoint.keep eval.dev_items eval.bootstrap_samples"
     ),

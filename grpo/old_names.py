@@ -30,6 +30,7 @@ ADDED = {
     "data.task": "",
     "anchor.text": "",
     "anchor.texts": 256,
+    "anchor.max_tokens": 64,
     "model.add_pieces": 0,
     "engine.number_format": "auto",
     "engine.deterministic": False,

@@ -108,6 +108,7 @@ USED: Mapping[str, Callable[[Config, Stage], bool]] = {
     "anchor.batch_size": reads_general_text,
     "anchor.text": reads_general_text,
     "anchor.texts": reads_general_text,
+    "anchor.max_tokens": reads_general_text,
     "tax.text": reads_general_text,
     "tax.texts": reads_general_text,
     "protection.texts": reads_general_text,

@@ -12,7 +12,6 @@ from grpo.anchor import Anchor, AnchorFunction, no_anchor
 from grpo.config import EARLIER_TASKS
 from grpo.engine.likelihood import first_ids
 from grpo.stages.context import Run, frozen_model, untouched_model
-from grpo.stages.duration import ANCHOR_TOKENS
 from grpo.stages.earlier_tasks import texts_of_tasks
 
 
@@ -33,10 +32,10 @@ def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_t
 
 
 def anchor_ids(run: Run, tokenizer: PreTrainedTokenizerBase, count: int = 0) -> list[list[int]]:
-    """The token ids of `anchor_texts`, each cut to ANCHOR_TOKENS, without empty ones; and whole pairs of earlier tasks.
+    """The token ids of `anchor_texts`, each cut to `anchor.max_tokens`, without empty ones; and whole pairs of earlier tasks.
     Raises InputError.
     """
-    ids = [text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run, count)]
+    ids = [text_ids(tokenizer, text)[: run.config.anchor.max_tokens] for text in anchor_texts(run, count)]
     number = shares(run, count).get(EARLIER_TASKS, 0)
     pairs = texts_of_tasks(run, tokenizer, number) if number else []
     found = [one for one in (*ids, *pairs) if one]

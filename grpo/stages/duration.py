@@ -32,7 +32,6 @@ DEFAULT_SIZES = {
 }
 # of a length limit that a typical prompt or completion uses, before the corpus has been counted
 LENGTH_SHARE = 0.4
-ANCHOR_TOKENS = 64  # the most of a general text that an anchor holds to (grpo/stages/anchor_setup.py)
 # of the bill, what runs take: other work on the machine, warm-up, padding; and before the corpus has been counted,
 # texts that are much shorter or longer than LENGTH_SHARE of their limits
 SPREAD = (0.5, 2.0)
@@ -121,8 +120,8 @@ def anchor_tokens(config: Config) -> float:
     weights = config.anchor.sources
     share = weights.get(EARLIER_TASKS, 0.0) / sum(weights.values()) if weights else 0.0
     earlier = run_of(user_path(config.model.policy)) if share else None
-    pair = sum(typical_lengths(replace(config, run_dir=str(earlier)))) if earlier else ANCHOR_TOKENS
-    return share * pair + (1 - share) * ANCHOR_TOKENS
+    pair = sum(typical_lengths(replace(config, run_dir=str(earlier)))) if earlier else 0.0
+    return share * pair + (1 - share) * config.anchor.max_tokens
 
 
 def pair_flops(config: Config, stage: Literal["sft", "train"], body: int, embedding: int) -> float:

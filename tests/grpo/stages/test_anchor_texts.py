@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from run_object import run_of
+from transformers import PreTrainedTokenizerBase
 
 from data.errors import InputError
 from grpo.stages import anchor_setup
-from grpo.stages.anchor_setup import anchor_texts
+from grpo.stages.anchor_setup import anchor_ids, anchor_texts
 
 
 @pytest.fixture
@@ -40,6 +41,14 @@ def test_each_source_has_its_share_and_none_is_measured(folder: Path) -> None:
     }  # fmt: skip
     assert {text for text in texts if text.startswith("news")} == {f"news {place}" for place in range(4, 12)}
     assert anchor_texts(run_of(folder, [mixture, "tax.texts=4"]), 2) == ["news 4", "questions 0", "own 0"]
+
+
+def test_a_text_is_cut_to_max_tokens(folder: Path, tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    whole, cut = (
+        anchor_ids(run_of(folder, ["tax.texts=4", f"anchor.max_tokens={count}"]), tiny_tokenizer, 3)
+        for count in (64, 5)
+    )
+    assert min(map(len, whole)) > 5 and cut == [ids[:5] for ids in whole]
 
 
 def test_without_news_and_without_a_budget_nothing_is_measured(
