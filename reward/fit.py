@@ -14,7 +14,6 @@ On the Universal Declaration in 40 languages, "use" has for those it knows: unre
 cannot spell: .90 to .99, .57 to .95, about .5.
 """
 
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -128,13 +127,13 @@ def auc_among_equals(queries: Tensor, answers: Tensor, lengths: Sequence[int]) -
     return float((wins.sum(dim=1) - 0.5).mean() / DISTRACTORS)  # the right answer ties with itself
 
 
-def round_down(auc: float) -> str:
-    """A value below a limit with two digits.
+def below(auc: float, limit: float) -> str:
+    """An AUC below a limit with two digits, which are never those of the limit.
 
-    >>> round_down(0.899)
-    '0.89'
+    >>> below(0.899, 0.9), below(0.6251, 0.9)
+    ('0.89', '0.63')
     """
-    return f"{math.floor(100 * auc + 1e-9) / 100:.2f}"
+    return f"{min(auc, limit - 0.01):.2f}"
 
 
 def refusal(fit: EncoderFit) -> str:
@@ -142,8 +141,8 @@ def refusal(fit: EncoderFit) -> str:
     knows_both = fit.sources.is_known and fit.references.is_known
     if fit.references.cut_auc < MIN_CUT_AUC:
         return (
-            f"it cannot tell the reference texts apart (AUC {round_down(fit.references.cut_auc)}, {MIN_CUT_AUC} is needed), as an encoder "
-            "that cannot spell their script; name one that knows the language, or make one of your pairs: docs/reward.md, "
+            f"it cannot tell the reference texts apart (AUC {below(fit.references.cut_auc, MIN_CUT_AUC)}, {MIN_CUT_AUC} is needed), as an "
+            "encoder that cannot spell their script; name one that knows the language, or make one of your pairs: docs/reward.md, "
             f"'An encoder of your own'; measured: {fit}"
         )
     if knows_both and fit.pair_auc < MIN_PAIR_AUC:
@@ -174,8 +173,8 @@ def warnings(fit: EncoderFit, threshold: float) -> list[str]:
     if fit.sources.is_known and fit.pair_auc < GOOD_PAIR_AUC:
         sentences.append(
             "it tells the source texts apart as those of a language that it knows, but finds the reference texts from "
-            f"them only with AUC {round_down(fit.pair_auc)}, below {GOOD_PAIR_AUC}: it knows one of the languages by its spelling "
-            "alone, or the pairs are no translations; a source that it does not know does no harm, as the reward compares "
+            f"them only with AUC {below(fit.pair_auc, GOOD_PAIR_AUC)}, below {GOOD_PAIR_AUC}: it knows one of the languages by its "
+            "spelling alone, or the pairs are no translations; a source that it does not know does no harm, as the reward compares "
             "reference texts"
         )
     return sentences

@@ -14,7 +14,7 @@ from grpo.translate.policy import Policy
 from reward.copying import uncopied
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
-from reward.fit import GOOD_PAIR_AUC, round_down
+from reward.fit import GOOD_PAIR_AUC, below
 from reward.repetition import unrepeated
 from reward.script import script
 
@@ -79,7 +79,7 @@ def check_reads_both(policy: Policy, encoder: str) -> None:
     if auc < GOOD_PAIR_AUC:
         raise InputError(
             f"--choose-by cosine: the encoder {encoder} does not read both languages: it finds the reference text of "
-            f"a source with AUC {round_down(auc)}, and {GOOD_PAIR_AUC} is needed; {advice}"
+            f"a source with AUC {below(auc, GOOD_PAIR_AUC)}, and {GOOD_PAIR_AUC} is needed; {advice}"
         )
 
 
