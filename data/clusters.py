@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from data.examples import Example
 from data.grams import Grams, Ints, grams_of, join, starts_of
 from data.neighbours import is_similar, similar_rows
 from data.progress import Say, with_progress
+from data.records import View
 from data.script import is_unspaced, script_of
 from data.sketches import SketchFile, sketch
 from data.system import usable_cores
@@ -34,7 +34,7 @@ Labels = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Clusters(Sequence[Cluster]):
+class Clusters(View[Cluster]):
     """Clusters in the order of their first item: cluster i has `items[starts[i] : starts[i + 1]]`, ascending."""
 
     items: Ints
@@ -55,15 +55,8 @@ class Clusters(Sequence[Cluster]):
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    @overload
-    def __getitem__(self, place: int) -> Cluster: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Cluster]: ...
-    def __getitem__(self, place: int | slice) -> Cluster | list[Cluster]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(*place.indices(len(self)))]
-        number = range(len(self))[place]
-        return tuple(self.items[self.starts[number] : self.starts[number + 1]].tolist())
+    def item(self, place: int) -> Cluster:
+        return tuple(self.items[self.starts[place] : self.starts[place + 1]].tolist())
 
 
 class Components:

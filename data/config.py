@@ -20,6 +20,9 @@ from data.split import SplitSizes
 BUILT_IN = "tibetan"
 TASKS = {"": "mt", "translation": "mt"}  # settings that an example names otherwise
 TESTS = "tests."  # in front of the name of a further test set
+ADDED = (  # settings that the earliest version did not have
+    "normalise", "train", "dev", "test", "tests", "prompts", "catalogue", "warm_start", "task", "corpora", "temperature",
+)  # fmt: skip
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
@@ -299,19 +302,8 @@ def settings_of_old(config: DataConfig) -> dict[str, Any]:
     """The settings that name a prepared corpus: without those added later that have their default, so that a corpus
     of an earlier version is found again.
     """
-    added: dict[str, Any] = {
-        "normalise": DEFAULT,
-        "train": "",
-        "dev": "",
-        "test": "",
-        "tests": {},
-        "prompts": "",
-        "catalogue": "auto",
-        "warm_start": "",
-        "task": "",
-    }
-    added |= {"corpora": {}, "temperature": 1.0}
-    return {key: value for key, value in asdict(config).items() if key not in added or value != added[key]}
+    plain = asdict(DataConfig())
+    return {key: value for key, value in asdict(config).items() if key not in ADDED or value != plain[key]}
 
 
 def side_rules(config: DataConfig) -> list[Rule]:

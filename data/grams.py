@@ -1,5 +1,5 @@
-"""Hashed character n-grams of many texts at once: the sets of `data.neighbours.ngrams`, as sorted 54-bit
-numbers.
+"""Hashed character n-grams of many texts at once: of letters and marks, as sorted 54-bit numbers. A text without any
+letter keeps its raw characters. Marks count, since in Tibetan vowels and subjoined letters are marks.
 
 Two of a million different n-grams have one number with a chance of 1 in 30,000, and one such pair changes
 hardly any similarity.

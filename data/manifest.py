@@ -1,5 +1,6 @@
 """Builds the manifest of a corpus: counts at every stage, clusters, parts, hashes. Plain dicts, ready for JSON."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.checksums import write_checksums
 from data.clean import Kind, Tally
 from data.clusters import Clusters
 from data.grams import Ints
@@ -17,11 +19,18 @@ from data.split import LARGE_CLUSTER, MAX_SHARES
 SHOWN_LINES = 3  # bad ones of each reason
 
 
+def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write the manifest into the folder of a corpus, and the checksums of all its files; call it last."""
+    text = json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    write_checksums(folder)
+
+
 def counts(tally: Tally) -> dict[str, Any]:
     """Per origin: pairs read, dropped by reason, kept; read = kept + the sum of dropped."""
     remaining = np.delete(np.arange(len(tally.pairs)), np.array(tally.removed, np.int64))
     kinds = kind_counts(tally, remaining)
-    num_kept, languages = by_origin(kinds), by_language(kinds)
+    num_kept, languages = counts_by("origin", kinds), counts_by("language", kinds)
     licences = {kind.origin: kind.licence for kind in kinds}
     origins = {
         origin: {
@@ -43,20 +52,11 @@ def kind_counts(tally: Tally, places: Any) -> dict[Kind, int]:
     return {kind: counts[number] for kind, number in tally.kind_numbers.items() if counts[number]}
 
 
-def by_origin(kinds: Mapping[Kind, int]) -> Counter[str]:
-    """Pairs of each origin."""
-    return _sums((kind.origin, count) for kind, count in kinds.items())
-
-
-def by_language(kinds: Mapping[Kind, int]) -> Counter[str]:
-    """Pairs of each source language."""
-    return _sums((kind.language, count) for kind, count in kinds.items())
-
-
-def _sums(counts: Iterable[tuple[str, int]]) -> Counter[str]:
+def counts_by(field: str, kinds: Mapping[Kind, int]) -> Counter[str]:
+    """Pairs of each "origin" or "language"."""
     sums = Counter[str]()
-    for name, count in counts:
-        sums[name] += count
+    for kind, count in kinds.items():
+        sums[getattr(kind, field)] += count
     return sums
 
 
@@ -86,8 +86,8 @@ def split_facts(parts: Mapping[str, Part], hashes: Mapping[str, str]) -> dict[st
     return {
         name: {
             "pairs": len(part.places),
-            "languages": by_language(kinds[name]),
-            "origins": by_origin(kinds[name]),
+            "languages": counts_by("language", kinds[name]),
+            "origins": counts_by("origin", kinds[name]),
             "sha256": hashes[name],
         }
         for name, part in parts.items()

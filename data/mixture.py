@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from data.cache import atomic_folder, atomic_write_text
-from data.checksums import sha256_of, write_checksums
+from data.cache import atomic_folder
+from data.checksums import sha256_of
 from data.clusters import near_duplicate_labels
 from data.config import TESTS, DataConfig
 from data.errors import InputError
 from data.examples import Example, line_of
 from data.grams import Ints
+from data.manifest import write_manifest
 from data.progress import Say
 from data.records import Chain, Mapped, Selection
 from data.split import PARTS, shuffle
@@ -56,11 +57,7 @@ def write_mixture(
     parts |= {"test": []} | {f"{TESTS}{name}": own for name, own in test_sets(members).items()}
     with atomic_folder(folder) as work:
         splits = {part: write_part(work / f"{part}.jsonl", examples) for part, examples in parts.items()}
-        facts = manifest_of(manifests, near, config) | {"splits": splits}
-        atomic_write_text(
-            work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-        )
-        write_checksums(work)
+        write_manifest(work, manifest_of(manifests, near, config) | {"splits": splits})
 
 
 def near_held_out(members: Members, threshold: float, say: Say) -> dict[str, dict[str, Ints]]:

@@ -6,7 +6,6 @@ Bayardo, Ma & Srikant 2007 (AllPairs), with a bound on the overlap behind the pr
 (PPJoin): with tokens in order of rarity, two similar sets share a token among the first few of each.
 """
 
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
@@ -16,38 +15,9 @@ from numpy.typing import NDArray
 
 from data.grams import Grams, Ints, overlaps, starts_of
 
-NgramSet = frozenset[str]
 Walk = Callable[[Sequence[int]], Iterator[int]]
 FINEST = 1_000_000
 TOGETHER = 1000  # sets whose candidates are compared at once
-
-
-def ngrams(text: str, size: int) -> NgramSet:
-    """Character n-grams of the letters and marks of `text`, everything else replaced by single spaces, with a
-    space at each end.
-
-    A text without any letter keeps its raw characters. Marks count, since in Tibetan vowels and subjoined
-    letters are marks.
-
-    >>> sorted(ngrams("Ab, ab!", 3))
-    [' ab', 'ab ', 'b a']
-    """
-    letters = "".join(
-        character if unicodedata.category(character)[0] in "LM" else " " for character in text.lower()
-    ).split()
-    characters = f" {' '.join(letters) or text} "
-    return frozenset(characters[start : start + size] for start in range(max(1, len(characters) - size + 1)))
-
-
-def similar_pairs(sets: Sequence[NgramSet], threshold: float, walk: Walk = iter) -> Iterator[tuple[int, int]]:
-    """`similar_rows` of sets of texts. Raises ValueError unless 0 < threshold <= 1 and every set has a member."""
-    if not all(sets):
-        raise ValueError("similar_pairs needs sets that are not empty")
-    numbers = dict[str, int]()
-    rows = [sorted(numbers.setdefault(token, len(numbers)) for token in tokens) for tokens in sets]
-    hashes = np.array([number for row in rows for number in row], np.uint64)
-    grams = Grams(hashes, starts_of(np.array([len(row) for row in rows], np.int64)))
-    return similar_rows(grams, threshold, walk)
 
 
 def similar_rows(grams: Grams, threshold: float, walk: Walk = iter) -> Iterator[tuple[int, int]]:

@@ -10,12 +10,16 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from data.script import primary
+from data.script import is_script, primary
 
 NON_BREAKING_TSHEG = "\u0f0c"
 TSHEG = "\u0f0b"
-INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+INVISIBLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]"
+)
 JOINERS = re.compile("[\u200c\u200d]")
+NARROW_SPACE = "\u202f"  # stands between a Mongolian word and its ending, and is a part of the spelling
+BEFORE_ENDING = re.compile(f"(?<=[\u1820-\u18aa\u180b-\u180d\u180f]){NARROW_SPACE}(?=[\u1820-\u18aa])")
 # ligatures and shapes of single letters; the signs among them (ornate brackets, words of respect) stay
 ARABIC_SHAPES = re.compile("[\ufb50-\ufbb1\ufbd3-\ufd3d\ufd50-\ufdf9\ufe70-\ufefc]+")
 # kaf, yeh, alef maksura: keheh, yeh
@@ -29,11 +33,7 @@ LANGUAGES_OF = {  # steps that are for some languages only, by `data.script.prim
 TIBETAN_SPACES = re.compile(f"(?<={TSHEG}) +(?=[\u0f40-\u0fbc])| +(?=[\u0f0d\u0f0e])(?<![\u0f0d\u0f0e] )")
 NEEDLESS_TSHEG = re.compile(f"(?<!\u0f44){TSHEG}+(?=[\u0f0d\u0f0e])")  # only nga has one before a shad
 MANY_TSHEGS = re.compile(f"{TSHEG}{{2,}}")
-FIRST_DIGITS = {  # script: its zero
-    "Arab": "\u0660", "Beng": "\u09e6", "Deva": "\u0966", "Gujr": "\u0ae6", "Guru": "\u0a66", "Khmr": "\u17e0", "Knda": "\u0ce6",
-    "Laoo": "\u0ed0", "Mlym": "\u0d66", "Mymr": "\u1040", "Nkoo": "\u07c0", "Olck": "\u1c50", "Orya": "\u0b66", "Taml": "\u0be6",
-    "Telu": "\u0c66", "Thai": "\u0e50", "Tibt": "\u0f20",
-}  # fmt: skip
+ARABIC_ZERO = "\u0660"  # Unicode has its script as Common
 
 LINE_ENDS = "line_ends"
 BLANK_LINES = re.compile("\n{3,}")
@@ -56,8 +56,16 @@ def script_digits(text: str, script: str) -> str:
 
 @cache
 def _digits_of(script: str) -> dict[int, str]:
-    zero = FIRST_DIGITS.get(script)
+    zeros = map(chr, range(0x80, 0x110000)) if script else ()
+    own = (one for one in zeros if unicodedata.decimal(one, None) == 0 and is_script(one, script))
+    zero = ARABIC_ZERO if script == "Arab" else next(own, "")
     return {ord(str(digit)): chr(ord(zero) + digit) for digit in range(10)} if zero else {}
+
+
+def single_spaces(text: str) -> str:
+    """Runs of white space as one space, and none at the ends; the narrow space before a Mongolian ending stays."""
+    parts = BEFORE_ENDING.split(text) if NARROW_SPACE in text else [text]
+    return NARROW_SPACE.join(" ".join(part.split()) for part in parts)
 
 
 def tibetan_spacing(text: str, script: str = "") -> str:
@@ -111,8 +119,8 @@ def normalise(
         others = [name for name in steps if name != LINE_ENDS]
         lines = (normalise(line, others, script, before_nfc) for line in text.splitlines())
         return BLANK_LINES.sub("\n\n", "\n".join(lines).strip("\n"))
-    result = " ".join(text.split())
+    result = single_spaces(text)
     for name in (name for name in STEPS if name in steps and name != "nfc"):
         result = STEPS[name](result, script)
-    result = before_nfc(" ".join(result.split()))
+    result = before_nfc(single_spaces(result))
     return before_nfc(STEPS["nfc"](result, script)) if "nfc" in steps else result

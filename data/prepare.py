@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from data import user_checks
-from data.cache import atomic_folder, atomic_write_text, scratch_folder
-from data.checksums import damage, sha256_of, write_checksums
+from data.cache import atomic_folder, scratch_folder
+from data.checksums import damage, sha256_of
 from data.clean import OTHER_REFERENCE, Limits, Tally, clean
 from data.clusters import Clusters, Labels, near_duplicate_labels
 from data.config import TESTS, DataConfig, settings_of_old
@@ -41,11 +41,13 @@ from data.manifest import (
     in_words,
     split_facts,
     summary,
+    write_manifest,
 )
 from data.mixture import identity, mixture_lines, write_mixture
 from data.own_sets import NEAR, OwnSet, common_items, read_sets, set_hashes, warm_start_file, without_near
 from data.progress import Say, with_progress
 from data.records import Chain, Mapped, Records, Selection, Store
+from data.script import is_right_to_left, script_of
 from data.source_texts import PROMPTS, read_source_texts, source_texts_path
 from data.sources import user_file
 from data.split import LARGE_CLUSTER, MAX_TEST_SHARE, PARTS, Languages, split
@@ -55,6 +57,7 @@ TOGETHER = 10_000  # lines of it that are written at once
 # raise it when the code would make another corpus: the corpora are then made again
 # (tests/project/test_code_numbers.py)
 HEADER_RULES = 2  # of a user's table: names of columns in any case, and usual words
+SCRIPT_RULES = 1  # of some scripts: see has_later_rules
 RULES = 5  # words of Ethiopic script end at its sign between words
 
 
@@ -113,6 +116,8 @@ def _prepare_one(config: DataConfig, cache: Path, say: Say) -> Corpus:
     identity = {"config": settings_of_old(config), "hashes": hashes, "rules": RULES}
     if files or config.is_own:
         identity["header_rules"] = HEADER_RULES
+    if has_later_rules(config):
+        identity["script_rules"] = SCRIPT_RULES
     folder = cache / "corpus" / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     is_known = (folder / "manifest.json").exists()
     if not is_known:
@@ -125,6 +130,15 @@ def _prepare_one(config: DataConfig, cache: Path, say: Say) -> Corpus:
     for line in summary(corpus.manifest):
         say(line)
     return corpus
+
+
+def has_later_rules(config: DataConfig) -> bool:
+    """Whether normalisation has changed for a script of the corpus since RULES: the narrow space of Mongolian stays, the
+    direction mark U+061C goes, and digits_script knows every script.
+    """
+    languages = config.column_languages
+    is_mongolian = any("Mong" in (script_of(language) or "") for language in languages)
+    return is_mongolian or any(map(is_right_to_left, languages)) or "digits_script" in config.normalise
 
 
 def say_left_out(manifest: Mapping[str, Any], listing: Path, say: Say) -> None:
@@ -218,10 +232,7 @@ def _write_corpus(folder: Path, parts: Mapping[str, Part], facts: dict[str, Any]
     with atomic_folder(folder) as work:
         hashes = {name: _write_part(work / f"{name}.jsonl", part) for name, part in parts.items()}
         facts |= {"splits": split_facts(parts, hashes)}
-        atomic_write_text(
-            work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-        )
-        write_checksums(work)
+        write_manifest(work, facts)
 
 
 def listing_of(folder: Path) -> Path:

@@ -24,7 +24,50 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Lines(Sequence[bytes]):
+class View(Sequence[Item]):
+    """A sequence that reads or computes an item when it is asked for. A slice is a view too."""
+
+    def item(self, place: int) -> Item:
+        """The item at a place from 0 on."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Selection[Item]": ...
+    def __getitem__(self, place: int | slice) -> "Item | Selection[Item]":
+        if isinstance(place, slice):
+            return Selection(self, range(len(self))[place])
+        return self.item(range(len(self))[place])
+
+    def __iter__(self) -> Iterator[Item]:
+        return map(self.item, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Sequence)
+            and len(self) == len(other)
+            and all(one == another for one, another in zip(self, other, strict=True))
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Selection(View[Item]):
+    """Some of the items of another sequence, by their places."""
+
+    def __init__(self, items: Sequence[Item], places: Ints | Sequence[int]) -> None:
+        self.items = items
+        self.places = places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def item(self, place: int) -> Item:
+        return self.items[int(self.places[place])]
+
+
+class Lines(View[bytes]):
     """The lines of an open file, with their ends: line i has `sizes[i]` bytes from `begins[i]` on."""
 
     def __init__(self, descriptor: int) -> None:
@@ -57,17 +100,11 @@ class Lines(Sequence[bytes]):
     def __len__(self) -> int:
         return len(self.begins)
 
-    @overload
-    def __getitem__(self, place: int) -> bytes: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[bytes]: ...
-    def __getitem__(self, place: int | slice) -> bytes | list[bytes]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(*place.indices(len(self)))]
+    def item(self, place: int) -> bytes:
         return read_at(self.descriptor, self.sizes[place], self.begins[place])
 
 
-class Records(Sequence[Example]):
+class Records(View[Example]):
     """The examples of a file with one of `line_of` a line, read when they are asked for. Raises InputError
     for a file or line that is none.
     """
@@ -85,54 +122,11 @@ class Records(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.lines)
 
-    @overload
-    def __getitem__(self, place: int) -> Example: ...
-    @overload
-    def __getitem__(self, place: slice) -> "Selection[Example]": ...
-    def __getitem__(self, place: int | slice) -> "Example | Selection[Example]":
-        if isinstance(place, slice):
-            return Selection(self, np.arange(len(self))[place])
-        number = range(len(self))[place]
-        return example_of(self.lines[number], f"{self.path}:{number + 1}")
-
-    def __iter__(self) -> Iterator[Example]:
-        return map(self.__getitem__, range(len(self)))
-
-    def __eq__(self, other: object) -> bool:
-        return is_equal(self, other)
-
-    __hash__ = None  # type: ignore[assignment]
+    def item(self, place: int) -> Example:
+        return example_of(self.lines[place], f"{self.path}:{place + 1}")
 
 
-class Selection(Sequence[Item]):
-    """Some of the items of another sequence, by their places."""
-
-    def __init__(self, items: Sequence[Item], places: Ints) -> None:
-        self.items = items
-        self.places = places
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    @overload
-    def __getitem__(self, place: int) -> Item: ...
-    @overload
-    def __getitem__(self, place: slice) -> "Selection[Item]": ...
-    def __getitem__(self, place: int | slice) -> "Item | Selection[Item]":
-        if isinstance(place, slice):
-            return Selection(self.items, self.places[place])
-        return self.items[int(self.places[place])]
-
-    def __iter__(self) -> Iterator[Item]:
-        return map(self.__getitem__, range(len(self)))
-
-    def __eq__(self, other: object) -> bool:
-        return is_equal(self, other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-class Store(MutableSequence[Example]):
+class Store(View[Example], MutableSequence[Example]):  # type: ignore[misc]
     """A list of examples in a new file, which must not exist. A changed example is written behind the others."""
 
     def __init__(self, path: Path) -> None:
@@ -175,9 +169,7 @@ class Store(MutableSequence[Example]):
     def __len__(self) -> int:
         return len(self.lines)
 
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return Selection(self, np.arange(len(self))[place])
+    def item(self, place: int) -> Example:
         return example_of(self.line(place), f"{self.path}:{place + 1}")
 
     def __delitem__(self, place: Any) -> None:
@@ -187,11 +179,8 @@ class Store(MutableSequence[Example]):
         """Not possible. Raises TypeError."""
         raise TypeError("examples are only appended")
 
-    def __iter__(self) -> Iterator[Example]:
-        return map(self.__getitem__, range(len(self)))
 
-
-class Chain(Sequence[Example]):
+class Chain(View[Example]):
     """Several sequences of examples, one after the other."""
 
     def __init__(self, parts: Sequence[Sequence[Example]]) -> None:
@@ -201,18 +190,15 @@ class Chain(Sequence[Example]):
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return Selection(self, np.arange(len(self))[place])
-        number = range(len(self))[place]
-        part = int(np.searchsorted(self.starts, number, side="right")) - 1
-        return self.parts[part][number - int(self.starts[part])]
+    def item(self, place: int) -> Example:
+        part = int(np.searchsorted(self.starts, place, side="right")) - 1
+        return self.parts[part][place - int(self.starts[part])]
 
     def __iter__(self) -> Iterator[Example]:
         return chain.from_iterable(self.parts)
 
 
-class Mapped(Sequence[Result], Generic[Item, Result]):
+class Mapped(View[Result], Generic[Item, Result]):
     """A function of each item of another sequence, computed when it is asked for."""
 
     def __init__(self, items: Sequence[Item], function: Callable[[Item], Result]) -> None:
@@ -222,9 +208,7 @@ class Mapped(Sequence[Result], Generic[Item, Result]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return Selection(self, np.arange(len(self))[place])
+    def item(self, place: int) -> Result:
         return self.function(self.items[place])
 
     def __iter__(self) -> Iterator[Result]:
@@ -245,12 +229,3 @@ def sample_of(examples: Sequence[Example], most: int = SAMPLE) -> Sequence[Examp
     """The examples, or at most so many of them, spread evenly over all."""
     count = len(examples)
     return examples if count <= most else Selection(examples, np.arange(most) * count // most)
-
-
-def is_equal(one: Sequence[Any], other: object) -> bool:
-    """Whether two sequences hold the same items."""
-    return (
-        isinstance(other, Sequence)
-        and len(one) == len(other)
-        and all(a == b for a, b in zip(one, other, strict=True))
-    )

@@ -18,6 +18,8 @@ from data.script import primary
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from data.prompt import Prompt
+
 PLAIN = "plain"
 ENGLISH = "english"
 CHAT = "chat"
@@ -210,29 +212,28 @@ def of_task(wordings: Mapping[str, str], example: Example) -> str:
 # module.
 
 
-def encode_prompt(tokenizer: "PreTrainedTokenizerBase", example: Example) -> list[int]:
-    """Token ids of a prompt in the plain wording, after the start token where the tokenizer has one."""
+def plain_prompt(tokenizer: "PreTrainedTokenizerBase") -> "Prompt":
+    """The plain wording with a tokenizer."""
     from data.prompt import Prompt
 
-    return Prompt.of(tokenizer).encode_prompt(example)
+    return Prompt.of(tokenizer)
+
+
+def encode_prompt(tokenizer: "PreTrainedTokenizerBase", example: Example) -> list[int]:
+    """Token ids of a prompt in the plain wording, after the start token where the tokenizer has one."""
+    return plain_prompt(tokenizer).encode_prompt(example)
 
 
 def encode_completion(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     """Token ids of a completion and the end token."""
-    from data.prompt import Prompt
-
-    return Prompt.of(tokenizer).encode_completion(text)
+    return plain_prompt(tokenizer).encode_completion(text)
 
 
 def stop_ids(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
     """The tokens that end a completion of one line."""
-    from data.prompt import Prompt
-
-    return Prompt.of(tokenizer).stops
+    return plain_prompt(tokenizer).stops
 
 
 def decode_completion(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> str:
     """The text before the first stop, without special tokens and space at the ends."""
-    from data.prompt import Prompt
-
-    return Prompt.of(tokenizer).decode_completion(ids)
+    return plain_prompt(tokenizer).decode_completion(ids)

@@ -17,6 +17,7 @@ from data.extras import check_extra
 from data.language_names import UNCLEAR, language_name, likely_language
 from data.letter_forms import form_remarks
 from data.normalise import DEFAULT
+from data.records import Mapped
 from data.script import primary, script_name, script_of, with_script
 from data.sources.line import INNER_RETURN, NOT_UTF8
 from data.sources.table import is_quoted
@@ -103,25 +104,11 @@ def _is_wrapped(text: str) -> bool:
     return len(text) > 1 and text[0] + text[-1] in WRAPPERS
 
 
-class Texts(Sequence[tuple[str, str]]):
-    """The two texts of examples."""
-
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self.examples = examples
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, place: Any) -> Any:
-        example = self.examples[place]
-        return example.source, example.reference
-
-
 def alignment_remark(examples: Sequence[Example], max_bad_share: float) -> str:
     """A warning where reference texts belong to other lines. Raises InputError where that is certain and more
     than `max_bad_share` of all.
     """
-    facts = alignment(Texts(examples))
+    facts = alignment(Mapped(examples, lambda example: (example.source, example.reference)))
     if facts.evidence < DOUBTFUL:
         return ""
     sentence = _shift_sentence(facts, examples)

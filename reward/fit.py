@@ -127,13 +127,22 @@ def auc_among_equals(queries: Tensor, answers: Tensor, lengths: Sequence[int]) -
     return float((wins.sum(dim=1) - 0.5).mean() / DISTRACTORS)  # the right answer ties with itself
 
 
+def below(auc: float, limit: float) -> str:
+    """An AUC below a limit with two digits, which are never those of the limit.
+
+    >>> below(0.899, 0.9), below(0.6251, 0.9)
+    ('0.89', '0.63')
+    """
+    return f"{min(auc, limit - 0.01):.2f}"
+
+
 def refusal(fit: EncoderFit) -> str:
     """Why the cosines of this encoder cannot teach anything on these pairs, and what to do; "" where they can."""
     knows_both = fit.sources.is_known and fit.references.is_known
     if fit.references.cut_auc < MIN_CUT_AUC:
         return (
-            f"it cannot tell the reference texts apart (AUC {fit.references.cut_auc:.2f}, {MIN_CUT_AUC} is needed), as an encoder "
-            "that cannot spell their script; name one that knows the language, or make one of your pairs: docs/reward.md, "
+            f"it cannot tell the reference texts apart (AUC {below(fit.references.cut_auc, MIN_CUT_AUC)}, {MIN_CUT_AUC} is needed), as an "
+            "encoder that cannot spell their script; name one that knows the language, or make one of your pairs: docs/reward.md, "
             f"'An encoder of your own'; measured: {fit}"
         )
     if knows_both and fit.pair_auc < MIN_PAIR_AUC:
@@ -164,8 +173,8 @@ def warnings(fit: EncoderFit, threshold: float) -> list[str]:
     if fit.sources.is_known and fit.pair_auc < GOOD_PAIR_AUC:
         sentences.append(
             "it tells the source texts apart as those of a language that it knows, but finds the reference texts from "
-            f"them only with AUC {fit.pair_auc:.2f}, below {GOOD_PAIR_AUC}: it knows one of the languages by its spelling "
-            "alone, or the pairs are no translations; a source that it does not know does no harm, as the reward compares "
+            f"them only with AUC {below(fit.pair_auc, GOOD_PAIR_AUC)}, below {GOOD_PAIR_AUC}: it knows one of the languages by its "
+            "spelling alone, or the pairs are no translations; a source that it does not know does no harm, as the reward compares "
             "reference texts"
         )
     return sentences

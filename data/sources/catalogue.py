@@ -36,26 +36,16 @@ def read_messages(folders: Folders, language: str) -> Iterator[Pair]:
                     yield Pair(f"{path.stem}#{short_key(key)}", language, translation, message)
 
 
-def read_system(folders: Folders) -> Iterator[Pair]:
-    """Tibetan and Chinese of programs that keep their catalogues under usr/share/locale."""
-    for folder in folders.values():
-        locale = folder / "usr/share/locale"
-        yield from _join_folders(locale / "bo", locale / "zh_CN", "bo")
-
-
-def read_python(folders: Folders, language: str = "bo") -> Iterator[Pair]:
-    """A language and Chinese of Python packages: any `locale` folder with the language and `zh_Hans` in it."""
+def read_locales(
+    folders: Folders, language: str = "bo", target: str = "zh_CN", has_places: bool = False
+) -> Iterator[Pair]:
+    """A language and another one: of any `locale` folder that has folders of both. `has_places`: keys name the folder
+    around `locale`, as packages with many of them need.
+    """
     for folder in folders.values():
         for own in sorted(folder.rglob(f"locale/{language}")):
-            prefix = f"{own.parent.parent.name}/" if language != "bo" else ""
-            yield from _join_folders(own, own.parent / "zh_Hans", language, prefix)
-
-
-def read_iso_names(folders: Folders) -> Iterator[Pair]:
-    """Dzongkha and Chinese names of countries (ISO 3166)."""
-    for folder in folders.values():
-        for dzongkha in sorted(folder.rglob("locale/dz")):
-            yield from _join_folders(dzongkha, dzongkha.parent / "zh_CN", "dz")
+            place = f"{own.parent.parent.name}/" if has_places else ""
+            yield from _join_folders(own, own.with_name(target), language, place)
 
 
 def _join_folders(source: Path, target: Path, language: str, place: str = "") -> Iterator[Pair]:

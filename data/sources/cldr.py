@@ -4,7 +4,7 @@ babel is not imported. Its tables are pickles made by its own build; `plain_pick
 them without running anything of the package.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from data.sources.origin import Folders, Pair, join
 from data.sources.package_file import FormatError, parse_file
 from data.sources.plain_pickle import load
 
+LANGUAGES = ("bo", "dz")
 SECTIONS = (
     "languages", "territories", "scripts", "variants", "currency_names", "months", "days", "quarters", "day_periods", "eras",
     "date_fields", "time_zones", "meta_zones", "unit_display_names",
@@ -23,13 +24,13 @@ MAX_DEPTH = 16  # a table that holds itself, or one other many times over, has n
 MAX_NODES = 1_000_000
 
 
-def read(folders: Folders) -> Iterator[Pair]:
-    """Tibetan and Dzongkha names with the Chinese ones."""
+def read(folders: Folders, languages: Sequence[str] = LANGUAGES, target: str = "zh") -> Iterator[Pair]:
+    """Names in each of the `languages` with those in `target`."""
     for folder in folders.values():
         tables = folder / "babel" / "locale-data"
-        chinese = names(tables / "zh.dat")
-        for language in ("bo", "dz"):
-            yield from join(names(tables / f"{language}.dat"), chinese, language, prefix=f"{language}#")
+        others = names(tables / f"{target}.dat")
+        for language in languages:
+            yield from join(names(tables / f"{language}.dat"), others, language, prefix=f"{language}#")
 
 
 def names(path: Path) -> dict[str, str]:

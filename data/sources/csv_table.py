@@ -58,7 +58,8 @@ def _divider(lines: Sequence[bytes], candidates: Sequence[Columns]) -> str:
 def _rows(lines: Sequence[bytes], divider: str, start: int = 0) -> Iterator[tuple[int, Cells]]:
     """(number of its first line, cells or why they cannot be read) of each row from the line `start` on."""
     while start < len(lines):
-        reader = csv.reader(_feed(lines, start), delimiter=divider, strict=True)
+        texts = (lenient_text(lines[number]) + "\n" for number in range(start, len(lines)))
+        reader = csv.reader(texts, delimiter=divider, strict=True)
         begin = start
         try:
             for row in reader:
@@ -68,12 +69,6 @@ def _rows(lines: Sequence[bytes], divider: str, start: int = 0) -> Iterator[tupl
         except csv.Error as error:
             yield begin + 1, _bad_row(lines[begin], str(error))
             start = begin + 1
-
-
-def _feed(lines: Sequence[bytes], start: int) -> Iterator[str]:
-    """The lines from `start` on as text with their ends."""
-    for number in range(start, len(lines)):
-        yield lenient_text(lines[number]) + "\n"
 
 
 def _bad_row(line: bytes, error: str) -> BadLineError:

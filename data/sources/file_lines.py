@@ -2,12 +2,10 @@
 temporary one.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
 
 from data.errors import InputError
-from data.records import Lines
+from data.records import Lines, View
 from data.sources import packed_file
 from data.sources.encoding import command_to_convert, wide_encoding
 from data.sources.other_kinds import other_kind
@@ -17,26 +15,18 @@ MARK = b"\xef\xbb\xbf"
 SAMPLE = 1 << 16  # bytes at the beginning that show the encoding
 
 
-class FileLines(Sequence[bytes]):
-    """Lines without their ends and without a byte-order mark; a slice of them is lazy too."""
+class FileLines(View[bytes]):
+    """Lines without their ends and without a byte-order mark."""
 
-    def __init__(self, lines: Lines, numbers: range) -> None:
+    def __init__(self, lines: Lines) -> None:
         self.lines = lines
-        self.numbers = numbers
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.lines)
 
-    @overload
-    def __getitem__(self, place: int) -> bytes: ...
-    @overload
-    def __getitem__(self, place: slice) -> "FileLines": ...
-    def __getitem__(self, place: int | slice) -> "bytes | FileLines":
-        if isinstance(place, slice):
-            return FileLines(self.lines, self.numbers[place])
-        number = self.numbers[place]
-        line = self.lines[number]
-        return (line if number else line.removeprefix(MARK)).removesuffix(b"\n").rstrip(b"\r")
+    def item(self, place: int) -> bytes:
+        line = self.lines[place]
+        return (line if place else line.removeprefix(MARK)).removesuffix(b"\n").rstrip(b"\r")
 
 
 def file_lines(path: Path) -> FileLines:
@@ -55,4 +45,4 @@ def file_lines(path: Path) -> FileLines:
         raise InputError(f"{path} {kind}")
     if encoding := wide_encoding(sample):
         raise InputError(f"{path} is {encoding[:6]}; save it as UTF-8: {command_to_convert(path, encoding)}")
-    return FileLines(lines, range(len(lines)))
+    return FileLines(lines)

@@ -13,17 +13,7 @@ from data.documents import parse_json, parse_object, user_path
 from data.errors import InputError
 from data.obtain import UnobtainableError, pip_package
 from data.sources import questions
-from data.sources.news import (
-    MIN_CHINESE_CHARACTERS,
-    MIN_ENGLISH_CHARACTERS,
-    TEXT_CHARACTERS,
-    WORD_TAG,
-    chinese_texts,
-    cut_between_words,
-    english_texts,
-    find_file,
-)
-from data.sources.package_file import parse_file, text_of
+from data.sources.news import chinese_news, choose_texts, english_news
 
 SEED = 20260202
 LONGEST_LINE = 1 << 20  # bytes; a text counts by its first 96 tokens
@@ -79,24 +69,10 @@ def news_texts(count: int, cache: Path, setting: str) -> list[str]:
         raise InputError(
             f"general texts are news unless {setting} names a file of yours, and {error}"
         ) from error
-    probe_texts = {item.text for item in (*english_texts(english), *chinese_texts(chinese))}
-    return by_turns(
-        _sample(_english(english), probe_texts, count - count // 2),
-        _sample(_chinese(chinese), probe_texts, count // 2),
-    )
-
-
-def _english(folder: Path) -> list[str]:
-    lines = [
-        line.strip() for line in parse_file(find_file(folder, "lee_background.cor"), text_of).split("\n")
-    ]
-    return [cut_between_words(line) for line in lines if len(line) >= MIN_ENGLISH_CHARACTERS]
-
-
-def _chinese(folder: Path) -> list[str]:
-    lines = parse_file(find_file(folder, "tag/199801.txt"), text_of).split("\n")
-    plain = [WORD_TAG.sub("", line).strip() for line in lines]
-    return [text[:TEXT_CHARACTERS] for text in plain if len(text) >= MIN_CHINESE_CHARACTERS]
+    collections = english_news(english), chinese_news(chinese)
+    probe_texts = {item.text for news in collections for item in choose_texts(news)}
+    halves = zip(collections, (count - count // 2, count // 2), strict=True)
+    return by_turns(*(_sample([item.text for item in news], probe_texts, half) for news, half in halves))
 
 
 def _sample(texts: Sequence[str], probe_texts: set[str], count: int) -> list[str]:

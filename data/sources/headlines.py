@@ -20,26 +20,8 @@ class Headlines:
     examples: Callable[[Archive, Path], Iterator[Example]]
 
 
+READERS = {"headlines": help_sections, "headlines_en": headlines_en, "headlines_zh": headlines_zh}
 HEADLINES = {
-    "headlines": Headlines(
-        help_sections.PACKAGE,
-        help_sections.LANGUAGE,
-        help_sections.MEANS,
-        help_sections.obtain,
-        help_sections.examples,
-    ),
-    "headlines_en": Headlines(
-        headlines_en.PACKAGE,
-        headlines_en.LANGUAGE,
-        headlines_en.MEANS,
-        headlines_en.obtain,
-        headlines_en.examples,
-    ),
-    "headlines_zh": Headlines(
-        headlines_zh.PACKAGE,
-        headlines_zh.LANGUAGE,
-        headlines_zh.MEANS,
-        headlines_zh.obtain,
-        headlines_zh.examples,
-    ),
+    name: Headlines(reader.PACKAGE, reader.LANGUAGE, reader.MEANS, reader.obtain, reader.examples)
+    for name, reader in READERS.items()
 }

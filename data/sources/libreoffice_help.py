@@ -20,15 +20,15 @@ BLOCKS = "p|h[1-6]"
 ID = re.compile(r'\bid="([^"]+)"')
 
 
-def read(folders: Folders) -> Iterator[Pair]:
-    """Dzongkha and Chinese paragraphs and headings of the same page and id."""
+def read(folders: Folders, target: str = "zh-CN") -> Iterator[Pair]:
+    """Dzongkha and Chinese (or other) paragraphs and headings of the same page and id."""
     if len(folders) < 2:
         return  # one language alone aligns with nothing
-    source = folders["libreoffice-help-dz"] / HELP / "dz"
-    target = folders["libreoffice-help-zh-cn"] / HELP / "zh-CN"
-    for page in sorted(source.glob("text/**/*.html")):
-        name = page.relative_to(source)
-        other = target / name
+    own = folders["libreoffice-help-dz"] / HELP / "dz"
+    others = folders[f"libreoffice-help-{target.lower()}"] / HELP / target
+    for page in sorted(own.glob("text/**/*.html")):
+        name = page.relative_to(own)
+        other = others / name
         if other.exists():
             yield from join(paragraphs(page), paragraphs(other), "dz", prefix=f"{name}#")
 

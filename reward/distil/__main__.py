@@ -22,10 +22,11 @@ from torch import Tensor
 
 from data.arguments import ArgumentParser
 from data.cache import atomic_folder, cache_dir
+from data.config import BUILT_IN
 from data.errors import InputError, run_command
 from data.examples import Example
 from data.prepare import prepare
-from data.sources import english, tibetan
+from data.sources import english, package_corpus, tibetan
 from reward.distil.config import DistilConfig, PairsConfig, read_config, read_data_section
 from reward.distil.corpus import Item, hold_out, read_items, separate
 from reward.distil.figures import attack_cosines, figures
@@ -53,7 +54,8 @@ def distil(config: DistilConfig, cache: Path, say: Say = print) -> Path:
     """The folder of the student of `config`, made on the first call. Raises InputError."""
     start = time.perf_counter()
     rl_data = read_rl_data(config.pairs.keep_out, cache, say)
-    archives = english.obtain(tibetan.obtain(cache, say), cache, say)
+    built_in, _ = package_corpus.obtain(BUILT_IN, tibetan.ORIGINS, cache, say)
+    archives = english.obtain(built_in, cache, say)
     teacher = load_use(torch.device("cpu"))
     hashes = {name: archive.sha256 for name, archive in sorted(archives.items())}
     identity = {"config": asdict(config), "archives": hashes, "rl_data": rl_data.hashes, "code": CODE}

@@ -16,11 +16,12 @@ from pathlib import Path
 from data.clean import Limits, clean
 from data.clusters import ngram_size
 from data.examples import Example
+from data.grams import grams_of
 from data.interface_text import interface_problem
-from data.neighbours import ngrams, similar_pairs
+from data.neighbours import similar_rows
 from data.obtain import Archive
 from data.script import script_of
-from data.sources import english, tibetan
+from data.sources import english, package_corpus, tibetan
 
 CHINESE = "zh"
 ENGLISH = "en"
@@ -63,7 +64,7 @@ def read_items(archives: dict[str, Archive], cache: Path, max_units: int) -> lis
     """Every usable item of the packages, each text once; `max_units` limits both sides, in units of their scripts."""
     limits = Limits(1, max_units, 1, max_units)
     examples = [
-        *tibetan.examples(tibetan.PackageArchives(archives, {}), cache),
+        *package_corpus.examples(tibetan.ORIGINS, archives, cache),
         *english.examples(archives, cache),
     ]
     sides = (
@@ -142,9 +143,8 @@ def cluster_labels(entries: Sequence[Sequence[Text]], threshold: float) -> list[
             parents[root(entry)] = root(other)
     for owner_of_text in owners.values():
         holders = list(owner_of_text.values())
-        for one, other in similar_pairs(
-            [ngrams(text, size) for text, (_, size) in owner_of_text.items()], threshold
-        ):
+        grams = grams_of(list(owner_of_text), [size for _, size in holders])
+        for one, other in similar_rows(grams, threshold):
             parents[root(holders[one][0])] = root(holders[other][0])
     return [root(entry) for entry in range(len(entries))]
 

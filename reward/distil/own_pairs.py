@@ -27,7 +27,7 @@ from reward.distil.retrieval import figure_lines, retrieval
 from reward.distil.training import train_student
 from reward.encoder import BY_NAME, Encoder, load_encoder
 from reward.encoders.student import FACTS_FILE, Student, StudentEncoder, save_student
-from reward.fit import MIN_CUT_AUC, measure_fit
+from reward.fit import MIN_CUT_AUC, below, measure_fit
 
 LEAST_UPDATES = 150  # of the student; a small corpus is read as often as that takes
 LEAST_PAIRS = 200
@@ -122,7 +122,7 @@ def check_teacher(name: str, teacher: Encoder, pairs: OwnPairs, say: Say) -> Non
         return
     if fit.sources.cut_auc < MIN_CUT_AUC:
         raise InputError(
-            f"teacher = {name!r}: it cannot tell the source texts apart (AUC {fit.sources.cut_auc:.2f}, "
+            f"teacher = {name!r}: it cannot tell the source texts apart (AUC {below(fit.sources.cut_auc, MIN_CUT_AUC)}, "
             f"{MIN_CUT_AUC} is needed), so it has nothing to teach; name an encoder that knows their language"
         )
     if not fit.sources.is_known:

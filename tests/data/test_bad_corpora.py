@@ -27,6 +27,7 @@ from invented_bytes import (
     times,
 )
 from invented_corpus import line
+from ngram_sets import ngrams, similar_pairs
 from pyarrow import parquet
 
 from data import inputs
@@ -36,7 +37,6 @@ from data.config import DataConfig
 from data.errors import InputError
 from data.examples import Example, line_of
 from data.interface_text import without_accelerators
-from data.neighbours import ngrams, similar_pairs
 from data.prepare import prepare
 from data.records import Records
 from data.sources import packed_file, user_file

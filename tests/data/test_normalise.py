@@ -37,15 +37,33 @@ def test_the_default_is_bit_equal_to_earlier_versions_on_random_texts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("\u182a\u1822\u202f\u1824\u1828  \u1820", "\u182a\u1822\u202f\u1824\u1828 \u1820"),
+        ("\u182a\u180b\u202f\u1824", "\u182a\u180b\u202f\u1824"),
+        ("\u182a \u202f\u1824", "\u182a \u1824"),
+        ("a\u202f!\u202f\u1824\u202f", "a ! \u1824"),
+    ],
+)
+def test_the_narrow_space_before_a_mongolian_ending_stays(text: str, result: str) -> None:
+    """Past bug: it became a space, so endings were words of their own and the model never learnt to write it."""
+    assert clean_text(text, language="mn-Mong") == result
+
+
+@pytest.mark.parametrize(
     ("step", "script", "text", "result"),
     [
-        ("invisible", "", "a\u200bb\u202e", "ab"),
+        ("invisible", "", "a\u200bb\u202e\u061c", "ab"),
         ("joiners", "", "\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u062e"),
         ("tsheg", "", f"{KA}\u0f0c", f"{KA}\u0f0b"),
         ("nfc", "", "e\u0301", "\u00e9"),
         ("digits_ascii", "", "\u0f21\u0f22 \u0663\u06f4 \u00b2", "12 34 \u00b2"),
         ("digits_script", "Tibt", "120", "\u0f21\u0f22\u0f20"),
         ("digits_script", "Latn", "120", "120"),
+        ("digits_script", "Arab", "120", "\u0661\u0662\u0660"),
+        ("digits_script", "Mong", "120", "\u1811\u1812\u1810"),
+        ("digits_script", "Adlm", "120", "\U0001e951\U0001e952\U0001e950"),
+        ("digits_script", "Hani+Hira+Kana", "120", "120"),
         ("arabic_shapes", "", "\ufee3\ufeae\ufea3\ufe92\ufe8e \ufefb \ufd3e", "\u0645\u0631\u062d\u0628\u0627 \u0644\u0627 \ufd3e"),
         ("persian_letters", "", "\u0643\u064a\u0649 \u06a9\u06cc", "\u06a9\u06cc\u06cc \u06a9\u06cc"),
         ("sorani_letters", "", "\u0626\u0647\u200c\u0645\u0647 \u06be", "\u0626\u06d5\u0645\u0647 \u0647"),

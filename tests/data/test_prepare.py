@@ -5,6 +5,7 @@ import random
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from invented_corpus import corpus_file, line, run
@@ -13,7 +14,7 @@ from data.clean import clean_text
 from data.config import DataConfig
 from data.errors import InputError
 from data.obtain import Archive, UnobtainableError
-from data.prepare import prepare, say_left_out
+from data.prepare import has_later_rules, prepare, say_left_out
 from data.sources import help_sections, package_corpus, tibetan, user_file
 from data.split import PARTS
 
@@ -120,6 +121,20 @@ def test_an_empty_corpus_has_no_lengths_to_tell(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no pair in it"):
         prepare(DataConfig(corpus=str(tmp_path / "a.tsv")), tmp_path / "cache", lines.append)
     assert lines == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_new"),
+    [
+        ({"target_language": "mn-Mong"}, True),
+        ({"source_language": "dv"}, True),
+        ({"normalise": ("nfc", "digits_script")}, True),
+        ({"source_language": "sw", "target_language": "or"}, False),
+        ({}, False),
+    ],
+)
+def test_only_corpora_that_later_rules_change_are_made_again(settings: dict[str, Any], is_new: bool) -> None:
+    assert has_later_rules(DataConfig(**settings)) == is_new
 
 
 def test_max_examples_takes_a_sample_and_zero_warm_start_none(tmp_path: Path) -> None:

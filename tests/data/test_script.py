@@ -1,12 +1,15 @@
 """Unicode facts of the corpora."""
 
 import re
+import unicodedata
 
 import pytest
+import regex
 from langcodes.data_dicts import LIKELY_SUBTAGS
 
 from data.errors import InputError
 from data.script import (
+    RIGHT_TO_LEFT,
     SCRIPT_NAMES,
     STYLES,
     count_units,
@@ -17,6 +20,7 @@ from data.script import (
     known_code,
     known_script,
     primary,
+    script_codes,
     script_of,
     script_share,
     tibetan_syllables,
@@ -157,3 +161,17 @@ def test_every_language_of_cldr_has_a_share() -> None:
 def test_a_text_is_right_to_left_where_all_its_scripts_are() -> None:
     tags = ("ug", "he", "dv", "az-Arab+Latn", "az-Arab+Hebr", "sr", "ja", "aaa")
     assert [is_right_to_left(tag) for tag in tags] == [True, True, True, False, True, False, False, False]
+
+
+def test_every_script_that_runs_from_right_to_left_is_known() -> None:
+    """Past bug: Mende, Yezidi and the old ones were missing, so the report gave their texts no direction."""
+    letters = [
+        chr(code) for code in range(0x590, 0x20000) if unicodedata.bidirectional(chr(code)) in ("R", "AL")
+    ]
+    found = {
+        script
+        for script in script_codes()
+        if any(map(regex.compile(rf"\p{{Script={script}}}").match, letters))
+        and script not in ("Zyyy", "Zinh")
+    }
+    assert "Mend" in found and found <= RIGHT_TO_LEFT

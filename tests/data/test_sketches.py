@@ -5,12 +5,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from ngram_sets import ngrams
 
 from data import clusters
 from data.clusters import Clusters, near_duplicate_labels
 from data.examples import Example
 from data.grams import BLOCK, Grams, grams_of, overlaps, starts_of
-from data.neighbours import ngrams
 from data.sketches import COLUMNS, band_shape, sketch
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ngram_sets import ngrams
 
 from data.cache import cache_dir
 from data.clusters import Clusters, near_duplicate_labels, ngram_size
 from data.examples import Example
-from data.neighbours import ngrams
 from data.prepare import Corpus, load
 from data.split import PARTS, Languages, SplitSizes, split
 

@@ -213,6 +213,12 @@ def test_cosine_does_not_choose_a_copy_of_the_source(
     fit.write_text('{"pair_auc": 0.85}', encoding="utf-8")
     with pytest.raises(InputError, match=r"use does not read both languages: .* AUC 0\.85, and"):
         cosine(open_policy(folder), tmp_path, CPU)
+    fit.write_text('{"pair_auc": 0.899}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"AUC 0\.89, and"):  # past bug: "AUC 0.90, and 0.9 is needed"
+        cosine(open_policy(folder), tmp_path, CPU)
+    fit.write_text("{}", encoding="utf-8")  # past bug: a traceback
+    with pytest.raises(InputError, match=r"encoder_fit\.json: pair_auc = None is no number"):
+        cosine(open_policy(folder), tmp_path, CPU)
     fit.write_text('{"pair_auc": 0.95}', encoding="utf-8")
     source = SYLLABLES[1] * 3
     term = cosine(open_policy(folder), tmp_path, CPU)

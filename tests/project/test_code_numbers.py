@@ -20,7 +20,7 @@ from reward.distil.identity import CODE
 
 NO_CORPUS = {  # modules of data that touch no corpus
     "template", "stream", "tokens", "ends", "obtain", "unpack", "cache", "checksums", "documents", "errors", "console", "progress",
-    "english", "general_texts", "news", "questions", "model_folder", "settings", "prompt", "prompt_config", "prompt_record",
+    "english", "general_texts", "questions", "model_folder", "settings", "prompt", "prompt_config", "prompt_record",
     "saved_prompt", "chat", "shots", "lazy", "system", "extras", "live_table", "terminal_table", "model_settings",
 }  # fmt: skip
 SHAPING = (
@@ -31,7 +31,7 @@ SHAPING = (
     "script",
     "split",
 )  # modules of data that shape a student too
-DIGESTS = {"corpus": (5, "e2ae158b8a2523e7"), "student": (2, "04b7108fe5e6592b")}
+DIGESTS = {"corpus": (5, "8c34c4a9715ef3a2"), "student": (2, "a87dca544454eef7")}
 
 
 def without_words(tree: ast.Module) -> Iterator[ast.stmt]:

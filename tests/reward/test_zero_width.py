@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from ngram_sets import ngrams
 from sacrebleu.metrics.chrf import CHRF
 
 from data.clean import clean_as_read, clean_text
-from data.neighbours import ngrams
 from data.normalise import DEFAULT
 from data.script import count_units, script_of
 from data.sources.user_file import UserCorpus, read

@@ -8,6 +8,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -61,9 +62,17 @@ HELP_FOLDERS = libreoffice_help.HELP
 Reader = Callable[[Folders], Iterator[Pair]]
 # reader, paths of its two sides, whole files
 FORMATS: dict[str, tuple[Reader, tuple[str, str], tuple[bytes, ...]]] = {
-    "mo": (catalogue.read_system, ("usr/share/locale/bo/a.mo", "usr/share/locale/zh_CN/a.mo"), (MO,)),
-    "po": (catalogue.read_python, ("x/locale/bo/a.po", "x/locale/zh_Hans/a.po"), (PO.encode(),)),
-    "mo, iso": (catalogue.read_iso_names, ("x/locale/dz/a.mo", "x/locale/zh_CN/a.mo"), (MO,)),
+    "mo": (catalogue.read_locales, ("usr/share/locale/bo/a.mo", "usr/share/locale/zh_CN/a.mo"), (MO,)),
+    "po": (
+        partial(catalogue.read_locales, target="zh_Hans"),
+        ("x/locale/bo/a.po", "x/locale/zh_Hans/a.po"),
+        (PO.encode(),),
+    ),
+    "mo, iso": (
+        partial(catalogue.read_locales, language="dz"),
+        ("x/locale/dz/a.mo", "x/locale/zh_CN/a.mo"),
+        (MO,),
+    ),
     "po, english": (english.read_messages, ("locale/dz/a.po", "locale/bo/a.po"), (PO.encode(),)),
     "mo, english": (
         english.read_chinese_messages,

@@ -8,7 +8,7 @@ from invented_files import write
 
 from data.cache import cache_dir
 from data.obtain import Archive
-from data.sources import english
+from data.sources import english, libreoffice_help, mediawiki, package_corpus, udhr
 from data.sources.origin import Pair, short_key
 
 KA = "ཀ་ཀ"
@@ -25,9 +25,9 @@ def test_help_joins_on_page_and_paragraph(tmp_path: Path) -> None:
     en = tmp_path / "en"
     write(dz / "usr/share/libreoffice/help/dz/text/a.html", f'<p id="1">{KA}</p><p id="2">{KHA}</p>')
     write(en / "usr/share/libreoffice/help/en-US/text/a.html", '<p id="2">two</p><p id="3">three</p>')
-    result = list(english.read_help({"libreoffice-help-dz": dz, "libreoffice-help-en-us": en}))
+    result = list(libreoffice_help.read({"libreoffice-help-dz": dz, "libreoffice-help-en-us": en}, "en-US"))
     assert result == [Pair("text/a.html#2", "dz", KHA, "two")]
-    assert list(english.read_help({"libreoffice-help-dz": dz})) == []
+    assert list(libreoffice_help.read({"libreoffice-help-dz": dz}, "en-US")) == []
 
 
 def test_messages_pair_with_their_keys_in_both_languages(tmp_path: Path) -> None:
@@ -52,11 +52,13 @@ def test_messages_pair_with_chinese_where_the_program_has_it(tmp_path: Path) -> 
 def test_mediawiki_and_declaration_in_english(tmp_path: Path) -> None:
     for language, text in (("bo", KA), ("en", "search")):
         write(tmp_path / f"a/i18n/{language}.json", json.dumps({"x": text, "@metadata": {}}))
-    assert list(english.read_mediawiki({"mediawiki": tmp_path})) == [Pair("bo:a/i18n#x", "bo", KA, "search")]
+    assert list(mediawiki.read({"mediawiki": tmp_path}, target="en")) == [
+        Pair("bo:a/i18n#x", "bo", KA, "search")
+    ]
     for name, texts in (("bod", [KA, KHA]), ("dzo", [GA]), ("eng", ["one", "two"])):
         article = "<article>" + "".join(f"<p>{text}</p>" for text in texts) + "</article>"
         write(tmp_path / f"package/declaration/{name}.html", f"<header><p>{texts[0]}</p></header>{article}")
-    assert [(pair.key, pair.target) for pair in english.read_udhr({"udhr": tmp_path})] == [
+    assert [(pair.key, pair.target) for pair in udhr.read({"udhr": tmp_path}, target="eng")] == [
         ("bo#0.0", "one"), ("bo#1.0", "one"), ("bo#1.1", "two"), ("dz#0.0", "one"),
     ]  # fmt: skip
 
@@ -77,7 +79,7 @@ def test_english_keys_lose_context_and_marks(key: str, text: str) -> None:
 def test_examples_say_which_language_they_pair_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "usr/share/locale/dz/LC_MESSAGES/n.po", po(Open=KA))
     write(tmp_path / "usr/share/locale/zh_CN/LC_MESSAGES/n.po", po(Open="打开"))
-    monkeypatch.setattr(english, "unpack", lambda archive, folder, members: tmp_path)
+    monkeypatch.setattr(package_corpus, "unpack", lambda archive, folder, members: tmp_path)
     result = list(english.examples({"yelp": Archive(tmp_path, "0")}, tmp_path))
     assert [(e.target_language, e.reference, e.origin, e.licence) for e in result] == [
         ("en", "Open", "yelp", "GPL-2.0-or-later"), ("zh", "打开", "yelp", "GPL-2.0-or-later"),

@@ -70,9 +70,11 @@ def test_python_and_system_catalogues_are_found_where_they_lie(tmp_path: Path) -
     write(tmp_path / "iso/locale/dz/LC_MESSAGES/iso.mo", mo_bytes({"c": KHA}))
     write(tmp_path / "iso/locale/zh_CN/LC_MESSAGES/iso.mo", mo_bytes({"c": "丙"}))
     folders = {"x": tmp_path}
-    assert [(p.language, p.source, p.target) for p in catalogue.read_python(folders)] == [("bo", KA, "甲")]
-    assert [(p.language, p.source, p.target) for p in catalogue.read_system(folders)] == [("bo", KHA, "乙")]
-    assert [(p.language, p.source, p.target) for p in catalogue.read_iso_names(folders)] == [
+    assert [(p.language, p.source, p.target) for p in catalogue.read_locales(folders, target="zh_Hans")] == [
+        ("bo", KA, "甲")
+    ]
+    assert [(p.language, p.source, p.target) for p in catalogue.read_locales(folders)] == [("bo", KHA, "乙")]
+    assert [(p.language, p.source, p.target) for p in catalogue.read_locales(folders, "dz")] == [
         ("dz", KHA, "丙")
     ]
 

@@ -95,6 +95,18 @@ def test_the_body_says_data_method_results_cost_attacks_and_limits(run: Path) ->
     assert "/secret" not in card and "<script>" not in card
 
 
+@pytest.mark.parametrize(("setting", "limit", "tokens"), [(216, None, 216), (0, 88, 88), (0, None, 64)])
+def test_the_code_of_the_card_allows_as_many_tokens_as_the_evaluation(
+    run: Path, setting: int, limit: int | None, tokens: int
+) -> None:
+    """Past bug: always 64, and the answers of a language with many tokens a word were cut."""
+    change(run / "config.json", eval={"max_new_tokens": setting})
+    if limit:
+        change(run / "corpus.json", limits={"eval.max_new_tokens": limit})
+    asking = section(write_card(run, "policy").read_text(encoding="utf-8"), "How to ask it")
+    assert f"model.generate(**ids, max_new_tokens={tokens}, do_sample=False)" in asking
+
+
 def test_the_same_folder_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
     first = write_card(run, "policy").read_bytes()
     assert write_card(run, "policy").read_bytes() == first

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from invented_tibetan import LetterTeacher, invented_item, invented_items
+from ngram_sets import ngrams
 from repository import CONFIGS, ROOT
 
 from data.errors import InputError
 from data.examples import Example
-from data.neighbours import ngrams
 from reward.distil import __main__ as distil
 from reward.distil.config import read_config, read_data_section
 from reward.distil.corpus import Item, cluster_labels, hold_out, items, separate, texts_of
