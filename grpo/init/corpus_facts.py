@@ -133,14 +133,14 @@ def same(a: str, b: str) -> bool:
 
 
 def hints_of(paths: Sequence[Path], columns: Columns, location: str) -> tuple[str, str]:
-    """The languages that the names of columns or files give: "bo", "zh" of `corpus.bo,corpus.zh` and `bo-zh.tsv`."""
+    """The languages that the names of columns or files give: "bo", "zh" of `corpus.bo,corpus.zh`, `bo-zh.tsv`, `bo_to_zh.tsv`."""
     if len(paths) > 1:
         ends = [code_of(path.suffixes[-1][1:]) if path.suffixes else "" for path in paths]
         return ends[0], ends[1]
     by_name = code_of(columns[0]), code_of(columns[1])
     if any(by_name):
         return by_name
-    pair = re.search(r"(?<![a-z])([a-z]{2,3})[-_]([a-z]{2,3})(?![a-z])", Path(location).name.split(".")[0])
+    pair = re.search(r"(?<![a-z])([a-z]{2,3})[-_](?:to[-_])?([a-z]{2,3})(?![a-z])", Path(location).name.split(".")[0])
     codes = pair.groups() if pair else ("", "")
     return (codes[0], codes[1]) if all(map(is_language, codes)) else ("", "")
 

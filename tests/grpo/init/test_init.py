@@ -133,6 +133,7 @@ FILES: dict[str, tuple[str, str, tuple[str, str] | None, str, str]] = {  # name 
         json.dumps({"translation": {"dz": TIBETAN, "zh": HAN}}) + "\n", "", ("translation.dz", "translation.zh"), "dz", "zh",
     ),
     "sw-en.tsv": ("habari yako\tyour news\n", "", None, "sw", "en"),
+    "sw_to_en.tsv": ("habari yako\tyour news\n", "", None, "sw", "en"),
     "said.tsv": ("habari yako\tyour news\n", "--from sw --to en", None, "sw", "en"),
     "three.tsv": (f"n\tx\ty\n1\t{TIBETAN}\t{HAN}\n", "--columns x y", ("x", "y"), "bo", "zh"),
 }  # fmt: skip
