@@ -140,7 +140,9 @@ def hints_of(paths: Sequence[Path], columns: Columns, location: str) -> tuple[st
     by_name = code_of(columns[0]), code_of(columns[1])
     if any(by_name):
         return by_name
-    pair = re.search(r"(?<![a-z])([a-z]{2,3})[-_](?:to[-_])?([a-z]{2,3})(?![a-z])", Path(location).name.split(".")[0])
+    pair = re.search(
+        r"(?<![a-z])([a-z]{2,3})[-_](?:to[-_])?([a-z]{2,3})(?![a-z])", Path(location).name.split(".")[0]
+    )
     codes = pair.groups() if pair else ("", "")
     return (codes[0], codes[1]) if all(map(is_language, codes)) else ("", "")
 

@@ -258,7 +258,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Made-up packages, teacher and RL configuration; returns the configuration file."""
     pool = invented_items(300, seed=11)
     monkeypatch.setattr(distil, "read_items", lambda archives, cache, max_units: pool)
-    monkeypatch.setattr(distil.tibetan, "obtain", lambda cache, say: None)
+    monkeypatch.setattr(distil.package_corpus, "obtain", lambda name, origins, cache, say: ({}, {}))
     monkeypatch.setattr(distil.english, "obtain", lambda built_in, cache, say: {})
     monkeypatch.setattr(distil, "load_use", lambda device: LetterTeacher())
     monkeypatch.setattr(student, "load_use", lambda device: LetterTeacher())
