@@ -12,11 +12,8 @@ HAN = "\u5929\u5730\u4eba"
 
 
 @pytest.mark.parametrize("name", ["pairs.parquet", "folder"])
-def test_columns_of_tables_of_datasets_are_found(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_columns_of_tables_of_datasets_are_found(name: str, tmp_path: Path) -> None:
     """Past bug: `init` asked for names of the columns, and listed those that it finds in JSONL."""
-    monkeypatch.chdir(tmp_path)
     pyarrow = pytest.importorskip("pyarrow")
     rows = pyarrow.Table.from_pylist([{"id": 7, "translation": {"dz": TIBETAN, "zh": HAN}}])
     if name == "folder":

@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -22,16 +21,6 @@ from grpo.run import main as run
 HAN = "天地人"
 TIBETAN = "ཀ་ཁ་ག"
 DIRS = ("run_dir", "study_dir", "out")  # settings of the folder that a configuration makes
-
-
-@pytest.fixture(autouse=True)
-def place(
-    tmp_path: Path, tiny_folder: Path, given_rate: None, empty_cache: None, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """A working folder with a model."""
-    shutil.copytree(tiny_folder, tmp_path / "model")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def test_what_it_writes_is_what_check_accepts(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

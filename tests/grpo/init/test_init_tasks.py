@@ -1,10 +1,8 @@
 """First configurations for tasks other than translation, and for a policy that was trained before."""
 
 import random
-import shutil
 from pathlib import Path
 
-import pytest
 from command_line import outcome
 
 from data.prompt import Prompt
@@ -16,16 +14,6 @@ from grpo.init.__main__ import main
 from grpo.run import main as run
 
 PAIRS = 40
-
-
-@pytest.fixture(autouse=True)
-def place(
-    tmp_path: Path, tiny_folder: Path, given_rate: None, empty_cache: None, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """A working folder with a model."""
-    shutil.copytree(tiny_folder, tmp_path / "model")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def table() -> str:
